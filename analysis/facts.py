@@ -1,0 +1,251 @@
+"""What payloads said, once an event: the facts that findings, names and the report are made of.
+
+In: rows appended by `protocols/` while a capture streams through. Out: lists of named tuples, one list a kind, in
+frame order. `flow` is a row of `Flows`, `number` a frame number, times are Unix ns. Every text here came from a peer:
+whoever draws it escapes it. Secrets never enter: a login keeps the user name and a masked secret.
+Each list is bounded (LIMIT); what was not kept is counted in `Facts.dropped`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+LIMIT = 200_000  # rows kept per kind: about 100 MB at worst; a longer capture keeps the first ones and says so
+
+
+class Tls(NamedTuple):
+    """One ClientHello with what the server answered (RFC 8446 4.1, RFC 5246 7.4). Versions are wire values, 0x0303."""
+
+    number: int
+    time_ns: int
+    flow: int
+    sni: str
+    alpn: tuple[str, ...]
+    client_version: int  # highest offered (supported_versions, else the legacy field)
+    version: int  # chosen by the server, 0 unknown
+    cipher: int  # chosen by the server, 0 unknown
+    ja3: str
+    ja4: str
+    quic: bool
+    certificate_subject: str
+    certificate_issuer: str
+    not_before: int  # Unix s, 0 unknown
+    not_after: int
+    self_signed: bool
+    heartbeat: bool  # a heartbeat request longer than its record was seen (RFC 6520)
+
+
+class Dns(NamedTuple):
+    """One DNS, mDNS or LLMNR message (RFC 1035 4.1). `answers`: (name, type, ttl_s, text of the data)."""
+
+    number: int
+    time_ns: int
+    flow: int
+    protocol: str  # dns mdns llmnr nbns
+    response: bool
+    from_a: bool  # sent by side a of the flow
+    id: int
+    name: str
+    type: int
+    rcode: int
+    answers: tuple[tuple[str, int, int, str], ...]
+    size_bytes: int
+    tcp: bool
+
+
+class Http(NamedTuple):
+    """One request (status 0) or one response (method "") (RFC 9112)."""
+
+    number: int
+    time_ns: int
+    flow: int
+    method: str
+    uri: str
+    host: str
+    user_agent: str
+    status: int
+    content_type: str
+    content_length: int  # -1 unknown
+    body: bytes  # first 512 bytes of a request's body seen in the same frame or PDU
+    headers: str  # the other headers of a request, up to 2,048 characters
+
+
+class Login(NamedTuple):
+    """One authentication attempt that the capture shows. `result`: 1 accepted, 0 refused, -1 not seen."""
+
+    number: int
+    time_ns: int
+    flow: int
+    protocol: str
+    user: str
+    secret_masked: str  # "" none, "***" seen in clear text, never the secret
+    cleartext: bool
+    result: int
+
+
+class Ssh(NamedTuple):
+    """Version banners of a connection (RFC 4253 4.2)."""
+
+    number: int
+    time_ns: int
+    flow: int
+    from_a: bool
+    banner: str
+
+
+class Smb(NamedTuple):
+    """One SMB1/SMB2 header with what matters of its body: tree, file or pipe name."""
+
+    number: int
+    time_ns: int
+    flow: int
+    version: int  # 1, 2 (2 for SMB 2 and 3)
+    command: int
+    response: bool
+    status: int
+    name: str  # path of a tree connect, file of a create
+
+
+class Rpc(NamedTuple):
+    """One DCE/RPC bind or request (C706 12.6). `operation` is -1 in a bind."""
+
+    number: int
+    time_ns: int
+    flow: int
+    interface: str  # UUID, lower case
+    operation: int
+    size_bytes: int
+    response: bool
+
+
+class Kerberos(NamedTuple):
+    """One Kerberos message (RFC 4120): type 10 AS-REQ … 30 error; encryption types offered or used."""
+
+    number: int
+    time_ns: int
+    flow: int
+    message: int
+    etypes: tuple[int, ...]
+    realm: str
+    client: str
+    service: str
+    error: int
+
+
+class Arp(NamedTuple):
+    """One ARP packet (RFC 826). MACs as text, addresses dotted."""
+
+    number: int
+    time_ns: int
+    operation: int  # 1 request, 2 reply
+    sender_mac: str
+    sender: str
+    target_mac: str
+    target: str
+    eth_src: str
+    eth_dst: str
+
+
+class Dhcp(NamedTuple):
+    """One DHCPv4 or DHCPv6 message (RFC 2131, RFC 8415)."""
+
+    number: int
+    time_ns: int
+    flow: int
+    version: int  # 4 or 6
+    message: int
+    client_mac: str
+    server: str
+    offered: str
+    host_name: str
+    router: str
+    dns: tuple[str, ...]
+
+
+class RouterAdvert(NamedTuple):
+    """One ICMPv6 router advertisement (RFC 4861 4.2)."""
+
+    number: int
+    time_ns: int
+    source: str
+    source_mac: str
+    lifetime_s: int
+    prefixes: tuple[str, ...]
+
+
+class Echo(NamedTuple):
+    """One ICMP echo request or reply with data: `digest` is crc32 of the data, `entropy` in bits per byte."""
+
+    number: int
+    time_ns: int
+    flow: int
+    request: bool
+    sequence: int
+    size_bytes: int
+    digest: int
+    entropy: float
+    sample: bytes  # first 64 bytes
+
+
+class Payload(NamedTuple):
+    """A payload in which a known exploit shape was seen; `shape` is the name a detector asks for."""
+
+    number: int
+    time_ns: int
+    flow: int
+    shape: str
+    detail: str
+    from_a: bool
+
+
+class Name(NamedTuple):
+    """The capture itself says that `address` is called `name`; `source`: dns mdns dhcp tls nbns block …"""
+
+    address: str
+    name: str
+    source: str
+    number: int
+
+
+class Chat(NamedTuple):
+    """One frame of our own chat protocol (docs/wire.md)."""
+
+    number: int
+    time_ns: int
+    flow: int
+    type: int
+    from_a: bool
+    user: str
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Facts:
+    """All facts of an analysis. `add` is the only way in, so the bound holds."""
+
+    tls: list[Tls] = field(default_factory=list)
+    dns: list[Dns] = field(default_factory=list)
+    http: list[Http] = field(default_factory=list)
+    login: list[Login] = field(default_factory=list)
+    ssh: list[Ssh] = field(default_factory=list)
+    smb: list[Smb] = field(default_factory=list)
+    rpc: list[Rpc] = field(default_factory=list)
+    kerberos: list[Kerberos] = field(default_factory=list)
+    arp: list[Arp] = field(default_factory=list)
+    dhcp: list[Dhcp] = field(default_factory=list)
+    router_advert: list[RouterAdvert] = field(default_factory=list)
+    echo: list[Echo] = field(default_factory=list)
+    payload: list[Payload] = field(default_factory=list)
+    name: list[Name] = field(default_factory=list)
+    chat: list[Chat] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, row: NamedTuple) -> None:
+        """Append `row` to the list `kind`, or count it in `dropped` where the list is full."""
+        rows = getattr(self, kind)
+        if len(rows) < LIMIT:
+            rows.append(row)
+        else:
+            self.dropped[kind] += 1

@@ -1,0 +1,74 @@
+"""The one door to numba: `@kernel` compiles a plain Python loop over arrays, or hands it back as it is.
+
+Decided once per process, before any file with kernels is imported: `choose(packets)` says whether the capture is
+large enough to pay for numba's import (about 0.9 s). `TAPWALL_JIT=on|off|auto` overrides it. Both ways run the same
+source and must give the same columns, so kernels mind the rules of docs/design.md ("Kernels").
+Every compiled kernel has bounds checking on: a capture is hostile input. It must not know what the kernels compute.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Interpreted, a packet costs 30-60 us; numba's import and set-up cost about 0.9 s: they meet near 20,000 packets.
+# The lower figure leaves room for slower disks and cold caches (bench/ prints the crossing point).
+JIT_FROM_PACKETS = 10_000
+
+_enabled: bool | None = None
+
+
+def choose(packets: int) -> bool:
+    """Decide, once per process, whether kernels are compiled; `packets` is the expected number. Returns the decision."""
+    global _enabled
+    if _enabled is None:
+        setting = os.environ.get("TAPWALL_JIT", "auto").lower()
+        if setting not in ("on", "off", "auto"):
+            raise ValueError(f"TAPWALL_JIT: got {setting!r}, expected on, off or auto")
+        _enabled = setting == "on" or (setting == "auto" and packets >= JIT_FROM_PACKETS)
+        if _enabled:
+            _prepare_cache()
+    return _enabled
+
+
+def enabled() -> bool:
+    """True where kernels are compiled in this process. Decides for interpreted if nobody has called `choose` before."""
+    return choose(0)
+
+
+def kernel(function: Function) -> Function:
+    """Decorate a kernel, and every small function a kernel calls: compiled with bounds checks, or left as it is."""
+    if not enabled():
+        return function
+    from numba import njit
+
+    compiled: Any = njit(boundscheck=True, cache=True, nogil=True)(function)
+    return compiled  # type: ignore[no-any-return]
+
+
+def _prepare_cache() -> None:
+    """Name a writable folder for compiled kernels, keyed by their sources: numba itself misses changed callees."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    import hashlib
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    digest = hashlib.sha256(sys.version.encode())
+    for folder, folders, files in os.walk(here):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb") as source:
+                    digest.update(source.read())
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    for parent in (home, os.path.join("/tmp", f"tapwall-{os.getuid()}")):
+        folder = os.path.join(parent, "tapwall", "kernels", digest.hexdigest()[:16])
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid():
+            os.environ["NUMBA_CACHE_DIR"] = folder
+            return
