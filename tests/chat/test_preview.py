@@ -1,0 +1,156 @@
+"""Pictures are measured on their header and decoded in a process that can do no harm."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from chat import preview
+from chat.preview import Header, PreviewError, make_preview, read_header
+
+
+def encoded(kind: str, size: tuple[int, int] = (40, 30), **options: object) -> bytes:
+    """A red picture in one of Pillow's formats."""
+    file = io.BytesIO()
+    Image.new("RGB", size, (200, 10, 20)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_bomb(width: int, height: int, rows: int) -> bytes:
+    """A PNG that announces width x height and whose rows are zeros: small to send, large to decode."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
+
+    packer = zlib.compressobj(9)
+    row = bytes(1 + width)
+    body = b"".join(packer.compress(row) for _ in range(rows)) + packer.flush()
+    head = struct.pack("!IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {}), ("WEBP", {}), ("WEBP", {"lossless": True}),
+     ("WEBP", {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"})],
+)  # fmt: skip
+def test_headers_tell_format_and_size(kind: str, options: dict[str, object]) -> None:
+    """Each of the four formats is measured without a decoder; a cut header is no picture."""
+    data = encoded(kind, (41, 30), **options)
+
+    assert read_header(data) == Header(kind, 41, 30)
+    assert read_header(data[:9]) is None
+
+
+@given(
+    st.binary(max_size=64),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"RIFF0000WEBPVP8X"]),
+)
+def test_any_bytes_are_a_header_or_none(tail: bytes, start: bytes) -> None:
+    """Rubbish behind a known beginning never raises and never hangs."""
+    header = read_header(start + tail)
+
+    assert header is None or header.format in ("PNG", "JPEG", "GIF", "WEBP")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_a_picture_becomes_small_and_keeps_its_shape(kind: str, tmp_path: Path) -> None:
+    """The copy fits the box, keeps the proportions and has the picture's colour."""
+    path = tmp_path / "p"
+    path.write_bytes(encoded(kind, (400, 200)))
+
+    small = make_preview(path, (100, 100))
+
+    assert (small.width, small.height) == (100, 50)
+    assert small.original == Header(kind, 400, 200)
+    red, green, blue = small.rgb[:3]
+    assert red > 180 and green < 40 and blue < 50
+
+
+def test_a_picture_beyond_the_cap_is_refused_on_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pixel bomb is never given to the decoder."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_bomb(60_000, 60_000, 100))
+
+    def no_decoder(*_: object) -> bytes:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(preview, "_decode", no_decoder)
+    with pytest.raises(PreviewError, match="60000 x 60000"):
+        make_preview(path)
+
+
+def test_the_largest_allowed_picture_is_decoded_within_limits(tmp_path: Path) -> None:
+    """24 million pixels in a few kilobytes: decoded, or refused, in bounded time."""
+    path = tmp_path / "large.png"
+    path.write_bytes(png_bomb(6000, 4000, 4000))
+    assert path.stat().st_size < 100_000
+
+    began = time.monotonic()
+    small = make_preview(path, (96, 72))
+
+    assert (small.width, small.height) == (96, 64)
+    assert time.monotonic() - began < preview.TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"\x89PNG\r\n\x1a\n" + bytes(30),
+        encoded("PNG")[:60],
+        b"GIF89a" + bytes(10),
+        encoded("BMP"),
+        encoded("TIFF"),
+    ],
+    ids=["empty", "text", "no IHDR", "cut PNG", "empty GIF", "BMP", "TIFF"],
+)
+def test_what_is_no_picture_is_said(data: bytes, tmp_path: Path) -> None:
+    """Rubbish, a cut file and formats that are not shown end in PreviewError, nothing else."""
+    path = tmp_path / "p"
+    path.write_bytes(data)
+
+    with pytest.raises(PreviewError):
+        make_preview(path)
+
+
+def test_links_pipes_and_missing_files_are_refused(tmp_path: Path) -> None:
+    """A link may have been swapped in since the file was saved; a pipe would block."""
+    (tmp_path / "p.png").write_bytes(encoded("PNG"))
+    (tmp_path / "link").symlink_to(tmp_path / "p.png")
+    os.mkfifo(tmp_path / "pipe")
+
+    for name in ("link", "pipe", "nowhere"):
+        with pytest.raises(PreviewError):
+            make_preview(tmp_path / name)
+
+
+def test_a_decoder_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is the parent's: a stuck decoder does not keep the client waiting."""
+    worker = tmp_path / "worker.py"
+    worker.write_text("import time; time.sleep(60)")
+    path = tmp_path / "p.png"
+    path.write_bytes(encoded("PNG"))
+    monkeypatch.setattr(preview, "_WORKER", worker)
+    monkeypatch.setattr(preview, "TIMEOUT_S", 0.3)
+
+    with pytest.raises(PreviewError, match="cannot be decoded"):
+        make_preview(path)
+
+
+def test_the_worker_has_little_memory() -> None:
+    """An allocation beyond the limit fails in the worker instead of pushing others out of memory."""
+    code = "import runpy,sys;w=runpy.run_path(sys.argv[1]);import resource as r;n=w['MEMORY_BYTES'];r.setrlimit(r.RLIMIT_AS,(n,n));bytearray(n)"
+    done = subprocess.run([sys.executable, "-c", code, str(preview._WORKER)], capture_output=True, text=True)
+
+    assert "MemoryError" in done.stderr
