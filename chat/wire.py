@@ -1,0 +1,658 @@
+"""The protocol's bytes: the 12-byte header, the typed body of every frame, encode() and the Decoder.
+
+Bytes come in by `Decoder.feed()`, frames come out; `encode()` turns a body into bytes. Bodies are JSON objects decoded
+into the structs below, DATA alone is raw. A cap is checked on the header, before a body is waited for. Any bytes, cut
+anyhow, give the same frames and then perhaps one WireError, never anything else. This file knows no socket, clock,
+user or room; what a frame means is for session, hub and transfer. The byte tables are in docs/wire.md.
+"""
+
+import re
+from enum import IntEnum
+from struct import Struct as Layout
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from chat.errors import WireError
+
+MAGIC: Final = b"TW"
+VERSION: Final = 1
+HEADER: Final = Layout("!2sBBHHI")  # magic, version, type, flags, channel, length of the body
+DATA_HEAD: Final = Layout("!16sQI")  # file id, offset, crc32c; the bytes of the chunk follow
+
+IGNORABLE: Final = 0x0001  # who does not know the type may skip the frame
+MAX_DEPTH: Final = 16  # nested arrays and objects of a body: ours need 4
+LOGIN_CAP: Final = 4 << 10  # body bytes before login: a HELLO or an AUTH is some hundred
+CONTROL_CAP: Final = 64 << 10  # body bytes of a control or chat frame after login: 16 KiB of text, escaped
+DATA_CAP: Final = (
+    1 << 20
+)  # body bytes of a DATA frame: the largest chunk that still paid (chat-performance, file relay)
+VERBS: Final = (
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI ",
+)
+
+U53 = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # every number on the wire is exact in JSON, JavaScript and SQLite
+
+
+class Type(IntEnum):
+    """Frame types, the header's fourth byte."""
+
+    HELLO = 0x01
+    WELCOME = 0x02
+    AUTH = 0x03
+    AUTH_OK = 0x04
+    ERROR = 0x05
+    PING = 0x06
+    PONG = 0x07
+    GOAWAY = 0x08
+    NOTICE = 0x09
+    JOIN = 0x10
+    PART = 0x11
+    MEMBERS = 0x12
+    PRESENCE = 0x13
+    SEND = 0x20
+    ACK = 0x21
+    MSG = 0x22
+    HISTORY = 0x23
+    RESUME = 0x24
+    GAP = 0x25
+    OFFER = 0x30
+    ACCEPT = 0x31
+    DATA = 0x32
+    CREDIT = 0x33
+    FETCH = 0x34
+    DONE = 0x35
+    ADMIN = 0x40
+
+
+class Body(Struct, frozen=True, omit_defaults=True):
+    """Base of all bodies. Unknown fields of a JSON body are ignored, so that fields can be added."""
+
+
+# --- session ---------------------------------------------------------------------------------------------------------
+
+
+class Hello(Body, frozen=True):
+    """client, first frame. `transfer` is the one-time token that makes this connection a file connection."""
+
+    versions: list[int]
+    agent: str = ""
+    features: list[str] = []
+    transfer: str = ""
+
+
+class Limits(Body, frozen=True):
+    """What the server will take, announced in WELCOME. Bytes, counts, seconds as the names say."""
+
+    text_bytes: U53
+    login_frame_bytes: U53
+    control_frame_bytes: U53
+    data_frame_bytes: U53
+    history_page: U53
+    rooms_per_session: U53
+    room_members: U53
+    sessions_per_account: U53
+    connections_per_address: U53
+    message_burst: U53
+    messages_per_s: float
+    file_bytes: U53
+    account_bytes: U53
+    file_days: U53
+    ping_s: float
+    dead_s: float
+    login_s: float
+    frame_s: float
+
+
+class Welcome(Body, frozen=True):
+    """server, the answer to HELLO. `auth` are the mechanisms that AUTH may name."""
+
+    version: int
+    server: str
+    features: list[str]
+    limits: Limits
+    auth: list[str]
+
+
+class Auth(Body, frozen=True):
+    """client. mechanism: guest (user), password (user, secret), token (user, secret), register (user, secret, perhaps
+    invite), session (session: the token of an earlier AUTH_OK)."""
+
+    mechanism: str
+    user: str = ""
+    secret: str = ""
+    invite: str = ""
+    session: str = ""
+
+
+class AuthOk(Body, frozen=True):
+    """server. `account` is the name others see, `session` the token for AUTH session and RESUME."""
+
+    account: str
+    session: str
+    roles: list[str] = []
+    guest: bool = False
+
+
+class Error(Body, frozen=True):
+    """server. `ref` is the client's id or the name of the frame at fault; `offset` where a file must go on."""
+
+    code: str
+    text: str
+    ref: str = ""
+    retry_ms: U53 = 0
+    offset: U53 | None = None
+
+
+class Ping(Body, frozen=True):
+    """both. The other side answers PONG with the same nonce."""
+
+    nonce: U53 = 0
+
+
+class Pong(Body, frozen=True):
+    """both."""
+
+    nonce: U53 = 0
+
+
+class Goaway(Body, frozen=True):
+    """server, before it closes: come back after `retry_ms`."""
+
+    reason: str
+    retry_ms: U53 = 0
+
+
+class Notice(Body, frozen=True):
+    """server. What the system has to say: its own frame type, so that no user can imitate it. kind: topic, role, kick,
+    ban, mute, room, server."""
+
+    text: str
+    kind: str = "server"
+    room: str = ""
+    actor: str = ""
+    target: str = ""
+
+
+# --- rooms -----------------------------------------------------------------------------------------------------------
+
+
+class Join(Body, frozen=True):
+    """client. `@name` is the direct conversation with that user. `after` asks for what came after that seq."""
+
+    room: str
+    after: U53 | None = None
+
+
+class Joined(Body, frozen=True):
+    """server, the answer to JOIN (same type). `room` is the canonical name (`@alice+bob` for a direct one), `seq` the
+    last message so far, `oldest` the first one that is still kept, `count` the members now."""
+
+    room: str
+    channel: int
+    seq: U53
+    oldest: U53 = 0
+    role: str = "member"
+    topic: str = ""
+    count: U53 = 0
+    private: bool = False
+    read_only: bool = False
+
+
+class Part(Body, frozen=True):
+    """client."""
+
+    room: str
+
+
+class Parted(Body, frozen=True):
+    """server, the answer to PART (same type), or unasked: reason kicked, banned, closed."""
+
+    room: str
+    reason: str = "left"
+    text: str = ""
+
+
+class Member(Body, frozen=True):
+    """One name in MEMBERS or PRESENCE. role: owner, moderator, member."""
+
+    name: str
+    role: str = "member"
+    muted: bool = False
+    guest: bool = False
+
+
+class Members(Body, frozen=True):
+    """server, after Joined, and the answer to the client's MEMBERS. Above 200 members `members` is empty and `count`
+    alone is true."""
+
+    room: str
+    count: U53
+    members: list[Member] = []
+
+
+class MembersAsk(Body, frozen=True):
+    """client (same type as Members)."""
+
+    room: str
+
+
+class Presence(Body, frozen=True):
+    """server, at most one a room and second: who came, whose role changed, who left."""
+
+    room: str
+    count: U53
+    joined: list[Member] = []
+    changed: list[Member] = []
+    left: list[str] = []
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+class Send(Body, frozen=True):
+    """client. `id` is the client's own, unique for the account for 24 hours: sent again, it gives the same ACK. `edits`
+    or `deletes` is the seq of the message to change."""
+
+    room: str
+    id: str
+    text: str = ""
+    edits: U53 = 0
+    deletes: U53 = 0
+
+
+class Ack(Body, frozen=True):
+    """server, after the message is on disk. ts: milliseconds since 1970."""
+
+    id: str
+    room: str
+    seq: U53
+    ts: U53
+
+
+class FileRef(Body, frozen=True):
+    """A file in a message. file_id: 32 hexadecimal digits, sha256: 64."""
+
+    file_id: str
+    name: str
+    size: U53
+    sha256: str
+    mime: str = ""
+
+
+class Msg(Body, frozen=True):
+    """server, to every member, the sender as well (who knows it by `id`). An edit or a deletion is a message with a
+    seq of its own that names its target; in history the target wears the new text and `edited`, or `deleted`."""
+
+    room: str
+    seq: U53
+    ts: U53
+    sender: str
+    text: str = ""
+    id: str = ""
+    file: FileRef | None = None
+    edits: U53 = 0
+    deletes: U53 = 0
+    edited: bool = False
+    deleted: bool = False
+
+
+class History(Body, frozen=True):
+    """client. The page before or after a seq, or the matches of a query (words, from:NAME, in:ROOM, since:YYYY-MM-DD).
+    With neither before nor after: the latest page."""
+
+    room: str = ""
+    before: U53 | None = None
+    after: U53 | None = None
+    limit: U53 = 50
+    query: str = ""
+    ref: str = ""
+
+
+class HistoryPage(Body, frozen=True):
+    """server, the answer to HISTORY (same type), oldest first. `more`: the page was cut."""
+
+    room: str
+    messages: list[Msg]
+    more: bool = False
+    oldest: U53 = 0
+    ref: str = ""
+
+
+class RoomSeq(Body, frozen=True):
+    """The last message that the client has of a room."""
+
+    room: str
+    seq: U53
+
+
+class Resume(Body, frozen=True):
+    """client, after AUTH_OK: joins the rooms and sends what came after each seq, or GAP."""
+
+    rooms: list[RoomSeq]
+    session: str = ""
+
+
+class Gap(Body, frozen=True):
+    """server. Messages first..last of the room will not come by themselves. reason: slow (HISTORY has them) or
+    retention (nobody has them)."""
+
+    room: str
+    first: U53
+    last: U53
+    reason: str
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+class Offer(Body, frozen=True):
+    """client, on the chat connection. `ref` is the client's own id for the answer."""
+
+    ref: str
+    name: str
+    size: U53
+    sha256: str
+    room: str
+    mime: str = ""
+
+
+class Offered(Body, frozen=True):
+    """server, to the room (same type): a file is arriving and may be fetched while it does."""
+
+    room: str
+    sender: str
+    file: FileRef
+
+
+class Accept(Body, frozen=True):
+    """server, the answer to OFFER and FETCH: open a connection and say `token` in its HELLO. Then send DATA from
+    `next_offset`, at most `credit` chunks of `chunk` bytes ahead; or receive from there. An empty token: the server has
+    the file already."""
+
+    ref: str
+    file_id: str
+    token: str
+    chunk: U53
+    next_offset: U53 = 0
+    credit: U53 = 0
+    size: U53 = 0
+    sha256: str = ""
+
+
+class Data(Body, frozen=True):
+    """both, on a file connection. The one raw body: 16 bytes id, offset, crc32c of the payload, payload."""
+
+    file_id: str
+    offset: int
+    crc: int
+    payload: bytes
+
+
+class Credit(Body, frozen=True):
+    """both: the bytes before `offset` are taken, `credit` more chunks may follow."""
+
+    file_id: str
+    offset: U53
+    credit: U53
+
+
+class Fetch(Body, frozen=True):
+    """client, on the chat connection. `length` 0 means to the end."""
+
+    ref: str
+    file_id: str
+    offset: U53 = 0
+    length: U53 = 0
+
+
+class Done(Body, frozen=True):
+    """server: the upload is verified and kept, or everything asked for was sent. client: the upload is given up."""
+
+    file_id: str
+    size: U53 = 0
+    sha256: str = ""
+
+
+# --- administration --------------------------------------------------------------------------------------------------
+
+
+class Admin(Body, frozen=True):
+    """client. The actions and what each field means to them are tabled in docs/wire.md."""
+
+    action: str
+    ref: str = ""
+    room: str = ""
+    target: str = ""
+    value: str = ""
+    text: str = ""
+    seconds: U53 = 0
+
+
+class AdminResult(Body, frozen=True):
+    """server, the answer to ADMIN (same type)."""
+
+    action: str
+    ref: str = ""
+    ok: bool = True
+    text: str = ""
+    rows: list[dict[str, str]] = []
+
+
+FROM_CLIENT: Final[dict[int, type[Body]]] = {
+    Type.HELLO: Hello,
+    Type.AUTH: Auth,
+    Type.PING: Ping,
+    Type.PONG: Pong,
+    Type.JOIN: Join,
+    Type.PART: Part,
+    Type.MEMBERS: MembersAsk,
+    Type.SEND: Send,
+    Type.HISTORY: History,
+    Type.RESUME: Resume,
+    Type.OFFER: Offer,
+    Type.DATA: Data,
+    Type.CREDIT: Credit,
+    Type.FETCH: Fetch,
+    Type.DONE: Done,
+    Type.ADMIN: Admin,
+}
+FROM_SERVER: Final[dict[int, type[Body]]] = {
+    Type.WELCOME: Welcome,
+    Type.AUTH_OK: AuthOk,
+    Type.ERROR: Error,
+    Type.PING: Ping,
+    Type.PONG: Pong,
+    Type.GOAWAY: Goaway,
+    Type.NOTICE: Notice,
+    Type.JOIN: Joined,
+    Type.PART: Parted,
+    Type.MEMBERS: Members,
+    Type.PRESENCE: Presence,
+    Type.ACK: Ack,
+    Type.MSG: Msg,
+    Type.HISTORY: HistoryPage,
+    Type.GAP: Gap,
+    Type.OFFER: Offered,
+    Type.ACCEPT: Accept,
+    Type.DATA: Data,
+    Type.CREDIT: Credit,
+    Type.DONE: Done,
+    Type.ADMIN: AdminResult,
+}
+TYPE_OF: Final[dict[type[Body], int]] = {
+    body: code for table in (FROM_CLIENT, FROM_SERVER) for code, body in table.items()
+}
+
+
+class Frame(Struct, frozen=True, gc=False):
+    """One frame as it came: its type, flags and channel from the header, its typed body."""
+
+    type: int
+    flags: int
+    channel: int
+    body: Body
+
+
+class Caps(Struct, frozen=True):
+    """The largest bodies that are taken now, in bytes; 0 refuses the frame."""
+
+    control: int
+    data: int
+
+
+LOGIN: Final = Caps(control=LOGIN_CAP, data=0)  # a server's connection before login
+OPEN: Final = Caps(control=CONTROL_CAP, data=0)  # a server's chat connection after login
+TRANSFER: Final = Caps(control=LOGIN_CAP, data=DATA_CAP)  # a file connection after its token, both ends
+CLIENT: Final = Caps(control=1 << 20, data=DATA_CAP)  # a client, from its server: a page of history is the largest
+
+_encode_json = msgspec.json.Encoder().encode
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[{]")
+
+
+def encode(body: Body, channel: int = 0, flags: int = 0) -> bytes:
+    """The frame of a body as bytes. `channel` is the room's number in room frames, 0 elsewhere."""
+    if type(body) is Data:
+        return data_head(body.file_id, body.offset, body.crc, len(body.payload)) + body.payload
+    content = _encode_json(body)
+    return HEADER.pack(MAGIC, VERSION, TYPE_OF[type(body)], flags, channel, len(content)) + content
+
+
+def data_head(file_id: str, offset: int, crc: int, size: int) -> bytes:
+    """Header and head of a DATA frame whose `size` payload bytes the caller sends itself (sendfile)."""
+    head = HEADER.pack(MAGIC, VERSION, Type.DATA, 0, 0, DATA_HEAD.size + size)
+    return head + DATA_HEAD.pack(bytes.fromhex(file_id), offset, crc)
+
+
+class Decoder:
+    """Bytes of one direction of one connection -> frames.
+
+    `table` is FROM_CLIENT in a server and FROM_SERVER in a client. `caps` may be changed at any time and holds for the
+    headers read from then on: a server raises it at login. At most one body plus one feed is ever kept.
+    """
+
+    def __init__(self, table: dict[int, type[Body]], caps: Caps) -> None:
+        self.caps = caps
+        self._bodies = {code: msgspec.json.Decoder(body) for code, body in table.items() if body is not Data}
+        self._takes_data = Type.DATA in table
+        self._kept = bytearray()
+        self._need = 0  # bytes of the kept frame, once its header is read: a big body is not looked at chunk by chunk
+        self._started = False
+        self._fault: WireError | None = None
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an unfinished frame: when it is not 0 for long, the peer is dripping."""
+        return len(self._kept)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. Raises WireError at a fault, with the frames before it in `.frames`; from
+        then on every feed raises it again, with none."""
+        if self._fault is not None:
+            self._fault.frames = []
+            raise self._fault
+        frames: list[Frame] = []
+        source = bytes(data)
+        if self._kept:
+            self._kept += data
+            if len(self._kept) < self._need:
+                return frames
+            source, self._kept = bytes(self._kept), bytearray()
+        try:
+            used = self._read(source, frames)
+        except WireError as fault:
+            fault.frames = frames
+            self._fault = fault
+            raise
+        if used < len(source):
+            self._kept += source[used:]
+        return frames
+
+    def _read(self, source: bytes, frames: list[Frame]) -> int:
+        """Append all whole frames of `source`; the number of bytes they took."""
+        at, end = 0, len(source)
+        self._need = 0
+        if not self._started:
+            _refuse_foreign(source)
+            if end < HEADER.size:
+                return 0
+            self._started = True
+        while at < end:
+            if source[at] != MAGIC[0] or (at + 1 < end and source[at + 1] != MAGIC[1]):
+                raise WireError("bad-magic", f"frame starts {source[at : at + 2].hex()}, expected {MAGIC.hex()}")
+            if end - at < HEADER.size:
+                break
+            _, version, kind, flags, channel, length = HEADER.unpack_from(source, at)
+            self._check(version, kind, flags, length)
+            stop = at + HEADER.size + length
+            if stop > end:
+                self._need = stop - at
+                break
+            body = self._body(kind, source[at + HEADER.size : stop])
+            if body is not None:
+                frames.append(Frame(kind, flags, channel, body))
+            at = stop
+        return at
+
+    def _check(self, version: int, kind: int, flags: int, length: int) -> None:
+        """Everything that a header alone can be refused for."""
+        if version != VERSION:
+            raise WireError("bad-version", f"frame version {version}, this side speaks {VERSION}")
+        if flags & ~IGNORABLE:
+            raise WireError("bad-flags", f"flags {flags:#06x}, known are {IGNORABLE:#06x}")
+        is_data = kind == Type.DATA and self._takes_data
+        if kind not in self._bodies and not is_data and not flags & IGNORABLE:
+            raise WireError("unknown-frame", f"type {kind:#04x} is not known here and not ignorable")
+        cap = self.caps.data if is_data else self.caps.control
+        if length > cap:
+            raise WireError("oversize", f"type {kind:#04x} announces {length} bytes, at most {cap} are taken now")
+        if is_data and length < DATA_HEAD.size:
+            raise WireError("bad-body", f"DATA of {length} bytes, its head alone has {DATA_HEAD.size}")
+
+    def _body(self, kind: int, content: bytes) -> Body | None:
+        """The typed body; None for an unknown ignorable frame."""
+        if kind == Type.DATA and self._takes_data:
+            file_id, offset, crc = DATA_HEAD.unpack_from(content)
+            return Data(file_id.hex(), offset, crc, content[DATA_HEAD.size :])
+        decoder = self._bodies.get(kind)
+        if decoder is None:
+            return None
+        _refuse_deep(content)
+        try:
+            return decoder.decode(content)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise WireError("bad-body", f"type {kind:#04x}: {error}") from None
+
+
+def _refuse_foreign(source: bytes) -> None:
+    """The first bytes decide whether this is our protocol at all; HTTP gets a code of its own."""
+    if MAGIC.startswith(source[:2]):
+        return
+    for verb in VERBS:
+        if source.startswith(verb):
+            raise WireError("http", "an HTTP request")
+        if verb.startswith(source):
+            return
+    raise WireError("bad-magic", f"connection starts {source[:2].hex()}, expected {MAGIC.hex()}")
+
+
+def _refuse_deep(content: bytes) -> None:
+    """Cap the nesting. Counting brackets settles nearly every body; only a body full of them is walked."""
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", _STRINGS.sub(b"", content)):
+        depth += 1 if _BRACKETS.match(bracket) else -1
+        if depth > MAX_DEPTH:
+            raise WireError("bad-body", f"nested deeper than {MAX_DEPTH}")
