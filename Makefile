@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-fast check format lint types contracts docs golden sizes bench clean
+.PHONY: demo test check format lint types contracts docs docs-write sizes bench bench-chat clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	@sh bench/demo.sh $(BIN)/tapwall
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not acceptance and not docker and not slow"
 
 check: $(VENV)/.installed format lint types contracts docs test
 
@@ -29,6 +29,18 @@ types: $(VENV)/.installed
 
 contracts: $(VENV)/.installed
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py --check
+
+docs-write: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python bench/speed.py
+
+bench-chat: $(VENV)/.installed
+	$(BIN)/python bench/chat.py
 
 sizes:
 	@git ls-files '*.py' | xargs wc -l | sort -rn | sed -n '2,12p'

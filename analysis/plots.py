@@ -36,7 +36,7 @@ def pictures(data: dict[str, Any], events: Events = ()) -> dict[str, str]:
     import matplotlib
 
     matplotlib.use("svg")
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "tapwall",
         "text.parse_math": False,
