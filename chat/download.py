@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from chat.errors import ChatError
+
 NAME_BYTES: Final = (
     200  # of a saved name: file systems take 255, " (999)" must still fit, ecryptfs takes 143 but is rare
 )
@@ -30,7 +32,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class DownloadError(Exception):
+class DownloadError(ChatError):
     """A file cannot be saved, or is not what was announced."""
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from chat.errors import ChatError
+
 PIXELS_LIMIT: Final = 25_000_000  # Synapse takes 32 M; a phone's photograph has 12 to 24 M
 FILE_LIMIT: Final = 64 << 20  # bytes of a file that is tried at all
 HEAD_BYTES: Final = 256 << 10  # a JPEG's size stands behind its EXIF and colour profile, each up to 64 KiB
@@ -23,7 +25,7 @@ TIMEOUT_S: Final = 15.0
 _WORKER: Final = Path(__file__).with_name("preview_worker.py")
 
 
-class PreviewError(Exception):
+class PreviewError(ChatError):
     """The file is no picture that is shown, or could not be decoded within the limits."""
 
 
