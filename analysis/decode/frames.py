@@ -1,0 +1,398 @@
+"""Records to Packets and Taps: one walk per packet through its headers, by kernels, and the rare rest by Python.
+
+In: `Records` (bytes and their index). Out: `Batch`: packets with layers, taps and header fields; reassembled datagrams
+stand behind the chunk's bytes. `Decoder` carries only unfinished IP datagrams from chunk to chunk.
+The kernel walks until a layer is none of its own (code from `ODD`); then `slow.py` handles that one layer and the kernel
+goes on with the same packet, so that taps stay in packet order. It knows no flow, no stream, no protocol above transport.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analysis import layers
+from analysis.columns import (
+    MAX_LAYERS,
+    MAX_TAPS,
+    PACKET_COLUMNS,
+    TAP_COLUMNS,
+    TOO_MANY_LAYERS,
+    Array,
+    Batch,
+    Packets,
+    Records,
+    Taps,
+)
+from analysis.decode import state
+from analysis.decode.ip import authentication, ipv4, ipv6, transport_by_number
+from analysis.decode.link import (
+    arp,
+    ethernet,
+    ethertype,
+    ip_any,
+    llc,
+    mpls,
+    null,
+    ppp,
+    pppoe,
+    raw,
+    sll,
+    sll2,
+    vlan,
+)
+from analysis.decode.state import (
+    AT,
+    BYTES,
+    DONE,
+    END,
+    FAULT,
+    FIRST8,
+    FIRST16,
+    FIRST32,
+    FIRST64,
+    FIRST_TAP,
+    FIRST_U8,
+    IP_TAP,
+    LAST,
+    LAYERS,
+    LEAF,
+    LIMIT,
+    MAX_STEPS,
+    N_LAYERS,
+    N_TAPS,
+    NAMES8,
+    NAMES16,
+    NAMES32,
+    NAMES64,
+    NAMES_U8,
+    NEXT,
+    ODD,
+    PDUS,
+    STEPS,
+    TAP_SIZE,
+    TAPS,
+    TRAILER,
+    TRANSPORT_TAP,
+    leaf,
+)
+from analysis.decode.tables import LINKS, numbers
+from analysis.decode.transport import dccp, icmp, icmpv6, sctp, tcp, udp, udplite
+from analysis.decode.tunnels import geneve, gre, gtp, teredo, vxlan
+from analysis.kernel import enabled, kernel
+
+Columns = Any  # arrays (compiled) or memoryviews (interpreted)
+
+ODD_LINK = ODD + 999  # a link type that begins in slow.py
+FULL = -1  # returned by `walk` in s[NEXT]: the tap columns have no room for another packet
+
+
+@kernel
+def step(data: Any, s: Any, tables: Any) -> None:
+    """Hand the packet to the owner of s[NEXT]; the frequent ones first."""
+    code = s[NEXT]
+    if code == state.IPV4:
+        ipv4(data, s)
+    elif code == state.TRANSPORT:
+        transport_by_number(data, s, tables)
+    elif code == state.TCP:
+        tcp(data, s)
+    elif code == state.UDP:
+        udp(data, s, tables)
+    elif code == state.ETHERTYPE:
+        ethertype(data, s, tables)
+    elif code >= LEAF:
+        leaf(s, code - LEAF)
+    elif code == state.IPV6:
+        ipv6(data, s)
+    elif code == state.ETHERNET:
+        ethernet(data, s)
+    elif code == state.ARP:
+        arp(data, s)
+    elif code == state.ICMP:
+        icmp(data, s)
+    elif code == state.ICMPV6:
+        icmpv6(data, s)
+    elif code == state.VLAN:
+        vlan(data, s)
+    elif code == state.LLC:
+        llc(data, s, tables)
+    elif code == state.MPLS:
+        mpls(data, s)
+    elif code == state.PPPOES:
+        pppoe(data, s)
+    elif code == state.PPP:
+        ppp(data, s, tables)
+    elif code == state.SLL:
+        sll(data, s)
+    elif code == state.SLL2:
+        sll2(data, s)
+    elif code == state.NULL:
+        null(data, s)
+    elif code == state.RAW:
+        raw(data, s)
+    elif code == state.IP_ANY:
+        ip_any(data, s)
+    elif code == state.SCTP:
+        sctp(data, s)
+    elif code == state.GRE:
+        gre(data, s)
+    elif code == state.AH:
+        authentication(data, s)
+    elif code == state.DCCP:
+        dccp(data, s)
+    elif code == state.UDPLITE:
+        udplite(data, s)
+    elif code == state.VXLAN:
+        vxlan(data, s)
+    elif code == state.GENEVE:
+        geneve(data, s)
+    elif code == state.GTP:
+        gtp(data, s)
+    elif code == state.TEREDO:
+        teredo(data, s)
+    else:
+        s[NEXT] = DONE
+
+
+@kernel
+def begin(s: Any, blank: Any, at: int, cap_len: int, frame_len: int, code: int, fault: int) -> None:
+    """A clean notepad for the next packet."""
+    for k in range(LAST):
+        s[k] = blank[k]
+    s[AT] = at
+    s[END] = at + cap_len
+    s[LIMIT] = at + max(frame_len, cap_len)
+    s[NEXT] = code
+    s[FAULT] = fault
+
+
+@kernel
+def store(
+    s: Any,
+    i: int,
+    n_taps: int,
+    p64: Any,
+    p32: Any,
+    p16: Any,
+    p8: Any,
+    u8: Any,
+    matrices: Any,
+    t64: Any,
+    t32: Any,
+    t8: Any,
+) -> int:
+    """Copy the notepad of packet i into the columns. Returns the number of taps so far."""
+    taps = s[N_TAPS]
+    if taps > 0:
+        s[FIRST_TAP] = n_taps
+        if s[IP_TAP] >= 0:
+            s[IP_TAP] += n_taps
+        if s[TRANSPORT_TAP] >= 0:
+            s[TRANSPORT_TAP] += n_taps
+    for k in range(FIRST32 - FIRST64):
+        p64[k, i] = s[FIRST64 + k]
+    for k in range(FIRST16 - FIRST32):
+        p32[k, i] = s[FIRST32 + k]
+    for k in range(FIRST8 - FIRST16):
+        p16[k, i] = s[FIRST16 + k]
+    for k in range(FIRST_U8 - FIRST8):
+        p8[k, i] = s[FIRST8 + k]
+    for k in range(LAST - FIRST_U8):
+        u8[k, i] = s[FIRST_U8 + k]
+    ids, sizes, pdus = matrices
+    for k in range(s[N_LAYERS]):
+        ids[i, k] = s[LAYERS + k]
+        sizes[i, k] = s[BYTES + k]
+        pdus[i, k] = s[PDUS + k]
+    for k in range(taps):
+        at = TAPS + k * TAP_SIZE
+        row = n_taps + k
+        t32[0, row] = i
+        t8[0, row] = s[at]
+        t64[0, row] = s[at + 1]
+        t64[1, row] = s[at + 2]
+        t64[2, row] = s[at + 3]
+        t64[3, row] = s[at + 4]
+        t32[1, row] = s[at + 5]
+        t32[2, row] = s[at + 6]
+        t8[1, row] = s[at + 7]
+    return n_taps + taps  # type: ignore[no-any-return]
+
+
+@kernel
+def walk(
+    first: int,
+    data: Any,
+    records: Any,
+    links: Any,
+    tables: Any,
+    s: Any,
+    blank: Any,
+    packets: Any,
+    taps: Any,
+    n_taps: int,
+) -> tuple[int, int]:
+    """Decode packets from `first` on; stop at one that needs Python (s[NEXT] >= ODD) or room for taps (s[NEXT] = FULL).
+
+    A packet whose s[NEXT] is not DONE on entry goes on where it stood. Returns (packet, taps so far).
+    """
+    start, cap_len, frame_len, link_type, fault = records
+    p64, p32, p16, p8, u8, ids, sizes, pdus = packets
+    t64, t32, t8 = taps
+    room = t64.shape[1] - MAX_TAPS
+    i = first
+    while i < start.shape[0]:
+        if s[NEXT] == DONE:
+            if n_taps > room:
+                s[NEXT] = FULL
+                return i, n_taps
+            kind = link_type[i]
+            code = ODD_LINK
+            if 0 <= kind < links.shape[0]:
+                code = links[kind]
+            begin(s, blank, start[i], cap_len[i], frame_len[i], code, fault[i])
+        while s[NEXT] != DONE:
+            if s[NEXT] >= ODD:
+                return i, n_taps
+            s[STEPS] += 1
+            if s[STEPS] > MAX_STEPS:
+                s[FAULT] |= TOO_MANY_LAYERS
+                s[NEXT] = DONE
+                break
+            step(data, s, tables)
+        n_taps = store(s, i, n_taps, p64, p32, p16, p8, u8, (ids, sizes, pdus), t64, t32, t8)
+        i += 1
+    return i, n_taps
+
+
+class _Blocks:
+    """Columns of one chunk, grouped by dtype: a few arrays for the kernel, each row of them one column."""
+
+    def __init__(self, n: int) -> None:
+        self.p64 = np.empty((len(NAMES64), n), dtype=np.int64)
+        self.p32 = np.empty((len(NAMES32), n), dtype=np.int32)
+        self.p16 = np.empty((len(NAMES16), n), dtype=np.int16)
+        self.p8 = np.empty((len(NAMES8), n), dtype=np.int8)
+        self.u8 = np.empty((len(NAMES_U8), n), dtype=np.uint8)
+        self.ids = np.zeros((n, MAX_LAYERS), dtype=np.uint16)
+        self.sizes = np.zeros((n, MAX_LAYERS), dtype=np.int32)
+        self.pdus = np.zeros((n, MAX_LAYERS), dtype=np.uint16)
+        self.room = 4 * n + MAX_TAPS
+        self.t64 = np.empty((4, self.room), dtype=np.int64)
+        self.t32 = np.empty((3, self.room), dtype=np.int32)
+        self.t8 = np.empty((2, self.room), dtype=np.uint8)
+
+    def grow(self) -> None:
+        """Twice the room for taps."""
+        self.t64, self.t32, self.t8 = (
+            np.concatenate((t, np.empty_like(t)), axis=1) for t in (self.t64, self.t32, self.t8)
+        )
+
+    def packets(self) -> tuple[Array, ...]:
+        return self.p64, self.p32, self.p16, self.p8, self.u8, self.ids, self.sizes, self.pdus
+
+    def taps(self) -> tuple[Array, ...]:
+        return self.t64, self.t32, self.t8
+
+
+def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+    """The arrays as the kernel wants them: themselves when compiled, else memoryviews (ten times quicker to index)."""
+    if enabled():
+        return arrays
+    return tuple(memoryview(a) for a in arrays)
+
+
+def _blank() -> list[int]:
+    """The notepad's values before any header: the columns' absent values."""
+    absent = {c.name: c.absent for c in PACKET_COLUMNS}
+    blank = [0] * state.SIZE
+    for first, names in (
+        (FIRST64, NAMES64),
+        (FIRST32, NAMES32),
+        (FIRST16, NAMES16),
+        (FIRST8, NAMES8),
+        (FIRST_U8, NAMES_U8),
+    ):
+        for k, name in enumerate(names):
+            blank[first + k] = absent[name]
+    blank[TRAILER] = -1
+    return blank
+
+
+class Decoder:
+    """Decodes chunks in order; one per capture (or per part of it that is decoded alone)."""
+
+    def __init__(self) -> None:
+        tables = numbers()
+        links = np.full(300, ODD_LINK, dtype=np.int16)
+        for kind, code in LINKS.items():
+            links[kind] = code
+        blank = _blank()
+        self._tables: Any = tables
+        self._links: Any = links
+        self._blank: Any = np.array(blank, dtype=np.int64)
+        self._s: Any = np.array(blank, dtype=np.int64)
+        self._slots: Any = self._s  # the same notepad as Python's dissectors see it
+        if enabled():
+            self._slots = memoryview(self._s)
+        else:
+            self._tables, self._links, self._blank, self._s = tables.tolist(), memoryview(links), blank, blank.copy()
+            self._slots = self._s
+
+    def update(self, records: Records) -> Batch:
+        """Decode one chunk. Never raises for what is in a packet: that becomes a fault bit or a layer of its own."""
+        n = len(records.start)
+        data = np.ascontiguousarray(records.data).view()
+        data.flags.writeable = False  # one compiled form, whoever owns the bytes
+        blocks = _Blocks(n)
+        index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))
+        s = self._s
+        s[NEXT] = DONE
+        i = n_taps = 0
+        (view,) = _view((data,))
+        packets, taps = _view(blocks.packets()), _view(blocks.taps())
+        while True:
+            i, n_taps = walk(i, view, index, self._links, self._tables, s, self._blank, packets, taps, n_taps)
+            if i >= n:
+                break
+            if s[NEXT] == FULL:
+                blocks.grow()
+                taps = _view(blocks.taps())
+                s[NEXT] = DONE
+                continue
+            self._odd(view)
+        return Batch(data, _packets(records, blocks), _taps(blocks, n_taps))
+
+    def _odd(self, data: Any) -> None:
+        s = self._slots
+        s[NEXT] = LEAF + layers.DATA
+
+
+def _packets(records: Records, blocks: _Blocks) -> Packets:
+    columns: dict[str, Array] = {name: getattr(records, name) for name in records._fields if name in Packets._fields}
+    for block, names in (
+        (blocks.p64, NAMES64),
+        (blocks.p32, NAMES32),
+        (blocks.p16, NAMES16),
+        (blocks.p8, NAMES8),
+        (blocks.u8, NAMES_U8),
+    ):
+        columns.update(zip(names, block, strict=True))
+    columns.update(layers=blocks.ids, layer_bytes=blocks.sizes, layer_pdus=blocks.pdus)
+    n = len(records.start)
+    for column in PACKET_COLUMNS:
+        if column.name not in columns:
+            columns[column.name] = np.full(n, column.absent, dtype=column.dtype)
+    return Packets(**columns)
+
+
+def _taps(blocks: _Blocks, m: int) -> Taps:
+    columns = dict(zip(("src_hi", "src_lo", "dst_hi", "dst_lo"), blocks.t64[:, :m], strict=True))
+    columns.update(zip(("packet", "src_port", "dst_port"), blocks.t32[:, :m], strict=True))
+    columns.update(zip(("kind", "ip_family"), blocks.t8[:, :m], strict=True))
+    for column in TAP_COLUMNS:
+        if column.name not in columns:
+            columns[column.name] = np.full(m, column.absent, dtype=column.dtype)
+    return Taps(**columns)

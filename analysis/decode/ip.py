@@ -1,0 +1,212 @@
+"""The network layer: IPv4, IPv6 with its extension headers, the authentication header.
+
+In: bytes at `s[AT]`. Out: layer, tap and fields in `s`; fragments go to the defragmenter (`FRAGMENTED`), all else to
+the protocol number's owner. Wireshark's rules: a length field of 0 means "to the end" (segmentation offload), one
+beyond the frame is cut to the frame, one below the header ends the walk.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.columns import BAD_CHECKSUM, BAD_IP_HEADER, IP
+from analysis.columns import IPV6 as KIND_IPV6
+from analysis.decode.link import T_PROTOCOL
+from analysis.decode.state import (
+    AT,
+    BYTES,
+    DONE,
+    DST_HI,
+    DST_LO,
+    END,
+    FAMILY,
+    FAULT,
+    FRAGMENT,
+    FRAGMENT_ID,
+    FRAGMENT_MORE,
+    FRAGMENT_OFFSET,
+    IP_PROTOCOL,
+    IP_START,
+    IP_TAP,
+    LEAF,
+    LIMIT,
+    N_LAYERS,
+    NEXT,
+    ODD,
+    SRC_HI,
+    SRC_LO,
+    TRANSPORT,
+    TTL,
+    TYPE,
+    Data,
+    State,
+    Tables,
+    add_layer,
+    cut,
+    s64,
+    tap,
+    trim,
+    u16,
+    u32,
+)
+from analysis.kernel import kernel
+
+FRAGMENTED = ODD
+
+
+@kernel
+def ipv4(data: Data, s: State) -> None:
+    """RFC 791 3.1: 0 version, IHL | 2 total length (2) | 4 id (2) | 6 flags, offset (2) | 8 TTL | 9 protocol | 10 checksum
+    (2) | 12 source (4) | 16 destination (4) | 20 options to IHL*4."""
+    at = s[AT]
+    left = s[END] - at
+    if s[IP_START] < 0:
+        s[IP_START] = at
+    if left < 20:
+        add_layer(s, layers.IP, max(0, left))
+        cut(s, 20, BAD_IP_HEADER)
+        return
+    size = (data[at] & 15) * 4
+    if data[at] >> 4 != 4 or size < 20:
+        s[FAULT] |= BAD_IP_HEADER
+        add_layer(s, layers.IP, 20 if size >= 20 else size)
+        s[NEXT] = DONE
+        return
+    total = u16(data, at + 2)
+    if total == 0:
+        total = s[LIMIT] - at
+    if total < size:
+        s[FAULT] |= BAD_IP_HEADER
+        add_layer(s, layers.IP, size)
+        s[NEXT] = DONE
+        return
+    trim(s, at + total)
+    s[SRC_HI] = 0
+    s[SRC_LO] = u32(data, at + 12)
+    s[DST_HI] = 0
+    s[DST_LO] = u32(data, at + 16)
+    s[FAMILY] = 4
+    s[IP_TAP] = tap(s, IP, 0, 0, 4)
+    s[TTL] = data[at + 8]
+    protocol = data[at + 9] + 0
+    s[IP_PROTOCOL] = protocol
+    s[FRAGMENT] = 0
+    if s[END] - at < size:
+        add_layer(s, layers.IP, s[END] - at)
+        cut(s, size, BAD_IP_HEADER)
+        return
+    add_layer(s, layers.IP, size)
+    if checksum(data, at, size) != 0xFFFF:
+        s[FAULT] |= BAD_CHECKSUM
+    s[AT] = at + size
+    s[TYPE] = protocol
+    place = u16(data, at + 6) & 0x3FFF
+    if place == 0:
+        s[NEXT] = TRANSPORT
+        return
+    s[FRAGMENT] = 1
+    s[FRAGMENT_ID] = u16(data, at + 4)
+    s[FRAGMENT_OFFSET] = (place & 0x1FFF) * 8
+    s[FRAGMENT_MORE] = place >> 13
+    s[NEXT] = FRAGMENTED
+
+
+@kernel
+def checksum(data: Data, at: int, size: int) -> int:
+    """RFC 1071 sum of a header of `size` bytes, folded to 16 bits; 0xffff where the header's checksum is right."""
+    total = 0
+    for k in range(at, at + size, 2):
+        total += u16(data, k)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
+@kernel
+def ipv6(data: Data, s: State) -> None:
+    """RFC 8200 3: 0 version, class, label (4) | 4 payload length (2) | 6 next header | 7 hop limit | 8 source (16) | 24 destination (16)."""
+    at = s[AT]
+    left = s[END] - at
+    if s[IP_START] < 0:
+        s[IP_START] = at
+    if left < 40:
+        add_layer(s, layers.IPV6, max(0, left))
+        cut(s, 40, BAD_IP_HEADER)
+        return
+    if data[at] >> 4 != 6:
+        s[FAULT] |= BAD_IP_HEADER
+        add_layer(s, layers.IPV6, 40)
+        s[NEXT] = DONE
+        return
+    length = u16(data, at + 4)
+    if length > 0:
+        trim(s, at + 40 + length)
+    s[SRC_HI] = s64(data, at + 8)
+    s[SRC_LO] = s64(data, at + 16)
+    s[DST_HI] = s64(data, at + 24)
+    s[DST_LO] = s64(data, at + 32)
+    s[FAMILY] = 6
+    s[IP_TAP] = tap(s, KIND_IPV6, 0, 0, 6)
+    s[TTL] = data[at + 7]
+    s[FRAGMENT] = 0
+    add_layer(s, layers.IPV6, 40)
+    s[AT] = at + 40
+    s[TYPE] = data[at + 6]
+    extensions(data, s)
+
+
+@kernel
+def extensions(data: Data, s: State) -> None:
+    """RFC 8200 4: options (0, 60), routing (43) and fragment (44) headers, counted to the ipv6 layer: 0 next header |
+    1 length in 8 bytes without the first 8 | fragment: 2 offset and flags (2) | 4 id (4)."""
+    slot = BYTES + s[N_LAYERS] - 1
+    while True:
+        kind = s[TYPE]
+        s[IP_PROTOCOL] = kind
+        if kind != 0 and kind != 43 and kind != 44 and kind != 60:
+            s[NEXT] = TRANSPORT
+            return
+        at = s[AT]
+        if s[END] - at < 8:
+            cut(s, 8, BAD_IP_HEADER)
+            return
+        size = 8 if kind == 44 else data[at + 1] * 8 + 8
+        s[TYPE] = data[at]
+        if s[END] - at < size:
+            cut(s, size, BAD_IP_HEADER)
+            return
+        s[BYTES + s[N_LAYERS] - 1] += size
+        s[AT] = at + size
+        if kind == 44:
+            s[IP_PROTOCOL] = s[TYPE]
+            place = u16(data, at + 2)
+            if place & 0xFFF9:
+                s[FRAGMENT] = 1
+                s[FRAGMENT_ID] = u32(data, at + 4)
+                s[FRAGMENT_OFFSET] = place & 0xFFF8
+                s[FRAGMENT_MORE] = place & 1
+                s[NEXT] = FRAGMENTED
+                return
+
+
+@kernel
+def transport_by_number(data: Data, s: State, tables: Tables) -> None:
+    """Choose by the protocol number in s[TYPE]; nobody, and something left: `data`."""
+    s[NEXT] = tables[T_PROTOCOL + s[TYPE]]
+    if s[NEXT] == 0:
+        s[NEXT] = LEAF + layers.DATA
+
+
+@kernel
+def authentication(data: Data, s: State) -> None:
+    """RFC 4302 2: 0 next header | 1 length in 4 bytes minus 2 | 4 SPI (4) | 8 sequence (4) | 12 check value."""
+    at = s[AT]
+    left = s[END] - at
+    size = data[at + 1] * 4 + 8 if left >= 2 else 12
+    if left < size:
+        add_layer(s, layers.AH, max(0, left))
+        cut(s, size, BAD_IP_HEADER)
+        return
+    add_layer(s, layers.AH, size)
+    s[AT] = at + size
+    s[TYPE] = data[at]
+    s[IP_PROTOCOL] = s[TYPE]
+    s[NEXT] = TRANSPORT

@@ -1,0 +1,338 @@
+"""Link layers: Ethernet, VLAN tags, LLC/SNAP, MPLS, PPP, cooked captures, loopback and raw IP.
+
+In: bytes at `s[AT]`. Out: the layer noted in `s`, and in `s[NEXT]`/`s[TYPE]` who goes on.
+Lengths follow Wireshark: an Ethernet layer has 14 bytes of its own plus whatever the layer above leaves behind it.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.columns import ETH
+from analysis.decode.state import (
+    AT,
+    DONE,
+    DST_HI,
+    DST_LO,
+    END,
+    ETHERTYPE,
+    IP_ANY,
+    IPV4,
+    IPV6,
+    LEAF,
+    LLC,
+    NEXT,
+    ODD,
+    PPP,
+    SRC_HI,
+    SRC_LO,
+    TRAILER,
+    TYPE,
+    Data,
+    State,
+    Tables,
+    add_layer,
+    cut,
+    tap,
+    trim,
+    u16,
+    u32,
+)
+from analysis.kernel import kernel
+
+# Rows of the one table of numbers that kernels look up: a code of state.py for each number, 0 where nobody is known.
+T_ETHERTYPE = 0  # 65536 entries
+T_PROTOCOL = 65536  # 256 entries: IP protocol numbers
+T_PORT = 65792  # 65536 entries: UDP ports of tunnels
+T_SAP = 131328  # 256 entries: LLC service access points
+T_PPP = 131584  # 65536 entries: PPP protocol numbers
+TABLE_SIZE = 197120
+
+SLOT_ODD = ODD  # first slow dissector
+
+
+@kernel
+def ethernet(data: Data, s: State) -> None:
+    """IEEE 802.3 header: 0 destination (6) | 6 source (6) | 12 type, or length up to 1500 (2)."""
+    at = s[AT]
+    if s[END] - at < 14:
+        add_layer(s, layers.ETH, max(0, s[END] - at))
+        cut(s, 14, 0)
+        return
+    slot = add_layer(s, layers.ETH, 14)
+    s[DST_HI] = 0
+    s[DST_LO] = u16(data, at) * 0x100000000 + u32(data, at + 2)
+    s[SRC_HI] = 0
+    s[SRC_LO] = u16(data, at + 6) * 0x100000000 + u32(data, at + 8)
+    tap(s, ETH, 0, 0, 0)
+    s[TRAILER] = slot
+    kind = u16(data, at + 12)
+    s[AT] = at + 14
+    if kind > 1500:
+        s[TYPE] = kind
+        s[NEXT] = ETHERTYPE
+        return
+    length_field(data, s, kind)
+
+
+@kernel
+def length_field(data: Data, s: State, length: int) -> None:
+    """An 802.3 length in place of the type: LLC follows, or Novell's raw IPX where LLC cannot be (0xffff)."""
+    at = s[AT]
+    trim(s, at + length)
+    if s[END] - at >= 2 and u16(data, at) == 0xFFFF:
+        s[NEXT] = LEAF + layers.IPX
+        return
+    s[NEXT] = LLC
+
+
+@kernel
+def ethertype(data: Data, s: State, tables: Tables) -> None:
+    """Choose by the type in s[TYPE]; nobody: `data` to the end of the frame."""
+    code = tables[T_ETHERTYPE + s[TYPE]]
+    s[NEXT] = code if code != 0 else LEAF + layers.DATA
+
+
+@kernel
+def vlan(data: Data, s: State) -> None:
+    """IEEE 802.1Q tag: 0 priority and id (2) | 2 type of the next, or length (2). s[TYPE] is the tag's own type."""
+    at = s[AT]
+    name = layers.IEEE8021AD if s[TYPE] == 0x88A8 else layers.VLAN
+    if s[END] - at < 4:
+        add_layer(s, name, max(0, s[END] - at))
+        cut(s, 4, 0)
+        return
+    add_layer(s, name, 4)
+    kind = u16(data, at + 2)
+    s[AT] = at + 4
+    if kind > 1500:
+        s[TYPE] = kind
+        s[NEXT] = ETHERTYPE
+        return
+    length_field(data, s, kind)
+
+
+@kernel
+def llc(data: Data, s: State, tables: Tables) -> None:
+    """IEEE 802.2: 0 DSAP | 1 SSAP | 2 control (1; 2 unless unnumbered) | SNAP: OUI (3), type (2)."""
+    at = s[AT]
+    left = s[END] - at
+    if left < 3:
+        add_layer(s, layers.LLC, max(0, left))
+        cut(s, 3, 0)
+        return
+    dsap = data[at] + 0
+    ssap = data[at + 1] + 0
+    size = 3 if data[at + 2] & 3 == 3 else 4
+    if left < size:
+        add_layer(s, layers.LLC, left)
+        cut(s, size, 0)
+        return
+    if dsap == 0xAA and ssap == 0xAA:
+        snap(data, s, size, tables)
+        return
+    add_layer(s, layers.LLC, size)
+    s[AT] = at + size
+    if s[AT] >= s[END]:
+        s[NEXT] = DONE
+        return
+    code = tables[T_SAP + dsap]
+    s[NEXT] = code if code != 0 else LEAF + layers.DATA
+
+
+@kernel
+def snap(data: Data, s: State, size: int, tables: Tables) -> None:
+    """SNAP behind LLC: 0 OUI (3) | 3 protocol (2). OUI 0 and Cisco's 0xf8 carry ethertypes."""
+    at = s[AT] + size
+    if s[END] - at < 5:
+        add_layer(s, layers.LLC, s[END] - s[AT])
+        cut(s, size + 5, 0)
+        return
+    add_layer(s, layers.LLC, size + 5)
+    oui = u16(data, at) * 256 + data[at + 2]
+    kind = u16(data, at + 3)
+    s[AT] = at + 5
+    s[TYPE] = kind
+    if oui == 0 or oui == 0xF8:
+        s[NEXT] = ETHERTYPE
+    else:
+        s[NEXT] = ODD + 1
+        s[TYPE] = oui * 65536 + kind
+
+
+@kernel
+def mpls(data: Data, s: State) -> None:
+    """RFC 3032 label stack, 4 bytes an entry: label (20 bits), class (3), bottom of stack (1), TTL (8).
+
+    What follows is not said: Wireshark looks at the first nibble (4 and 6 are IP, RFC 4928).
+    """
+    while True:
+        at = s[AT]
+        if s[END] - at < 4:
+            add_layer(s, layers.MPLS, max(0, s[END] - at))
+            cut(s, 4, 0)
+            return
+        add_layer(s, layers.MPLS, 4)
+        s[AT] = at + 4
+        if data[at + 2] & 1:
+            break
+    at = s[AT]
+    if at >= s[END]:
+        s[NEXT] = DONE
+        return
+    version = data[at] >> 4
+    if version == 4:
+        s[NEXT] = IPV4
+    elif version == 6:
+        s[NEXT] = IPV6
+    elif version == 1:
+        s[NEXT] = ODD + 2
+    else:
+        s[NEXT] = ODD + 3
+
+
+@kernel
+def pppoe(data: Data, s: State) -> None:
+    """RFC 2516 session: 0 version and type | 1 code | 2 session (2) | 4 length (2)."""
+    at = s[AT]
+    if s[END] - at < 6:
+        add_layer(s, layers.PPPOES, max(0, s[END] - at))
+        cut(s, 6, 0)
+        return
+    add_layer(s, layers.PPPOES, 6)
+    s[AT] = at + 6
+    trim(s, at + 6 + u16(data, at + 4))
+    s[NEXT] = PPP
+
+
+@kernel
+def ppp(data: Data, s: State, tables: Tables) -> None:
+    """RFC 1661 protocol field: 2 bytes, or 1 where compressed (lowest bit set); before it HDLC's ff 03 where framed."""
+    at = s[AT]
+    left = s[END] - at
+    size = 0
+    if left >= 2 and data[at] == 0xFF and data[at + 1] == 0x03:
+        size = 2
+    if left < size + 1:
+        add_layer(s, layers.PPP, max(0, left))
+        cut(s, size + 2, 0)
+        return
+    if data[at + size] & 1:
+        kind = data[at + size] + 0
+        size += 1
+    elif left < size + 2:
+        add_layer(s, layers.PPP, left)
+        cut(s, size + 2, 0)
+        return
+    else:
+        kind = u16(data, at + size)
+        size += 2
+    add_layer(s, layers.PPP, size)
+    s[AT] = at + size
+    code = tables[T_PPP + kind]
+    s[NEXT] = code if code != 0 else LEAF + layers.DATA
+
+
+@kernel
+def sll(data: Data, s: State) -> None:
+    """LINKTYPE_LINUX_SLL: 0 packet type (2) | 2 ARPHRD (2) | 4 address length (2) | 6 address (8) | 14 protocol (2)."""
+    at = s[AT]
+    if s[END] - at < 16:
+        add_layer(s, layers.SLL, max(0, s[END] - at))
+        cut(s, 16, 0)
+        return
+    add_layer(s, layers.SLL, 16)
+    s[AT] = at + 16
+    cooked(s, u16(data, at + 2), u16(data, at + 14))
+
+
+@kernel
+def sll2(data: Data, s: State) -> None:
+    """LINKTYPE_LINUX_SLL2: 0 protocol (2) | 2 reserved (2) | 4 interface (4) | 8 ARPHRD (2) | 10 type | 11 length | 12 address (8)."""
+    at = s[AT]
+    if s[END] - at < 20:
+        add_layer(s, layers.SLL, max(0, s[END] - at))
+        cut(s, 20, 0)
+        return
+    add_layer(s, layers.SLL, 20)
+    s[AT] = at + 20
+    cooked(s, u16(data, at + 8), u16(data, at))
+
+
+@kernel
+def cooked(s: State, hardware: int, kind: int) -> None:
+    """Choose behind a cooked header: the protocol is an ethertype, or below 0x600 a number of Linux's own."""
+    s[TYPE] = kind
+    if kind > 1535 and hardware != 824 and hardware != 778:
+        s[NEXT] = ETHERTYPE
+    elif kind == 4 and hardware != 824:
+        s[NEXT] = LLC
+    else:
+        s[NEXT] = ODD + 5
+        s[TYPE] = hardware * 65536 + kind
+
+
+@kernel
+def null(data: Data, s: State) -> None:
+    """BSD loopback: a 4-byte address family in the byte order of the capturing host, or big endian (LINKTYPE_LOOP)."""
+    at = s[AT]
+    if s[END] - at < 4:
+        add_layer(s, layers.NULL, max(0, s[END] - at))
+        cut(s, 4, 0)
+        return
+    if u16(data, at) == 0xFF03:  # PPP of some BSDs in loopback clothing
+        s[NEXT] = ODD + 6
+        return
+    family = u32(data, at)
+    if family & 0xFFFF0000:
+        family = ((family >> 24) & 255) + ((family >> 16) & 255) * 256
+    add_layer(s, layers.NULL, 4)
+    s[AT] = at + 4
+    if family == 2:
+        s[NEXT] = IPV4
+    elif family in (10, 23, 24, 28, 30):
+        s[NEXT] = IPV6
+    elif family > 1535:
+        s[TYPE] = family
+        s[NEXT] = ETHERTYPE
+    else:
+        s[NEXT] = LEAF + layers.DATA
+
+
+@kernel
+def raw(data: Data, s: State) -> None:
+    """LINKTYPE_RAW: IP of the version that the first nibble says; Wireshark shows a layer `raw` without bytes of its own."""
+    add_layer(s, layers.RAW, max(0, s[END] - s[AT]))
+    s[NEXT] = IP_ANY
+
+
+@kernel
+def ip_any(data: Data, s: State) -> None:
+    """IP version 4 or 6 by the first nibble, anything else is `data`."""
+    if s[AT] >= s[END]:
+        s[NEXT] = DONE
+        return
+    version = data[s[AT]] >> 4
+    if version == 4:
+        s[NEXT] = IPV4
+    elif version == 6:
+        s[NEXT] = IPV6
+    else:
+        s[NEXT] = LEAF + layers.DATA
+
+
+@kernel
+def arp(data: Data, s: State) -> None:
+    """RFC 826: 0 hardware (2) | 2 protocol (2) | 4 hardware length | 5 protocol length | 6 operation (2) | addresses."""
+    at = s[AT]
+    if s[END] - at < 8:
+        add_layer(s, layers.ARP, max(0, s[END] - at))
+        cut(s, 8, 0)
+        return
+    size = 8 + 2 * (data[at + 4] + data[at + 5])
+    trim(s, at + size)
+    add_layer(s, layers.ARP, min(size, s[END] - at))
+    s[AT] = min(at + size, s[END])
+    if s[END] - at < size:
+        s[AT] = at
+        cut(s, size, 0)
+    s[NEXT] = DONE
