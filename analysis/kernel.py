@@ -48,6 +48,21 @@ def kernel(function: Function) -> Function:
     return compiled  # type: ignore[no-any-return]
 
 
+def lean_kernel(function: Function) -> Function:
+    """As `kernel`, for functions that allocate nothing and are called per header rather than per chunk.
+
+    Compiled without reference counts: passing two arrays to a small function otherwise costs four atomic
+    additions a call, which made decoding take 720 ns a packet in place of 270. A function that allocates does not
+    compile this way, so the option cannot be wrong in silence. Bounds checks stay on.
+    """
+    if not enabled():
+        return function
+    from numba import njit
+
+    compiled: Any = njit(boundscheck=True, cache=True, nogil=True, _nrt=False)(function)
+    return compiled  # type: ignore[no-any-return]
+
+
 def _prepare_cache() -> None:
     """Name a writable folder for compiled kernels, keyed by their sources: numba itself misses changed callees."""
     if os.environ.get("NUMBA_CACHE_DIR"):

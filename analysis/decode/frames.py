@@ -80,7 +80,8 @@ from analysis.decode.state import (
 from analysis.decode.tables import LINKS, numbers
 from analysis.decode.transport import dccp, icmp, icmpv6, sctp, tcp, udp, udplite
 from analysis.decode.tunnels import geneve, gre, gtp, teredo, vxlan
-from analysis.kernel import enabled, kernel
+from analysis.kernel import enabled
+from analysis.kernel import lean_kernel as kernel
 
 Columns = Any  # arrays (compiled) or memoryviews (interpreted)
 

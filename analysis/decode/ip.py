@@ -48,7 +48,7 @@ from analysis.decode.state import (
     u16,
     u32,
 )
-from analysis.kernel import kernel
+from analysis.kernel import lean_kernel as kernel
 
 FRAGMENTED = ODD
 
@@ -157,7 +157,7 @@ def ipv6(data: Data, s: State) -> None:
 def extensions(data: Data, s: State) -> None:
     """RFC 8200 4: options (0, 60), routing (43) and fragment (44) headers, counted to the ipv6 layer: 0 next header |
     1 length in 8 bytes without the first 8 | fragment: 2 offset and flags (2) | 4 id (4)."""
-    slot = BYTES + s[N_LAYERS] - 1
+
     while True:
         kind = s[TYPE]
         s[IP_PROTOCOL] = kind

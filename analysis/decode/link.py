@@ -37,7 +37,7 @@ from analysis.decode.state import (
     u16,
     u32,
 )
-from analysis.kernel import kernel
+from analysis.kernel import lean_kernel as kernel
 
 # Rows of the one table of numbers that kernels look up: a code of state.py for each number, 0 where nobody is known.
 T_ETHERTYPE = 0  # 65536 entries

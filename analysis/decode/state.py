@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis import layers
 from analysis.columns import MAX_LAYERS, MAX_TAPS, TOO_MANY_LAYERS, TRUNCATED
-from analysis.kernel import kernel
+from analysis.kernel import lean_kernel as kernel
 
 Data = Any  # uint8 array (compiled) or memoryview (interpreted)
 State = Any  # int64 array (compiled) or list (interpreted)

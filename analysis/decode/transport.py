@@ -44,7 +44,7 @@ from analysis.decode.state import (
     u16,
     u32,
 )
-from analysis.kernel import kernel
+from analysis.kernel import lean_kernel as kernel
 
 SACK, SACK_PERMITTED, TIME_STAMPS, MSS, BAD_OPTIONS = 1, 2, 4, 8, 16  # bits of tcp_options
 
