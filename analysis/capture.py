@@ -10,6 +10,7 @@ The readers hold kernels, so they are imported only when a capture is opened: ca
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import struct
@@ -83,15 +84,12 @@ class _Raw:
         self._pending: Future[None] | None = None
         self._owned = path != "-"
         try:
-            self._file: Any = open(path, "rb", buffering=0) if self._owned else sys.stdin.buffer.raw  # type: ignore[attr-defined]  # noqa: SIM115
-            mode = os.fstat(self._file.fileno())
+            self._file: Any = open(path, "rb", buffering=0) if self._owned else _standard_input()  # noqa: SIM115
+            mode = _mode(self._file)
         except (OSError, ValueError) as error:
             raise CaptureError(f"{self.name}: cannot open: {_reason(error)}") from None
-        if stat.S_ISDIR(mode.st_mode):
-            self.close()
-            raise CaptureError(f"{self.name}: is a directory, expected a capture file")
-        self.regular = stat.S_ISREG(mode.st_mode)
-        self.total = mode.st_size if self.regular else 0
+        self.regular = mode is not None and stat.S_ISREG(mode.st_mode)
+        self.total = mode.st_size if mode is not None and self.regular else 0
         self.done = 0
         self._head = b""
 
@@ -389,8 +387,9 @@ def merged(inputs: Sequence[Iterator[Piece]]) -> Iterator[Piece]:
         parts = []
         for k, head in enumerate(heads):
             if head.piece is not None:
-                side = "right" if k <= order else "left"
-                parts.append(head.take(int(np.searchsorted(head.keys, last, side=side))))
+                # Rows equal to the bound: not those of later inputs, an earlier one may have more of them.
+                rows = np.searchsorted(head.keys, last, side="right" if k <= order else "left")
+                parts.append(head.take(int(rows)))
         yield _joined([part for part in parts if len(part[1])]) if len(active) > 1 else parts[0][0]
 
 
@@ -492,7 +491,7 @@ def _estimate(path: str) -> int:
             n = unpack.readinto(memoryview(buffer))
             ratio = mode.st_size / max(1, min(file.tell(), mode.st_size))
             return int(_count(bytes(buffer[:n])) * ratio)
-    except (OSError, ValueError, CaptureError):
+    except (OSError, ValueError, AttributeError, CaptureError):
         return 0
 
 
@@ -510,6 +509,22 @@ def _count(sample: bytes) -> int:
         at += max(step, size)
         count += 1
     return count
+
+
+def _standard_input() -> Any:
+    """Stdin without its buffer where it has one below (a test may put in a plain stream)."""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed")
+    stream = sys.stdin.buffer
+    return getattr(stream, "raw", stream)
+
+
+def _mode(file: Any) -> os.stat_result | None:
+    """What kind of file this is, None for a stream that is no file of the system."""
+    try:
+        return os.fstat(file.fileno())
+    except io.UnsupportedOperation:
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -95,10 +95,9 @@ class _Zstd:
     def __init__(self, read: Callable[[int], bytes]) -> None:
         import zstandard
 
-        source = _Readable(read)
+        source: Any = _Readable(read)
         decoder = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG_MAX)
         self._reader = decoder.stream_reader(source, read_size=STORED_BYTES, read_across_frames=True)
-        self._source = source
 
     def decompress(self, stored: bytes, room: int) -> bytes:
         out: bytes = self._reader.read(room)
