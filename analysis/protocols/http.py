@@ -1,0 +1,408 @@
+"""HTTP/1 over TCP (RFC 9112): requests and responses, their bodies by media type, CONNECT and Upgrade.
+
+In: bytes of a connection on an HTTP port, or that begin with a request or status line. Out: an `http` layer per
+message, the layer of its body (the table BODIES), `Http` facts, credentials of Basic and form logins, and exploit
+shapes in what the client sent. After CONNECT or Upgrade the rest of the connection is dissected as what it became.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import NamedTuple
+
+from analysis import layers
+from analysis.facts import Http, Payload
+from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Dissect, Malformed, Pdu
+
+METHODS = frozenset(
+    b"""GET PUT POST HEAD DELETE OPTIONS TRACE CONNECT PATCH LINK UNLINK PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK
+    POLL BCOPY BMOVE BPROPFIND BPROPPATCH BDELETE MKWORKSPACE REPORT SEARCH MERGE CHECKOUT CHECKIN UNCHECKOUT UPDATE
+    LABEL MKACTIVITY VERSION-CONTROL BASELINE-CONTROL NOTIFY M-SEARCH M-POST SUBSCRIBE UNSUBSCRIBE CCM_POST
+    RPC_CONNECT RPC_IN_DATA RPC_OUT_DATA SSTP_DUPLEX_POST ANNOUNCE BITS_POST ICY""".split()
+)
+PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
+LONGEST_HEAD = 65_536
+LONGEST_BODY = 1 << 20  # bytes unpacked of one body
+METHOD = re.compile(rb"[A-Z][A-Z_-]{2,17} ")
+
+# Media type -> layer of the body (Wireshark's media_type table); what is not listed is `media`.
+BODIES: dict[str, int] = {
+    "application/x-www-form-urlencoded": layers.URLENCODED_FORM,
+    "application/json": layers.JSON,
+    "application/json-rpc": layers.JSON,
+    "application/jsonrequest": layers.JSON,
+    "application/problem+json": layers.JSON,
+    "application/xml": layers.XML,
+    "text/xml": layers.XML,
+    "application/soap+xml": layers.XML,
+    "application/rss+xml": layers.XML,
+    "application/xhtml+xml": layers.XML,
+    "application/atom+xml": layers.XML,
+    "image/svg+xml": layers.XML,
+    "image/png": layers.PNG,
+    "image/jpeg": layers.IMAGE_JFIF,
+    "image/jpg": layers.IMAGE_JFIF,
+    "image/pjpeg": layers.IMAGE_JFIF,
+    "image/gif": layers.IMAGE_GIF,
+    "application/ocsp-request": layers.OCSP,
+    "application/ocsp-response": layers.OCSP,
+    "application/vnd.wap.mms-message": layers.MMSE,
+    "text/plain": layers.DATA_TEXT_LINES,
+    "text/html": layers.DATA_TEXT_LINES,
+    "text/vnd.wap.wml": layers.DATA_TEXT_LINES,
+    "text/css": layers.DATA_TEXT_LINES,
+    "text/javascript": layers.DATA_TEXT_LINES,
+    "application/javascript": layers.DATA_TEXT_LINES,
+    "application/x-javascript": layers.DATA_TEXT_LINES,
+    "application/x-ns-proxy-autoconfig": layers.DATA_TEXT_LINES,
+    "message/http": layers.HTTP,
+}
+
+
+class Head(NamedTuple):
+    """Start line and the fields of a header section that matter here."""
+
+    size: int  # bytes up to and including the empty line
+    first: bytes
+    fields: dict[bytes, bytes]  # lower-case names; of repeated fields the last one
+
+
+class Message(NamedTuple):
+    """A request (status 0) or response (method empty)."""
+
+    method: bytes
+    uri: bytes
+    status: int
+
+
+def start_line(line: bytes) -> Message | None:
+    """Parse a request or status line; None where it is neither."""
+    if line.startswith(b"HTTP/") or line.startswith(b"ICY "):
+        parts = line.split(b" ", 2)
+        digits = parts[1][:3] if len(parts) > 1 else b""
+        return Message(b"", b"", int(digits) if digits.isdigit() else -1)
+    method, space, rest = line.partition(b" ")
+    if space and method in METHODS:
+        return Message(method, rest.split(b" ")[0], 0)
+    return None
+
+
+def looks_like_http(data: bytes) -> bool:
+    """The first line is a status line, or a request line that names its version (as Wireshark's heuristic wants)."""
+    line = data[:LONGEST_HEAD].split(b"\n", 1)[0].rstrip(b"\r")
+    if line.startswith(b"HTTP/1."):
+        return True
+    return METHOD.match(line) is not None and b" HTTP/" in line
+
+
+def head(data: bytes) -> Head | None:
+    """The header section at the start of `data`; None where its empty line is not there."""
+    at = 0
+    first = b""
+    fields: dict[bytes, bytes] = {}
+    last = b""
+    while True:
+        end = data.find(b"\n", at, LONGEST_HEAD)
+        if end < 0:
+            return None
+        line = data[at:end].rstrip(b"\r")
+        at_line, at = at, end + 1
+        if at_line == 0:
+            first = line
+            continue
+        if not line:
+            return Head(at, first, fields)
+        if line[:1] in b" \t" and last:
+            fields[last] += b" " + line.strip()
+            continue
+        name, colon, value = line.partition(b":")
+        if colon:
+            last = name.strip().lower()
+            fields[last] = value.strip()
+
+
+def dissect(pdu: Pdu) -> bool:
+    """Dissect one or several messages; refuses what cannot be HTTP."""
+    state = pdu.stream.state
+    switched: Dissect | None = state.get("http_switched")
+    at = 0
+    while at < pdu.length:
+        if switched is None:
+            switched = state.get("http_switched")
+        if switched is not None and state.get("http_switched_from", 0) <= pdu.number:
+            return _hand_over(pdu, at, switched)
+        used = _message(pdu, at)
+        if used < 0:
+            return at > 0 or pdu.more != 0
+        if used == 0:
+            return True
+        at += used
+    return True
+
+
+def _hand_over(pdu: Pdu, at: int, dissector: Dissect) -> bool:
+    """The connection is no longer HTTP: the layer stays where the switch was made by CONNECT."""
+    if pdu.stream.state.get("http_connect"):
+        pdu.add(layers.HTTP, len(pdu.data) - at)
+    inner = pdu.part(at)
+    inner.whole = pdu.whole
+    if not dissector(inner):
+        inner.add(layers.DATA)
+    if inner.more:
+        pdu.wish(at + inner.more_from, inner.more)
+    return True
+
+
+def _message(pdu: Pdu, at: int) -> int:
+    """One message at `at`: bytes used, 0 where more are wished for, -1 where it is no HTTP."""
+    data = pdu.data[at:] if at else pdu.data
+    left = pdu.length - at
+    line_end = data.find(b"\n", 0, LONGEST_HEAD)
+    if line_end < 0:
+        if pdu.whole and len(data) == left and _may_grow(pdu, data):
+            pdu.wish(at, ONE_MORE)
+            return 0
+        line = data
+    else:
+        line = data[:line_end].rstrip(b"\r")
+    message = start_line(line)
+    if message is None:
+        return _continuation(pdu, at, data, left)
+    section = head(data)
+    if section is None:
+        if pdu.whole and len(data) == left:
+            pdu.wish(at, ONE_MORE)
+            return 0
+        pdu.add(layers.HTTP, len(data))
+        _remember(pdu, message, Head(len(data), line, _loose_fields(data)), b"")
+        return left
+    size = _body_size(pdu, message, section, data, left, at)
+    if size < 0:
+        return 0
+    body = data[section.size : section.size + size]
+    pdu.add(layers.HTTP, min(section.size + size, len(data)))
+    _remember(pdu, message, section, body)
+    if body and size:
+        _body(pdu, message, section, body, size)
+    return section.size + size
+
+
+def _may_grow(pdu: Pdu, data: bytes) -> bool:
+    """Could more bytes make this a start line?"""
+    return data.isascii() and b"\0" not in data[:64] and len(data) < LONGEST_HEAD
+
+
+def _loose_fields(data: bytes) -> dict[bytes, bytes]:
+    """Fields of a header section that is cut."""
+    found = head(data + b"\n\n")
+    return found.fields if found else {}
+
+
+def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
+    """Bytes that start no message: a body whose head was missed, shown as HTTP where HTTP was seen before."""
+    pdu.add(layers.HTTP, len(data))
+    if data:
+        pdu.add(layers.DATA, len(data))
+    return left
+
+
+def _body_size(pdu: Pdu, message: Message, section: Head, data: bytes, left: int, at: int) -> int:
+    """Length of the body; -1 where the stream was asked for more (RFC 9112 6.3)."""
+    rest = left - section.size
+    state = pdu.stream.state
+    if message.status:
+        method = state.get("http_method", b"")
+        if method == b"HEAD" or 100 <= message.status < 200 or message.status in (204, 304):
+            return 0
+        if method == b"CONNECT" and 200 <= message.status < 300:
+            return 0
+    if b"chunked" in section.fields.get(b"transfer-encoding", b"").lower():
+        return _chunked_size(pdu, section, data, left, at)
+    length = section.fields.get(b"content-length", b"")
+    if length.isdigit() and len(length) < 19:
+        size = int(length)
+        if size > rest and pdu.whole:
+            pdu.wish(at, size - rest)
+            return -1
+        return min(size, rest)
+    if message.status and pdu.whole and not pdu.frame_end:
+        if b"content-type" in section.fields or rest:
+            pdu.wish(at, UNTIL_FIN)
+            return -1
+    return rest if message.status or rest == 0 else 0
+
+
+def _chunked_size(pdu: Pdu, section: Head, data: bytes, left: int, at: int) -> int:
+    """Walk the chunks (RFC 9112 7.1) to the end of the trailer section."""
+    key = ("chunks", pdu.direction)
+    where, start = pdu.stream.state.get(key, (section.size, -1))
+    if start != section.size:
+        where = section.size
+    while True:
+        end = data.find(b"\n", where, where + 4096)
+        if end < 0:
+            break
+        digits = data[where:end].split(b";")[0].strip()
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            return left - section.size
+        if size == 0:
+            return _trailer_end(pdu, data, end + 1, left, at, section)
+        behind = end + 1 + size + 2
+        if behind > left:
+            if pdu.whole:
+                pdu.wish(at, behind - left)
+                return -1
+            return left - section.size
+        where = behind
+    if pdu.whole:
+        pdu.wish(at, ONE_MORE)
+        return -1
+    return left - section.size
+
+
+def _trailer_end(pdu: Pdu, data: bytes, at: int, left: int, start: int, section: Head) -> int:
+    while True:
+        end = data.find(b"\n", at)
+        if end < 0:
+            if pdu.whole:
+                pdu.wish(start, ONE_MORE)
+                return -1
+            return left - section.size
+        if end - at <= 1:
+            return end + 1 - section.size
+        at = end + 1
+
+
+def dechunk(body: bytes) -> bytes:
+    """The content of a chunked body, as far as it is there."""
+    out = bytearray()
+    at = 0
+    while True:
+        end = body.find(b"\n", at, at + 4096)
+        if end < 0:
+            return bytes(out)
+        try:
+            size = int(body[at:end].split(b";")[0].strip(), 16)
+        except ValueError:
+            return bytes(out)
+        if size <= 0:
+            return bytes(out)
+        out += body[end + 1 : end + 1 + size]
+        at = end + 1 + size + 2
+
+
+def unpack(body: bytes, encoding: bytes) -> bytes:
+    """Undo gzip or deflate, at most LONGEST_BODY bytes; the body itself where that fails."""
+    word = encoding.lower()
+    if b"gzip" in word:
+        windows = (31,)
+    elif b"deflate" in word:
+        windows = (15, -15)
+    else:
+        return body
+    for bits in windows:
+        try:
+            return zlib.decompressobj(bits).decompress(body, LONGEST_BODY)
+        except zlib.error:
+            continue
+    return body
+
+
+def _body(pdu: Pdu, message: Message, section: Head, body: bytes, size: int) -> None:
+    """Add the layer of a message's body."""
+    if b"chunked" in section.fields.get(b"transfer-encoding", b"").lower():
+        body = dechunk(body)
+    encoding = section.fields.get(b"content-encoding", b"")
+    plain = unpack(body, encoding)
+    if not plain:
+        return
+    if plain is body and encoding and encoding.lower() not in (b"identity", b""):
+        pdu.add(layers.DATA, len(body))
+        return
+    kind = section.fields.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
+    if not kind:
+        pdu.add(layers.DATA, len(plain))
+        return
+    add_body(pdu, kind, plain)
+
+
+def add_body(pdu: Pdu, kind: str, body: bytes) -> None:
+    """Add the layers of a body of media type `kind`."""
+    if kind.startswith("multipart/"):
+        pdu.add(layers.MIME_MULTIPART, len(body))
+        return
+    layer = BODIES.get(kind)
+    if layer is None and kind.startswith("text/"):
+        layer = layers.DATA_TEXT_LINES
+    if layer is None and kind.endswith("+xml"):
+        layer = layers.XML
+    if layer is None and kind.endswith("+json"):
+        layer = layers.JSON
+    pdu.add(layers.MEDIA if layer is None else layer, len(body))
+    if layer == layers.JSON:
+        pdu.add(layers.DATA_TEXT_LINES, len(body))
+
+
+def heuristic(pdu: Pdu) -> bool:
+    """Dissect as HTTP if the first line is one; the conversation is HTTP from then on."""
+    if not looks_like_http(pdu.data):
+        return False
+    pdu.stream.dissector = dissect
+    return dissect(pdu)
+
+
+# ---------------------------------------------------------------------------------------------------- facts
+
+
+def _remember(pdu: Pdu, message: Message, section: Head, body: bytes) -> None:
+    """Keep what the message says: facts, and what the peer's next message needs to know."""
+    state = pdu.stream.state
+    fields = section.fields
+    if message.status == 0:
+        state["http_method"] = message.method
+        state["http_seen"] = True
+    elif message.status == 101 or (state.get("http_method") == b"CONNECT" and 200 <= message.status < 300):
+        _switch(pdu, message, fields)
+    length = fields.get(b"content-length", b"")
+    others = b"\n".join(name + b": " + value for name, value in fields.items()) if message.status == 0 else b""
+    pdu.stream.facts.add(
+        "http",
+        Http(
+            pdu.number,
+            pdu.time_ns,
+            pdu.stream.flow,
+            _text(message.method),
+            _text(message.uri),
+            _text(fields.get(b"host", b"")),
+            _text(fields.get(b"user-agent", b"")),
+            message.status,
+            _text(fields.get(b"content-type", b"")),
+            int(length) if length.isdigit() and len(length) < 19 else -1,
+            body[:512] if message.status == 0 else b"",
+            _text(others),
+        ),
+    )
+
+
+def _switch(pdu: Pdu, message: Message, fields: dict[bytes, bytes]) -> None:
+    state = pdu.stream.state
+    if message.status == 101:
+        upgrade = fields.get(b"upgrade", b"").lower()
+        dissector = pdu.stream.shared.upgrade(upgrade.decode("latin-1"))
+        if dissector is None:
+            return
+        state["http_switched"] = dissector
+    else:
+        state["http_switched"] = pdu.stream.shared.guess
+        state["http_connect"] = True
+    state["http_switched_from"] = pdu.number
+
+
+def _text(value: bytes) -> str:
+    return value[:2048].decode("utf-8", "replace")
+
+
+__all__ = ["Malformed", "Payload", "dissect", "head", "heuristic", "looks_like_http", "start_line", "unpack"]

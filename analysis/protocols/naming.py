@@ -1,0 +1,116 @@
+"""Naming: which protocols stand above transport in each frame, and what their payloads said.
+
+In: batches of packets with flows and TCP analysis. Out: the layer matrices of the same batches, filled in place, and
+`facts`. TCP goes through streams.py and the registry, everything else through datagrams.py. State per flow lives
+here, from the first batch to `finish`. It must not know files, statistics or detectors.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from analysis import layers
+from analysis.columns import MAX_LAYERS, TCP, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
+from analysis.facts import Facts
+from analysis.protocols import registry
+from analysis.protocols.pdu import Dissect, Layer
+from analysis.protocols.streams import Segment, Stream, deliver
+
+RST = 4
+
+
+class FlowSource(Protocol):
+    """What naming needs of the flow table."""
+
+    def flows(self) -> Flows:
+        """All conversations so far."""
+        ...
+
+
+class Shared:
+    """What connections tell about other connections: announced data channels."""
+
+    def __init__(self) -> None:
+        self.announced: dict[tuple[int, int], Dissect] = {}
+
+    def upgrade(self, word: str) -> Dissect | None:
+        """The dissector behind an HTTP Upgrade token."""
+        return None
+
+    def guess(self, pdu: registry.Pdu) -> bool:
+        """What a tunnel carries."""
+        return registry.guess(pdu)
+
+
+class Naming:
+    """Names the layers of every frame; one object per analysis."""
+
+    def __init__(self, flow_table: FlowSource) -> None:
+        self.facts = Facts()
+        self._flow_table = flow_table
+        self._streams: dict[int, Stream] = {}
+        self._shared = Shared()
+
+    def update(self, batch: Batch) -> None:
+        """Append the layers above transport to each packet of `batch`, in place."""
+        packets = batch.packets
+        last = packets.layers[np.arange(len(packets.number)), np.maximum(packets.n_layers, 1) - 1]
+        rows = np.flatnonzero(
+            (last == layers.TCP) & (packets.payload_len > 0) & (packets.flow >= 0) & (packets.tcp_flags & RST == 0)
+        )
+        if len(rows):
+            rows = rows[np.argsort(packets.flow[rows], kind="stable")]
+            self._name_streams(batch, rows)
+
+    def finish(self) -> None:
+        """Report what only the end of the capture tells."""
+
+    def _name_streams(self, batch: Batch, rows: Array) -> None:
+        packets, data = batch.packets, batch.data
+        flows = self._flow_table.flows()
+        for row in rows.tolist():
+            stream = self._stream(flows, int(packets.flow[row]))
+            start = int(packets.payload_start[row])
+            segment = Segment(
+                int(packets.number[row]),
+                int(packets.time_ns[row]),
+                int(packets.tcp_seq[row]),
+                data[start : start + int(packets.payload_cap[row])].tobytes(),
+                int(packets.payload_len[row]),
+                int(packets.tcp_flags[row]),
+                int(packets.analysis[row]),
+            )
+            append_layers(packets, row, deliver(stream, int(packets.direction[row]), segment))
+
+    def _stream(self, flows: Flows, flow: int) -> Stream:
+        stream = self._streams.get(flow)
+        if stream is None:
+            a_port, b_port = int(flows.a_port[flow]), int(flows.b_port[flow])
+            server = b_port if flows.syn_ab[flow] else a_port if flows.syn_ba[flow] else 0
+            if not server and flows.synack[flow]:
+                server = a_port if flows.originator[flow] == 1 else b_port
+            stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
+            self._streams[flow] = stream
+        return stream
+
+
+def append_layers(packets: Packets, row: int, found: list[Layer]) -> None:
+    """Write layers behind those that the frame has; direct repeats count as PDUs of one layer."""
+    n = int(packets.n_layers[row])
+    for layer, size in found:
+        if n and packets.layers[row, n - 1] == layer:
+            packets.layer_bytes[row, n - 1] += size
+            packets.layer_pdus[row, n - 1] += 1
+        elif n < MAX_LAYERS:
+            packets.layers[row, n] = layer
+            packets.layer_bytes[row, n] = size
+            packets.layer_pdus[row, n] = 1
+            n += 1
+        else:
+            packets.fault[row] |= TOO_MANY_LAYERS
+    packets.n_layers[row] = n
+
+
+__all__ = ["TCP", "Naming", "append_layers"]

@@ -1,0 +1,279 @@
+"""TCP streams as Wireshark reassembles them: which frame shows which protocol data unit.
+
+In: segments of one connection in frame order. Out: the layers above TCP of each of these frames. A dissector that
+asks for more bytes opens a `Span`; segments inside it are bare TCP, and the one that completes it carries the unit
+with its whole length. Rules (behaviour of tshark 4.0 with default preferences): spurious retransmissions are bare,
+other retransmissions and out-of-order segments fill spans but are dissected by nobody, keep-alives are `data`.
+It must not know which protocol a connection speaks: the caller's `choose` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from analysis import layers
+from analysis.facts import Facts
+from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Malformed, Pdu
+
+RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER = 1, 2, 4, 8  # bits of Packets.analysis (columns.TCP_FLAGS)
+KEEP_ALIVE = 1 << 12
+
+KEPT_SPANS = 24  # finished spans remembered per direction, to know retransmissions by
+KEPT_BYTES = 1 << 18  # bytes kept of one span: what any dissector here looks at; behind it bytes are only counted
+LONGEST_START = 1 << 20  # a unit whose first piece is longer is not reassembled
+MOST_GAPS = 256  # segments waiting behind a gap of a span
+
+
+class Segment(NamedTuple):
+    """One TCP segment with payload. `data` is what was captured of `length` bytes."""
+
+    number: int
+    time_ns: int
+    seq: int
+    data: bytes
+    length: int
+    tcp_flags: int
+    analysis: int
+
+
+class Span:
+    """A protocol data unit that lies over several segments, from `start` up to `end` (unwrapped sequence numbers)."""
+
+    __slots__ = ("data", "done", "end", "entire", "filled", "start", "waiting")
+
+    def __init__(self, start: int, end: int, entire: bool) -> None:
+        self.start = start
+        self.end = end
+        self.entire = entire  # takes the whole next segment, whatever `end` says
+        self.data = bytearray()
+        self.filled = 0  # contiguous bytes from start, also those not kept
+        self.waiting: dict[int, bytes] = {}
+        self.done = False
+
+    def put(self, offset: int, piece: bytes) -> None:
+        """Add bytes at `offset`; bytes already there win."""
+        if offset > self.filled:
+            if len(self.waiting) < MOST_GAPS:
+                self.waiting.setdefault(offset, piece)
+            return
+        self._append(piece[self.filled - offset :])
+        while self.waiting:
+            nearest = min(self.waiting)
+            if nearest > self.filled:
+                return
+            piece = self.waiting.pop(nearest)
+            self._append(piece[self.filled - nearest :])
+
+    def _append(self, piece: bytes) -> None:
+        room = KEPT_BYTES - len(self.data)
+        if room > 0:
+            self.data += piece[:room]
+        self.filled += len(piece)
+
+
+class Side:
+    """One direction of a connection: the spans of its sequence space."""
+
+    __slots__ = ("spans", "top", "until_fin")
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []  # by start, oldest first; short
+        self.top = -1  # highest sequence number seen, unwrapped
+        self.until_fin: Span | None = None
+
+    def unwrap(self, seq: int, length: int) -> int:
+        """Sequence number without wrap-around, near the highest seen."""
+        if self.top < 0:
+            self.top = seq + (1 << 32)
+        near = self.top + ((seq - self.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        self.top = max(self.top, near + length)
+        return near
+
+    def starting(self, at: int) -> Span | None:
+        """The span that starts exactly at `at`."""
+        for span in reversed(self.spans):
+            if span.start == at:
+                return span
+        return None
+
+    def before(self, at: int) -> Span | None:
+        """The last span that starts before `at`."""
+        best = None
+        for span in self.spans:
+            if span.start < at and (best is None or span.start >= best.start):
+                best = span
+        return best
+
+    def open(self, start: int, end: int, entire: bool) -> Span:
+        """A new span; an older one at the same place is replaced."""
+        self.spans = [span for span in self.spans if span.start != start][-(KEPT_SPANS - 1) :]
+        span = Span(start, end, entire)
+        self.spans.append(span)
+        return span
+
+
+class Stream:
+    """One TCP connection. `dissector` is what the conversation is known to speak; `state` belongs to dissectors."""
+
+    __slots__ = (
+        "a_port",
+        "application",
+        "b_port",
+        "choose",
+        "dissector",
+        "facts",
+        "flow",
+        "server_port",
+        "shared",
+        "sides",
+        "state",
+    )
+
+    def __init__(
+        self, flow: int, a_port: int, b_port: int, server_port: int, facts: Facts, shared: Any, choose: Choose
+    ) -> None:
+        self.flow = flow
+        self.a_port = a_port
+        self.b_port = b_port
+        self.server_port = server_port
+        self.facts = facts
+        self.shared = shared
+        self.choose = choose
+        self.dissector: Dissect | None = None
+        self.sides = (Side(), Side())
+        self.state: dict[str, Any] = {}
+        self.application = 0
+
+    def to_server(self, direction: int) -> bool:
+        """True where `direction` goes to the side whose port looks like the server's."""
+        server = self.server_port or min(self.a_port, self.b_port)
+        return (self.b_port if direction == 0 else self.a_port) == server
+
+
+Choose = Callable[[Pdu], None]
+
+
+def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
+    """Take one segment; returns the layers above TCP of its frame, in order, repeats kept."""
+    side = stream.sides[direction]
+    start = side.unwrap(segment.seq, segment.length)
+    if segment.analysis & SPURIOUS:
+        return []
+    if len(segment.data) < segment.length:
+        return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
+    return _Delivery(stream, side, direction, segment, start).run()
+
+
+class _Delivery:
+    """The passage of one whole segment: it may end one unit, hold several and begin another."""
+
+    __slots__ = ("at", "direction", "layers", "segment", "side", "start", "stream")
+
+    def __init__(self, stream: Stream, side: Side, direction: int, segment: Segment, start: int) -> None:
+        self.stream = stream
+        self.side = side
+        self.direction = direction
+        self.segment = segment
+        self.start = start  # sequence number of the segment's first byte
+        self.at = 0  # offset of what is not dealt with yet
+        self.layers: list[Layer] = []
+
+    def run(self) -> list[Layer]:
+        end = self.start + self.segment.length
+        while self.at < self.segment.length:
+            seq = self.start + self.at
+            span = self.side.starting(seq)
+            if span is not None and end <= span.end:
+                break  # retransmission of the start of a unit
+            if span is None:
+                span = self.side.before(seq)
+            if span is not None and span.start <= seq < span.end:
+                if not self._continue(span, seq, end):
+                    break
+            else:
+                self._begin(end)
+                break
+        return self.layers
+
+    def _begin(self, end: int) -> None:
+        """Bytes that no span waits for: a dissector sees the rest of the segment."""
+        data = self.segment.data[self.at :] if self.at else self.segment.data
+        pdu = _dissect(self.stream, self.direction, self.segment, data, len(data), True)
+        if pdu.more == 0 or pdu.more_from > 0:
+            self.layers += pdu.layers
+        if pdu.more:
+            self._open(self.at + pdu.more_from, end, pdu.more)
+
+    def _continue(self, span: Span, seq: int, end: int) -> bool:
+        """Add to a span; a complete one is dissected. Returns whether bytes behind it remain to be looked at."""
+        count = end - seq if span.entire else min(end, span.end) - seq
+        if span.done:
+            self.at += count
+            return True
+        span.put(seq - span.start, self.segment.data[self.at : self.at + count])
+        if span.entire:
+            span.entire = False
+            span.end = max(span.end, end)
+        if span.filled < span.end - span.start:
+            self.at += count
+            return span.end < end
+        span.done = True
+        pdu = _dissect(self.stream, self.direction, self.segment, bytes(span.data), span.filled, True)
+        old = pdu.length - count
+        if pdu.more and pdu.more_from <= old:
+            self._extend(span, seq + count, pdu.more)
+            self.at += count
+            return self.at < self.segment.length
+        self.layers += pdu.layers
+        span.data = bytearray()
+        if pdu.more:
+            self._open(self.at + pdu.more_from - old, end, pdu.more)
+            return False
+        self.at += count
+        return True
+
+    def _extend(self, span: Span, reached: int, more: int) -> None:
+        span.done = False
+        if more == ONE_MORE:
+            span.end = reached + 1
+            span.entire = True
+        elif more == UNTIL_FIN:
+            span.end = reached + (1 << 31)
+            self.side.until_fin = span
+        else:
+            span.end = reached + more
+
+    def _open(self, offset: int, end: int, more: int) -> None:
+        """A unit begins at `offset` of the segment and needs what follows."""
+        piece = self.segment.data[offset:]
+        if len(piece) > LONGEST_START:
+            return
+        waits_for_fin = more == UNTIL_FIN
+        last = end + (1 << 31) if waits_for_fin else end + 1 if more == ONE_MORE else end + more
+        span = self.side.open(self.start + offset, last, more == ONE_MORE)
+        span.put(0, piece)
+        if waits_for_fin:
+            self.side.until_fin = span
+
+
+def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, length: int, whole: bool) -> Pdu:
+    """Hand bytes to whoever speaks this connection's protocol."""
+    pdu = Pdu(data, length, stream, direction, segment.number, segment.time_ns, whole)
+    pdu.frame_end = bool(segment.tcp_flags & 1)
+    if segment.analysis & KEEP_ALIVE:
+        if data:
+            pdu.add(layers.DATA)
+        return pdu
+    plain = segment.analysis & (RETRANSMISSION | FAST | SPURIOUS) == RETRANSMISSION
+    if plain or segment.analysis & OUT_OF_ORDER:
+        return pdu
+    try:
+        stream.choose(pdu)
+    except Cut:
+        pdu.more = 0
+        pdu.add(layers.SHORT, 0)
+    except Malformed:
+        pdu.more = 0
+        pdu.add(layers.MALFORMED, 0)
+    return pdu
