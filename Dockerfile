@@ -26,12 +26,12 @@ RUN useradd --uid 1234 --create-home --shell /usr/sbin/nologin tapwall \
 # the kernels, compiled now: a container's first capture does not wait for the compiler
 COPY analysis /opt/tapwall/analysis
 COPY chat /opt/tapwall/chat
+COPY captures /opt/tapwall/captures
 COPY bench/warm.py /opt/tapwall/bench/warm.py
 RUN TAPWALL_JIT=on python3 /opt/tapwall/bench/warm.py && chmod -R a+rX /opt/kernels
 
 COPY firewall /opt/tapwall/firewall
 COPY tapwall /opt/tapwall/tapwall
-COPY captures /opt/tapwall/captures
 RUN printf '#!/bin/sh\nexec python3 -m tapwall "$@"\n' > /usr/local/bin/tapwall && chmod 755 /usr/local/bin/tapwall
 
 WORKDIR /opt/tapwall

@@ -6,8 +6,11 @@ source and must give the same columns, so kernels mind the rules of docs/design.
 Every compiled kernel has bounds checking on: a capture is hostile input. It must not know what the kernels compute.
 """
 
+import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -64,26 +67,38 @@ def lean_kernel(function: Function) -> Function:
 
 
 def _prepare_cache() -> None:
-    """Name a writable folder for compiled kernels, keyed by their sources: numba itself misses changed callees."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return
-    import hashlib
+    """Point numba at a writable folder of compiled kernels, keyed by their sources: it misses changed callees itself.
 
-    here = os.path.dirname(os.path.abspath(__file__))
+    A folder that NUMBA_CACHE_DIR names is used as it is. Where it is read-only (an image that ships compiled kernels)
+    its content is copied, for numba refuses to read from a folder that it cannot write to. Where nothing is writable
+    but /tmp, that serves; the kernels are then compiled or copied once per boot.
+    """
+    shipped = os.environ.get("NUMBA_CACHE_DIR")
+    if shipped and os.access(shipped, os.W_OK):
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    for parent in (home, os.path.join(tempfile.gettempdir(), f"tapwall-{os.getuid()}")):
+        folder = os.path.join(parent, "tapwall", "kernels", _sources_digest())
+        try:
+            new = not os.path.isdir(folder)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            if os.stat(folder).st_uid != os.getuid() or not os.access(folder, os.W_OK):
+                continue
+            if new and shipped and os.path.isdir(shipped):
+                shutil.copytree(shipped, folder, dirs_exist_ok=True)
+        except OSError:
+            continue
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        return
+
+
+def _sources_digest() -> str:
+    """A word that changes with any source file below this package, and with the Python version."""
     digest = hashlib.sha256(sys.version.encode())
-    for folder, folders, files in os.walk(here):
+    for folder, folders, files in os.walk(os.path.dirname(os.path.abspath(__file__))):
         folders.sort()
         for name in sorted(files):
             if name.endswith(".py"):
                 with open(os.path.join(folder, name), "rb") as source:
                     digest.update(source.read())
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    for parent in (home, os.path.join("/tmp", f"tapwall-{os.getuid()}")):
-        folder = os.path.join(parent, "tapwall", "kernels", digest.hexdigest()[:16])
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid():
-            os.environ["NUMBA_CACHE_DIR"] = folder
-            return
+    return digest.hexdigest()[:16]

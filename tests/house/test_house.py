@@ -42,6 +42,6 @@ def test_captures_can_be_made_again(tmp_path: Path) -> None:
 def test_documents_point_at_files_that_exist(page: str) -> None:
     """Relative links of the documents lead somewhere."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    targets = [t for t in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)]
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
 
     assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
