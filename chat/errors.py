@@ -4,7 +4,8 @@
     ├── WireError             the peer's bytes are not the protocol (theirs); `code` says how
     ├── ConfigError           the configuration file is wrong (ours)
     ├── StoreError            the database or the spool folder refuses (ours)
-    └── TransferError         a file transfer cannot go on; `code` says why
+    ├── TransferError         a file transfer cannot go on; `code` says why
+    └── Refusal               a request is understood and not granted; `code` says why
 
 Programming mistakes stay what Python makes of them (AssertionError, TypeError).
 """
@@ -46,3 +47,13 @@ class TransferError(ChatError):
         self.code = code
         self.text = text
         self.offset = offset
+
+
+class Refusal(ChatError):
+    """A request that is understood and not granted: becomes an ERROR frame with this code and text."""
+
+    def __init__(self, code: str, text: str, retry_ms: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.retry_ms = retry_ms

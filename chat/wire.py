@@ -167,9 +167,10 @@ class Pong(Body, frozen=True):
 
 
 class Goaway(Body, frozen=True):
-    """server, before it closes: come back after `retry_ms`."""
+    """server, before it closes: come back after `retry_ms`. client, before it closes: it leaves for good, and its
+    presence ends at once instead of being held for its return."""
 
-    reason: str
+    reason: str = ""
     retry_ms: U53 = 0
 
 
@@ -454,6 +455,7 @@ FROM_CLIENT: Final[dict[int, type[Body]]] = {
     Type.AUTH: Auth,
     Type.PING: Ping,
     Type.PONG: Pong,
+    Type.GOAWAY: Goaway,
     Type.JOIN: Join,
     Type.PART: Part,
     Type.MEMBERS: MembersAsk,
@@ -535,6 +537,13 @@ def data_head(file_id: str, offset: int, crc: int, size: int) -> bytes:
     return head + DATA_HEAD.pack(bytes.fromhex(file_id), offset, crc)
 
 
+def _json_decoders(table: dict[int, type[Body]]) -> dict[int, msgspec.json.Decoder[Body]]:
+    return {code: msgspec.json.Decoder(body) for code, body in table.items() if body is not Data}
+
+
+_DECODERS: Final = (_json_decoders(FROM_CLIENT), _json_decoders(FROM_SERVER))  # shared: a connection is to stay small
+
+
 class Decoder:
     """Bytes of one direction of one connection -> frames.
 
@@ -542,9 +551,11 @@ class Decoder:
     headers read from then on: a server raises it at login. At most one body plus one feed is ever kept.
     """
 
+    __slots__ = ("_bodies", "_fault", "_kept", "_need", "_started", "_takes_data", "caps")
+
     def __init__(self, table: dict[int, type[Body]], caps: Caps) -> None:
         self.caps = caps
-        self._bodies = {code: msgspec.json.Decoder(body) for code, body in table.items() if body is not Data}
+        self._bodies = _DECODERS[table is FROM_SERVER]
         self._takes_data = Type.DATA in table
         self._kept = bytearray()
         self._need = 0  # bytes of the kept frame, once its header is read: a big body is not looked at chunk by chunk
