@@ -151,6 +151,14 @@ PACKET_COLUMNS = (
     Column("flow", "int32", "", "row in Flows of transport_tap (else of ip_tap)", -1),
     Column("direction", "int8", "", "0: sent by side a of that flow (sender of its first packet), 1: by side b"),
     Column("analysis", "int32", "bits", "see TCP_FLAGS"),
+    Column(
+        "last_pdu_bytes",
+        "int32",
+        "bytes",
+        "own bytes of the last PDU where the last layer repeats (End Bytes of the hierarchy count that one only); "
+        "filled by whoever appends a repeat (protocols); -1: the last layer stands once",
+        -1,
+    ),
 )
 LAYER_MATRICES = (
     Column(
@@ -261,6 +269,7 @@ class Packets(NamedTuple):
     flow: Array
     direction: Array
     analysis: Array
+    last_pdu_bytes: Array
     layers: Array
     layer_bytes: Array
     layer_pdus: Array
@@ -367,3 +376,10 @@ def address_text(family: int, hi: int, lo: int) -> str:
     if family == 6:
         return str(ipaddress.IPv6Address(((hi & 0xFFFFFFFFFFFFFFFF) << 64) | (lo & 0xFFFFFFFFFFFFFFFF)))
     return ":".join(f"{(lo >> shift) & 255:02x}" for shift in range(40, -1, -8))
+
+
+def data_frame(columns: dict[str, Any]) -> Any:
+    """The columns as a pandas DataFrame: the one place where a table's `to_pandas()` imports pandas."""
+    import pandas
+
+    return pandas.DataFrame(columns)

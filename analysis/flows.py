@@ -1,0 +1,608 @@
+"""Conversations: every addressed layer of a packet becomes a row of one flow table, in order of first packet.
+
+In: decoded batches. Out: `Taps.src_id/dst_id/flow/direction` and `Packets.flow/direction` filled in place, the
+reused_ports bit of `Packets.analysis`, and at any time the tables so far (`flows()`, `addresses()`).
+Rules are Wireshark's (conversation = unordered pair of address and port, side a sent the first packet, a TCP port pair
+that is used again starts a new stream) and Zeek's words for how a connection went (`analysis.connections`).
+Addresses are interned to ids by one open-addressing table, conversations by another; both grow outside the kernels,
+and memory grows with flows, never with packets. Nothing here knows protocols above transport.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis import columns
+from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, Flows
+from analysis.connections import conn_states, originators
+from analysis.kernel import enabled, kernel, lean_kernel
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")
+FIRST_ROWS = 1024  # capacity to begin with; a power of two, tables grow by half
+
+# The columns of Flows as the kernel keeps them: three matrices, so that one packet touches few cache lines.
+WIDE = (
+    "first_number", "last_number", "first_ns", "last_ns", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba",
+    "payload_ab", "payload_ba", "isn_ab", "icmp_error_number",
+)  # fmt: skip
+(FIRST_NUMBER, LAST_NUMBER, FIRST_NS, LAST_NS, PACKETS, _, BYTES, _, PAYLOAD, _, ISN_AB, ERROR_NUMBER) = range(12)
+NARROW = (
+    "a_id", "b_id", "a_port", "b_port", "kind", "stream", "syn_ab", "syn_ba", "synack", "rst_ab", "rst_ba",
+    "retransmissions", "flagged",
+)  # fmt: skip
+(A_ID, B_ID, A_PORT, B_PORT, KIND, STREAM, SYNS, _, SYNACK, RSTS, _, RETRANSMISSIONS, FLAGGED) = range(13)
+SMALL = (
+    "originator", "tcp_flags_ab", "tcp_flags_ba", "first_tcp_flags", "icmp_error", "ttl_min", "ttl_max",
+)  # fmt: skip
+(ORIGINATOR, UNION_FLAGS, _, FIRST_FLAGS, ICMP_ERROR, TTL_MIN, TTL_MAX) = range(7)
+
+# Counters of a FlowTable, in one array so that the kernel can raise them.
+N_ADDRESSES, N_FLOWS, N_TCP, N_UDP = range(4)
+
+
+class _TapColumns(NamedTuple):
+    """What the kernel reads and fills of Taps."""
+
+    packet: Any
+    kind: Any
+    src_hi: Any
+    src_lo: Any
+    dst_hi: Any
+    dst_lo: Any
+    src_port: Any
+    dst_port: Any
+    ip_family: Any
+    src_id: Any
+    dst_id: Any
+    flow: Any
+    direction: Any
+
+
+class _PacketColumns(NamedTuple):
+    """What the kernel reads and fills of Packets."""
+
+    number: Any
+    time_ns: Any
+    frame_len: Any
+    fault: Any
+    ip_tap: Any
+    transport_tap: Any
+    payload_len: Any
+    tcp_seq: Any
+    tcp_ack: Any
+    tcp_flags: Any
+    ttl: Any
+    flow: Any
+    direction: Any
+    analysis: Any
+
+
+class _Tables(NamedTuple):
+    """The state that kernels share. A slot of a hash table is 0 (empty) or hash << 32 | row + 1."""
+
+    counts: Any  # int64[4]
+    multipliers: Any  # int64[6] odd 30-bit numbers of the hash
+    address_slots: Any  # int64[power of two]
+    addresses: Any  # int64[rows, 3] family, high word, low word
+    flow_slots: Any  # int64[power of two]
+    wide: Any  # int64[rows, len(WIDE)]
+    narrow: Any  # int32[rows, len(NARROW)]
+    small: Any  # int16[rows, len(SMALL)]
+    frames: Any  # int64[rows, FLOW_FRAMES]
+    base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
+
+
+@lean_kernel
+def _mix(word, low_multiplier, high_multiplier):  # type: ignore[no-untyped-def]
+    """Hash one 64-bit word: each half times a 30-bit number stays below 2^62, so both ways of running agree."""
+    low = (word & 0xFFFFFFFF) * low_multiplier
+    high = ((word >> 32) & 0xFFFFFFFF) * high_multiplier
+    return (low >> 17) ^ (low & 0x1FFFF) ^ (high >> 18)
+
+
+@lean_kernel
+def _tag(mixed):  # type: ignore[no-untyped-def]
+    """Fold a mixed number to the 30 bits that a slot keeps."""
+    return (mixed ^ (mixed >> 13) ^ (mixed >> 29)) & 0x3FFFFFFF
+
+
+@lean_kernel
+def _address_id(tables, family, high, low, insert):  # type: ignore[no-untyped-def]
+    """Row of an address, made where `insert` is set and it is new; -1 where it is unknown."""
+    m = tables.multipliers
+    tag = _tag(_mix(low, m[0], m[1]) ^ _mix(high + family, m[2], m[3]))
+    last = len(tables.address_slots) - 1
+    at = tag & last
+    while True:
+        slot = tables.address_slots[at]
+        if slot == 0:
+            break
+        if slot >> 32 == tag:
+            row = (slot & 0xFFFFFFFF) - 1
+            if (
+                tables.addresses[row, 2] == low
+                and tables.addresses[row, 1] == high
+                and tables.addresses[row, 0] == family
+            ):
+                return row
+        at = (at + 1) & last
+    if not insert:
+        return -1
+    row = tables.counts[N_ADDRESSES]
+    tables.counts[N_ADDRESSES] = row + 1
+    tables.addresses[row, 0] = family
+    tables.addresses[row, 1] = high
+    tables.addresses[row, 2] = low
+    tables.address_slots[at] = (tag << 32) | (row + 1)
+    return row
+
+
+@lean_kernel
+def _flow_slot(tables, kind, src, dst, src_port, dst_port):  # type: ignore[no-untyped-def]
+    """(slot of the conversation or of the free place for it, hash tag). The same for both directions."""
+    m = tables.multipliers
+    one = (src << 16) | src_port
+    two = (dst << 16) | dst_port
+    extra = kind
+    if kind == ICMP or kind == ICMPV6:  # identifier and type belong to the exchange, not to a side
+        one = src << 16
+        two = dst << 16
+        extra = kind + ((min(src_port, dst_port) << 24) | (max(src_port, dst_port) << 8))
+    if one > two:
+        one, two = two, one
+    tag = _tag(_mix(one, m[0], m[1]) ^ _mix(two, m[2], m[3]) ^ _mix(extra, m[4], m[5]))
+    last = len(tables.flow_slots) - 1
+    at = tag & last
+    while True:
+        slot = tables.flow_slots[at]
+        if slot == 0:
+            return at, tag
+        if slot >> 32 == tag and _is_flow(tables, (slot & 0xFFFFFFFF) - 1, kind, src, dst, src_port, dst_port):
+            return at, tag
+        at = (at + 1) & last
+
+
+@lean_kernel
+def _is_flow(tables, row, kind, src, dst, src_port, dst_port):  # type: ignore[no-untyped-def]
+    """True where flow `row` is this conversation, in either direction."""
+    n = tables.narrow
+    if n[row, KIND] != kind:
+        return False
+    if kind == ICMP or kind == ICMPV6:
+        addresses = (n[row, A_ID] == src and n[row, B_ID] == dst) or (n[row, A_ID] == dst and n[row, B_ID] == src)
+        ports = (n[row, A_PORT] == src_port and n[row, B_PORT] == dst_port) or (
+            n[row, A_PORT] == dst_port and n[row, B_PORT] == src_port
+        )
+        return addresses and ports
+    forth = n[row, A_ID] == src and n[row, B_ID] == dst and n[row, A_PORT] == src_port and n[row, B_PORT] == dst_port
+    back = n[row, A_ID] == dst and n[row, B_ID] == src and n[row, A_PORT] == dst_port and n[row, B_PORT] == src_port
+    return forth or back
+
+
+@lean_kernel
+def _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns):  # type: ignore[no-untyped-def]
+    """Append a conversation and give its row. The caller has made sure that there is room."""
+    row = tables.counts[N_FLOWS]
+    tables.counts[N_FLOWS] = row + 1
+    for i in range(tables.wide.shape[1]):
+        tables.wide[row, i] = 0
+    for i in range(tables.narrow.shape[1]):
+        tables.narrow[row, i] = 0
+    for i in range(tables.small.shape[1]):
+        tables.small[row, i] = 0
+    for i in range(tables.frames.shape[1]):
+        tables.frames[row, i] = 0
+    tables.wide[row, FIRST_NUMBER] = number
+    tables.wide[row, FIRST_NS] = time_ns
+    tables.wide[row, LAST_NS] = time_ns
+    tables.wide[row, ISN_AB] = -1
+    tables.wide[row, ERROR_NUMBER] = -1
+    tables.narrow[row, A_ID] = src
+    tables.narrow[row, B_ID] = dst
+    tables.narrow[row, A_PORT] = src_port
+    tables.narrow[row, B_PORT] = dst_port
+    tables.narrow[row, KIND] = kind
+    stream = -1
+    if kind == TCP:
+        stream = tables.counts[N_TCP]
+        tables.counts[N_TCP] = stream + 1
+        tables.base[stream, 0] = -1
+        tables.base[stream, 1] = -1
+    elif kind == UDP:
+        stream = tables.counts[N_UDP]
+        tables.counts[N_UDP] = stream + 1
+    tables.narrow[row, STREAM] = stream
+    tables.small[row, ORIGINATOR] = -1
+    tables.small[row, FIRST_FLAGS] = -1
+    tables.small[row, ICMP_ERROR] = -1
+    return row
+
+
+@lean_kernel
+def _bases(tables, row, direction, seq, ack, flags):  # type: ignore[no-untyped-def]
+    """Learn the initial sequence numbers of a stream; True where a SYN+ACK shows that the ports are used again.
+
+    Without a SYN the number before the first segment serves, and for the other side the number before the first
+    acknowledgement (rules: wireshark-statistics, section 8, "Connection split").
+    """
+    stream = tables.narrow[row, STREAM]
+    known = tables.base[stream, direction]
+    reused = False
+    if flags & SYN:
+        reused = flags & ACK != 0 and known != -1 and known != seq
+        if known == -1 or reused:
+            tables.base[stream, direction] = seq
+    elif known == -1:
+        tables.base[stream, direction] = (seq - 1) & 0xFFFFFFFF
+    if flags & ACK and tables.base[stream, 1 - direction] == -1:
+        tables.base[stream, 1 - direction] = (ack - 1) & 0xFFFFFFFF
+    return reused
+
+
+@lean_kernel
+def _count_tcp(tables, row, direction, flags, seq):  # type: ignore[no-untyped-def]
+    """Add one segment's flags to its flow."""
+    narrow = tables.narrow
+    small = tables.small
+    if small[row, FIRST_FLAGS] == -1:
+        small[row, FIRST_FLAGS] = flags
+    small[row, UNION_FLAGS + direction] = small[row, UNION_FLAGS + direction] | flags
+    if flags & SYN:
+        if flags & ACK:
+            narrow[row, SYNACK] = narrow[row, SYNACK] + 1
+            if small[row, ORIGINATOR] == -1:
+                small[row, ORIGINATOR] = 1 - direction
+        else:
+            narrow[row, SYNS + direction] = narrow[row, SYNS + direction] + 1
+            if small[row, ORIGINATOR] == -1:
+                small[row, ORIGINATOR] = direction
+            if direction == 0 and tables.wide[row, ISN_AB] == -1:
+                tables.wide[row, ISN_AB] = seq
+    if flags & RST:
+        narrow[row, RSTS + direction] = narrow[row, RSTS + direction] + 1
+
+
+@lean_kernel
+def _count_packet(tables, row, direction, number, time_ns, frame_len):  # type: ignore[no-untyped-def]
+    """Add one packet to its flow: numbers, times, packets and bytes by direction, the first frame numbers."""
+    wide = tables.wide
+    seen = wide[row, PACKETS] + wide[row, PACKETS + 1]
+    if seen < tables.frames.shape[1]:
+        tables.frames[row, seen] = number
+    wide[row, PACKETS + direction] = wide[row, PACKETS + direction] + 1
+    wide[row, BYTES + direction] = wide[row, BYTES + direction] + frame_len
+    wide[row, LAST_NUMBER] = number
+    if time_ns != NO_TIME:
+        if time_ns > wide[row, LAST_NS]:
+            wide[row, LAST_NS] = time_ns
+        if time_ns < wide[row, FIRST_NS] or wide[row, FIRST_NS] == NO_TIME:
+            wide[row, FIRST_NS] = time_ns
+
+
+@kernel
+def _assign(taps, packets, tables, first):  # type: ignore[no-untyped-def]
+    """Give every tap from row `first` on its ids, flow and direction; stops where a table is full.
+
+    Returns the number of taps that are done: the caller grows the tables and calls again until all are.
+    """
+    n_taps = len(taps.kind)
+    address_room = min(len(tables.address_slots) // 2, len(tables.addresses)) - 2
+    flow_room = min(len(tables.flow_slots) // 2, len(tables.narrow)) - 1
+    stream_room = len(tables.base) - 1
+    packet = -1
+    src = 0
+    dst = 0
+    for t in range(first, n_taps):
+        if (
+            tables.counts[N_ADDRESSES] > address_room
+            or tables.counts[N_FLOWS] > flow_room
+            or tables.counts[N_TCP] > stream_room
+        ):
+            return t
+        # A transport layer has the addresses of the layer below it: no second look-up.
+        if not (
+            packet == taps.packet[t]
+            and taps.src_lo[t] == taps.src_lo[t - 1]
+            and taps.dst_lo[t] == taps.dst_lo[t - 1]
+            and taps.src_hi[t] == taps.src_hi[t - 1]
+            and taps.dst_hi[t] == taps.dst_hi[t - 1]
+            and taps.ip_family[t] == taps.ip_family[t - 1]
+        ):
+            family = 0 + taps.ip_family[t]
+            src = _address_id(tables, family, taps.src_hi[t], taps.src_lo[t], True)
+            dst = _address_id(tables, family, taps.dst_hi[t], taps.dst_lo[t], True)
+        packet = taps.packet[t]
+        taps.src_id[t] = src
+        taps.dst_id[t] = dst
+        kind = 0 + taps.kind[t]  # widened, so that every called function is compiled for one type only
+        src_port = 0 + taps.src_port[t]
+        dst_port = 0 + taps.dst_port[t]
+        number = packets.number[packet]
+        time_ns = packets.time_ns[packet]
+        at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
+        row = (tables.flow_slots[at] & 0xFFFFFFFF) - 1
+        if row < 0:
+            row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+            tables.flow_slots[at] = (tag << 32) | (row + 1)
+        direction = _direction(tables, row, src, src_port)
+        if t == packets.transport_tap[packet]:
+            flags = packets.tcp_flags[packet]
+            if kind == TCP and flags >= 0:
+                seq = packets.tcp_seq[packet]
+                base = tables.base[tables.narrow[row, STREAM], direction]
+                if flags & SYN and not flags & ACK and base != -1 and base != seq:
+                    row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+                    tables.flow_slots[at] = (tag << 32) | (row + 1)
+                    direction = 0
+                    packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
+                if _bases(tables, row, direction, seq, packets.tcp_ack[packet], flags):
+                    packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
+                _count_tcp(tables, row, direction, flags, seq)
+            tables.wide[row, PAYLOAD + direction] = tables.wide[row, PAYLOAD + direction] + packets.payload_len[packet]
+            packets.flow[packet] = row
+            packets.direction[packet] = direction
+            _count_ttl(tables, row, direction, packets.ttl[packet])
+        elif t == packets.ip_tap[packet]:
+            packets.flow[packet] = row
+            packets.direction[packet] = direction
+            _count_ttl(tables, row, direction, packets.ttl[packet])
+        taps.flow[t] = row
+        taps.direction[t] = direction
+        _count_packet(tables, row, direction, number, time_ns, packets.frame_len[packet])
+    return n_taps
+
+
+@lean_kernel
+def _direction(tables, row, src, src_port):  # type: ignore[no-untyped-def]
+    """0 where this source is side a of the flow, else 1."""
+    narrow = tables.narrow
+    if narrow[row, A_ID] != src:
+        return 1
+    if narrow[row, B_ID] != src:
+        return 0
+    # Both sides have one address: the ports decide, except for ICMP, where they belong to the exchange.
+    if narrow[row, KIND] == ICMP or narrow[row, KIND] == ICMPV6 or narrow[row, A_PORT] == src_port:
+        return 0
+    return 1
+
+
+@lean_kernel
+def _count_ttl(tables, row, direction, ttl):  # type: ignore[no-untyped-def]
+    """Keep the smallest and largest TTL of side a."""
+    if direction == 0 and ttl >= 0:
+        small = tables.small
+        if small[row, TTL_MIN] == 0 or ttl < small[row, TTL_MIN]:
+            small[row, TTL_MIN] = ttl
+        if ttl > small[row, TTL_MAX]:
+            small[row, TTL_MAX] = ttl
+
+
+@kernel
+def _rehash(slots, old_slots):  # type: ignore[no-untyped-def]
+    """Move every slot of a hash table into a larger, empty one."""
+    last = len(slots) - 1
+    for i in range(len(old_slots)):
+        slot = old_slots[i]
+        if slot != 0:
+            at = (slot >> 32) & last
+            while slots[at] != 0:
+                at = (at + 1) & last
+            slots[at] = slot
+
+
+@lean_kernel
+def _word(data, at, count):  # type: ignore[no-untyped-def]
+    """Big-endian number of `count` (at most 8) bytes as a signed 64-bit pattern. The caller has checked the bounds."""
+    value = data[at] - (256 if data[at] > 127 and count == 8 else 0)
+    for i in range(1, count):
+        value = value * 256 + data[at + i]
+    return value
+
+
+@kernel
+def _quoted(data, start, end, rows, at, kinds, families, tables, packets):  # type: ignore[no-untyped-def]
+    """Attach ICMP errors to the flows they quote (RFC 792, RFC 4443 3): packet rows `rows`, ICMP header at `at`."""
+    for i in range(len(rows)):
+        packet = rows[i]
+        quote = at[i] + 8
+        stop = end[packet]
+        if quote < start[packet] or quote + 20 > stop:
+            continue
+        version = data[quote] >> 4
+        family = families[i]
+        header = 0
+        protocol = 0
+        if version != family:
+            continue
+        if version == 4:
+            header = (data[quote] & 15) * 4
+            protocol = 0 + data[quote + 9]
+            src = _address_id(tables, 4, 0, _word(data, quote + 12, 4), False)
+            dst = _address_id(tables, 4, 0, _word(data, quote + 16, 4), False)
+        elif quote + 40 <= stop:
+            header = 40
+            protocol = 0 + data[quote + 6]
+            src = _address_id(tables, 6, _word(data, quote + 8, 8), _word(data, quote + 16, 8), False)
+            dst = _address_id(tables, 6, _word(data, quote + 24, 8), _word(data, quote + 32, 8), False)
+        else:
+            continue
+        ports = quote + header
+        if src < 0 or dst < 0 or header < 20 or ports + 8 > stop:
+            continue
+        kind = -1
+        src_port = _word(data, ports, 2)
+        dst_port = _word(data, ports + 2, 2)
+        if protocol == 6:
+            kind = TCP
+        elif protocol == 17:
+            kind = UDP
+        elif protocol == 132:
+            kind = SCTP
+        elif (protocol == 1 and version == 4) or (protocol == 58 and version == 6):
+            kind = ICMP if version == 4 else ICMPV6
+            dst_port = 0 + data[ports]
+            src_port = _word(data, ports + 4, 2)
+        if kind < 0:
+            continue
+        slot, _ = _flow_slot(tables, kind, src, dst, src_port, dst_port)
+        row = (tables.flow_slots[slot] & 0xFFFFFFFF) - 1
+        if row >= 0 and tables.small[row, ICMP_ERROR] == -1:
+            tables.small[row, ICMP_ERROR] = kinds[i]
+            tables.wide[row, ERROR_NUMBER] = packets[packet]
+
+
+class FlowTable:
+    """All conversations of a capture so far. `salt` keeps a crafted capture from aiming at the hash function."""
+
+    def __init__(self, salt: int = 0x5EED) -> None:
+        self._multipliers = _multipliers(salt)
+        self._counts = np.zeros(4, dtype=np.int64)
+        self._address_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
+        self._addresses = np.empty((FIRST_ROWS, 3), dtype=np.int64)
+        self._flow_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
+        self.wide = np.empty((FIRST_ROWS, len(WIDE)), dtype=np.int64)
+        self.narrow = np.empty((FIRST_ROWS, len(NARROW)), dtype=np.int32)
+        self.small = np.empty((FIRST_ROWS, len(SMALL)), dtype=np.int16)
+        self._frames = np.empty((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int64)
+        self._base = np.empty((FIRST_ROWS, 2), dtype=np.int64)
+        self._application = np.zeros(FIRST_ROWS, dtype=np.uint16)
+
+    def update(self, batch: Batch) -> None:
+        """Assign every tap of the batch to its conversation, and each packet to that of its innermost layer."""
+        taps = _TapColumns(*(as_kernel_sees(getattr(batch.taps, name)) for name in _TapColumns._fields))
+        packets = _PacketColumns(*(as_kernel_sees(getattr(batch.packets, name)) for name in _PacketColumns._fields))
+        done = 0
+        total = len(batch.taps.kind)
+        while done < total:
+            done = _assign(taps, packets, self._tables(), done)
+            if done < total:
+                self._grow()
+        self._attach_errors(batch)
+
+    def _tables(self) -> _Tables:
+        arrays = (
+            self._counts, self._multipliers, self._address_slots, self._addresses, self._flow_slots,
+            self.wide, self.narrow, self.small, self._frames, self._base,
+        )  # fmt: skip
+        return _Tables(*map(as_kernel_sees, arrays))
+
+    def _grow(self) -> None:
+        """Make room in every table that the next two addresses or the next flow might not fit into."""
+        n_addresses, n_flows, n_tcp, _ = self._counts.tolist()
+        if n_addresses + 2 > len(self._addresses):
+            self._addresses = _longer(self._addresses, n_addresses)
+        if n_flows + 1 >= len(self.narrow):
+            self.wide = _longer(self.wide, n_flows)
+            self.narrow = _longer(self.narrow, n_flows)
+            self.small = _longer(self.small, n_flows)
+            self._frames = _longer(self._frames, n_flows)
+            self._application = _longer(self._application, n_flows)
+        if n_tcp + 1 > len(self._base):
+            self._base = _longer(self._base, n_tcp)
+        if 2 * (n_addresses + 2) >= len(self._address_slots):
+            self._address_slots = _wider(self._address_slots)
+        if 2 * (n_flows + 2) >= len(self._flow_slots):
+            self._flow_slots = _wider(self._flow_slots)
+
+    def _attach_errors(self, batch: Batch) -> None:
+        """ICMP destination unreachable, source quench, time exceeded, parameter problem: mark the quoted flow."""
+        packets = batch.packets
+        kind = packets.icmp_type
+        asked = np.flatnonzero((kind >= 1) & (kind <= 12) & (packets.transport_tap >= 0))
+        if not len(asked):
+            return
+        is_four = batch.taps.kind[packets.transport_tap[asked]] == ICMP
+        error = np.where(is_four, np.isin(kind[asked], (3, 4, 11, 12)), kind[asked] <= 4)
+        rows = asked[error]
+        if not len(rows):
+            return
+        arguments = (
+            batch.data,
+            packets.start,
+            packets.start + packets.cap_len,
+            rows,
+            packets.transport_start[rows],
+            (kind[rows].astype(np.int64) * 256 + packets.icmp_code[rows]) & 0x7FFF,
+            np.where(is_four[error], 4, 6),
+        )
+        _quoted(*map(as_kernel_sees, arguments), self._tables(), as_kernel_sees(packets.number))
+
+    @property
+    def application(self) -> Array:
+        """uint16[flows], writable: layer id of the protocol above transport, set by `protocols`."""
+        n_flows = int(self._counts[N_FLOWS])
+        if len(self._application) < n_flows:
+            self._application = _longer(self._application, len(self._application))
+        return self._application[:n_flows]
+
+    @property
+    def n_flows(self) -> int:
+        """Number of conversations so far."""
+        return int(self._counts[N_FLOWS])
+
+    @property
+    def n_tcp(self) -> int:
+        """Number of TCP streams so far."""
+        return int(self._counts[N_TCP])
+
+    def flows(self) -> Flows:
+        """The table so far, as views where the dtype allows; `state` and ports' say in `originator` come with `finish`."""
+        return Flows(**self._columns())
+
+    def finish(self) -> Flows:
+        """The table with connection states and originators judged."""
+        found = self._columns()
+        found["originator"] = originators(found)
+        found["state"] = conn_states(found)
+        return Flows(**found)
+
+    def _columns(self) -> dict[str, Array]:
+        n = self.n_flows
+        found: dict[str, Array] = {"application": self.application, "frames": self._frames[:n]}
+        for names, matrix in ((WIDE, self.wide), (NARROW, self.narrow), (SMALL, self.small)):
+            found.update((name, matrix[:n, i]) for i, name in enumerate(names))
+        for column in columns.FLOW_COLUMNS:
+            if column.name in found:
+                found[column.name] = found[column.name].astype(column.dtype, copy=False)
+        found["state"] = np.zeros(n, dtype=np.uint8)
+        return found
+
+    def addresses(self) -> Addresses:
+        """The address table so far: row = address id."""
+        known = self._addresses[: int(self._counts[N_ADDRESSES])]
+        return Addresses(known[:, 0].astype(np.uint8), known[:, 1], known[:, 2])
+
+
+def as_kernel_sees(array: Array) -> Any:
+    """The array itself for compiled kernels; a memoryview for interpreted ones, whose items are plain ints."""
+    return array if enabled() else memoryview(array)
+
+
+def _multipliers(salt: int) -> Array:
+    """Six odd 30-bit numbers from a salt (splitmix64)."""
+    numbers = []
+    state = salt
+    for _ in range(6):
+        state = (state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        numbers.append((z >> 34) | 0x20000001)
+    return np.array(numbers, dtype=np.int64)
+
+
+def _longer(array: Array, used: int) -> Array:
+    """A copy of the first `used` rows with half as much room again; the unused part is never touched."""
+    shape = (len(array) + len(array) // 2, *array.shape[1:])
+    grown = np.empty(shape, dtype=array.dtype) if array.ndim > 1 else np.zeros(shape, dtype=array.dtype)
+    grown[:used] = array[:used]
+    return grown
+
+
+def _wider(slots: Array) -> Array:
+    """A hash table of twice the size with the same entries."""
+    grown = np.zeros(2 * len(slots), dtype=np.int64)
+    _rehash(as_kernel_sees(grown), as_kernel_sees(slots))
+    return grown

@@ -1,0 +1,314 @@
+"""Wireshark's `tcp.analysis.*`, frame by frame: what each TCP segment means given those before it in its stream.
+
+In: batches whose packets have their flow (after `flows`). Out: bits of `Packets.analysis`, filled in place, and the
+counters of flagged segments of each flow. The rules are those of tshark 4.0.17, in the order of its checks
+(wireshark-statistics, section 8; sequence numbers RFC 9293 3.4, window scale RFC 7323 2). State is kept per stream and
+side, in arrays, so a capture may come in any chunks; frames of one stream must come in file order.
+Knows nothing of protocols above TCP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
+from analysis.flows import FLAGGED, RETRANSMISSIONS, STREAM, FlowTable, as_kernel_sees
+from analysis.kernel import kernel, lean_kernel
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+(
+    RETRANSMISSION,
+    FAST_RETRANSMISSION,
+    SPURIOUS_RETRANSMISSION,
+    OUT_OF_ORDER,
+    LOST_SEGMENT,
+    ACK_LOST_SEGMENT,
+    DUPLICATE_ACK,
+    ZERO_WINDOW,
+    ZERO_WINDOW_PROBE,
+    ZERO_WINDOW_PROBE_ACK,
+    WINDOW_FULL,
+    WINDOW_UPDATE,
+    KEEP_ALIVE,
+    KEEP_ALIVE_ACK,
+    REUSED_PORTS,
+) = (1 << bit for bit in range(15))
+
+OPTIONS_CUT = 16  # Packets.tcp_options: Wireshark stops inside such options and shows no verdict
+FAST_NS = 20_000_000  # a retransmission this soon after the duplicate ACKs is a fast one
+UNKNOWN_RTT_NS = 3_000_000  # stands for the initial round trip where the handshake is missing
+SCALE_UNKNOWN, SCALE_UNUSED = -1, -2
+NEVER = 1 << 62  # a time difference that is larger than any limit
+
+# State of one side of a stream, row 2 * stream + side. A number of 0 means "not known yet", as in Wireshark.
+(NEXT, EDGE, LAST_ACK, NEXT_NS, LAST_NS) = range(5)  # numbers[·, 5]
+(WINDOW, DUPLICATES, VERDICT, SCALE, FIRST_ACK_PENDING) = range(5)  # marks[·, 5]
+(SYN_NS, INITIAL_RTT_NS) = range(2)  # times[stream, 2]
+
+
+class _Segments(NamedTuple):
+    """What the kernel reads of Packets, and the column it fills (`analysis`)."""
+
+    time_ns: Any
+    fault: Any
+    payload_len: Any
+    tcp_seq: Any
+    tcp_ack: Any
+    tcp_flags: Any
+    tcp_window: Any
+    tcp_scale: Any
+    tcp_options: Any
+    flow: Any
+    direction: Any
+    analysis: Any
+
+
+class _Streams(NamedTuple):
+    """State of all streams, and of the flow table the matrix that holds stream numbers and counters."""
+
+    numbers: Any  # int64[2 * streams, 5]
+    marks: Any  # int32[2 * streams, 5]
+    times: Any  # int64[streams, 2]
+    flows: Any  # FlowTable.narrow
+
+
+@lean_kernel
+def _after(left, right):  # type: ignore[no-untyped-def]
+    """Signed distance of two sequence numbers modulo 2^32: positive where `left` is later."""
+    distance = (left - right) & 0xFFFFFFFF
+    return distance - 0x100000000 if distance >= 0x80000000 else distance
+
+
+@lean_kernel
+def _elapsed(now, then):  # type: ignore[no-untyped-def]
+    """Time since `then` in ns; a clock that ran backwards counts as very long ago, as in Wireshark 4.0."""
+    if now == NO_TIME or then == NO_TIME or now < then:
+        return NEVER
+    return now - then
+
+
+@lean_kernel
+def _clear(streams, stream):  # type: ignore[no-untyped-def]
+    """Begin the state of a new stream."""
+    for row in range(2 * stream, 2 * stream + 2):
+        for i in range(streams.numbers.shape[1]):
+            streams.numbers[row, i] = 0
+        for i in range(streams.marks.shape[1]):
+            streams.marks[row, i] = 0
+        streams.marks[row, WINDOW] = -1
+        streams.marks[row, SCALE] = SCALE_UNKNOWN
+    streams.times[stream, SYN_NS] = NO_TIME
+    streams.times[stream, INITIAL_RTT_NS] = 0
+
+
+@lean_kernel
+def _handshake(streams, stream, fwd, flags, now):  # type: ignore[no-untyped-def]
+    """Time the handshake; a repeated SYN with the known number lets `next` fall back to what is contiguous."""
+    times = streams.times
+    if flags & (SYN | ACK) == SYN:
+        times[stream, SYN_NS] = now
+        if streams.numbers[fwd, NEXT] != 0:
+            streams.numbers[fwd, NEXT] = streams.numbers[fwd, EDGE]
+    elif flags & (SYN | ACK) == ACK and times[stream, INITIAL_RTT_NS] == 0 and times[stream, SYN_NS] != NO_TIME:
+        if now != NO_TIME:
+            times[stream, INITIAL_RTT_NS] = max(0, now - times[stream, SYN_NS])
+
+
+@lean_kernel
+def _scales(streams, fwd, rev, flags, scale):  # type: ignore[no-untyped-def]
+    """Learn window scaling from a SYN (RFC 7323 2.2): it is used only where both sides offer it."""
+    marks = streams.marks
+    if scale >= 0 and not (flags & ACK and marks[rev, SCALE] == SCALE_UNUSED):
+        marks[fwd, SCALE] = scale
+    elif scale >= 0:
+        marks[fwd, SCALE] = SCALE_UNUSED
+    elif marks[fwd, SCALE] == SCALE_UNKNOWN:
+        marks[fwd, SCALE] = SCALE_UNUSED
+        marks[rev, SCALE] = SCALE_UNUSED
+
+
+@lean_kernel
+def _bare_ack(streams, fwd, rev, seq, ack, window, length, plain):  # type: ignore[no-untyped-def]
+    """Checks 5, 7, 8 and 9: what a segment without data says by repeating or changing its window."""
+    numbers = streams.numbers
+    marks = streams.marks
+    if length != 0 or not plain or seq != numbers[fwd, NEXT] or ack != numbers[fwd, LAST_ACK]:
+        return 0
+    if window != marks[fwd, WINDOW]:
+        return WINDOW_UPDATE if window != 0 else 0
+    if window == 0:
+        return ZERO_WINDOW_PROBE_ACK if marks[rev, VERDICT] & ZERO_WINDOW_PROBE else 0
+    if marks[rev, VERDICT] & KEEP_ALIVE:
+        return KEEP_ALIVE_ACK
+    return DUPLICATE_ACK
+
+
+@lean_kernel
+def _window_full(streams, rev, end):  # type: ignore[no-untyped-def]
+    """Check 6: the segment ends exactly at the edge of the window that the peer offered last."""
+    scale = streams.marks[rev, SCALE]
+    if scale == SCALE_UNKNOWN or streams.marks[rev, WINDOW] < 0:
+        return False
+    shift = 0 if scale == SCALE_UNUSED or streams.marks[rev, FIRST_ACK_PENDING] else scale
+    edge = streams.numbers[rev, LAST_ACK] + (streams.marks[rev, WINDOW] << shift)
+    return end & 0xFFFFFFFF == edge & 0xFFFFFFFF
+
+
+@lean_kernel
+def _repeat(streams, stream, fwd, rev, seq, length, end, now):  # type: ignore[no-untyped-def]
+    """Check 12: whether a segment with data, SYN or FIN comes again or late; the first of four rules that fits."""
+    numbers = streams.numbers
+    next_seq = numbers[fwd, NEXT]
+    old = next_seq != 0 and _after(seq, next_seq) < 0
+    if length > 1 and seq == (next_seq - 1) & 0xFFFFFFFF:
+        old = False
+    peer_ack = numbers[rev, LAST_ACK]
+    if length > 0 and peer_ack != 0 and _after((seq + length) & 0xFFFFFFFF, peer_ack) <= 0:
+        return RETRANSMISSION | SPURIOUS_RETRANSMISSION
+    if not old:
+        return 0
+    if streams.marks[rev, DUPLICATES] >= 2 and seq == peer_ack and _elapsed(now, numbers[rev, LAST_NS]) < FAST_NS:
+        return RETRANSMISSION | FAST_RETRANSMISSION
+    rtt = streams.times[stream, INITIAL_RTT_NS]
+    if _elapsed(now, numbers[fwd, NEXT_NS]) < (rtt if rtt != 0 else UNKNOWN_RTT_NS) and end != next_seq:
+        return OUT_OF_ORDER
+    return RETRANSMISSION
+
+
+@lean_kernel
+def _verdict(streams, stream, side, seq, ack, flags, window, length, now):  # type: ignore[no-untyped-def]
+    """All checks in Wireshark's order for one segment; moves the state of its stream on. Returns the flags' bits."""
+    fwd = 2 * stream + side
+    rev = 2 * stream + 1 - side
+    numbers = streams.numbers
+    marks = streams.marks
+    end = (seq + length + (1 if flags & (SYN | FIN) else 0)) & 0xFFFFFFFF
+    plain = flags & (SYN | FIN | RST) == 0
+    next_seq = numbers[fwd, NEXT]
+    found = 0
+    if length == 1 and seq == next_seq and marks[rev, WINDOW] == 0:
+        found = ZERO_WINDOW_PROBE
+    else:
+        if window == 0 and plain:
+            found |= ZERO_WINDOW
+        if next_seq != 0 and _after(seq, next_seq) > 0 and flags & RST == 0:
+            found |= LOST_SEGMENT
+        if length <= 1 and seq == (next_seq - 1) & 0xFFFFFFFF and plain and next_seq != 0:
+            found |= KEEP_ALIVE
+        if length > 0 and plain and _window_full(streams, rev, seq + length):
+            found |= WINDOW_FULL
+        bare = _bare_ack(streams, fwd, rev, seq, ack, window, length, plain)
+        found |= bare
+        if bare == DUPLICATE_ACK:
+            marks[fwd, DUPLICATES] = 1 if marks[fwd, DUPLICATES] < 0 else marks[fwd, DUPLICATES] + 1
+    if ack != numbers[fwd, LAST_ACK]:
+        marks[fwd, DUPLICATES] = 0
+    edge = numbers[rev, EDGE]
+    if flags & ACK and edge != 0 and _after(ack, edge) > 0:
+        if _after(edge, numbers[rev, NEXT]) < 0:
+            numbers[rev, EDGE] = numbers[rev, NEXT]
+            found |= ACK_LOST_SEGMENT
+        else:
+            if marks[rev, DUPLICATES] == 0:
+                found |= ACK_LOST_SEGMENT
+            marks[rev, DUPLICATES] = -1
+    if (length > 0 or flags & (SYN | FIN)) and found & KEEP_ALIVE == 0:
+        found |= _repeat(streams, stream, fwd, rev, seq, length, end, now)
+    if found & ZERO_WINDOW_PROBE == 0:
+        if next_seq == 0 or _after(end, next_seq) > 0:
+            numbers[fwd, NEXT] = end
+            numbers[fwd, NEXT_NS] = now
+        if numbers[fwd, EDGE] == 0 or seq == numbers[fwd, EDGE]:
+            numbers[fwd, EDGE] = numbers[fwd, NEXT]
+    marks[fwd, WINDOW] = window
+    numbers[fwd, LAST_ACK] = ack
+    numbers[fwd, LAST_NS] = now
+    marks[fwd, VERDICT] = found
+    if flags & SYN:
+        marks[fwd, FIRST_ACK_PENDING] = 1
+    elif flags & ACK:
+        marks[fwd, FIRST_ACK_PENDING] = 0
+    return found
+
+
+@kernel
+def _analyse(segments, streams, known_streams):  # type: ignore[no-untyped-def]
+    """Judge every TCP segment of a batch; returns the number of streams whose state has begun."""
+    for i in range(len(segments.tcp_flags)):
+        flags = 0 + segments.tcp_flags[i]
+        flow = segments.flow[i]
+        if flags < 0 or flow < 0 or segments.fault[i] & BAD_TRANSPORT_HEADER:
+            continue
+        stream = 0 + streams.flows[flow, STREAM]
+        if stream < 0:
+            continue
+        while known_streams <= stream:
+            _clear(streams, known_streams)
+            known_streams += 1
+        side = 0 + segments.direction[i]
+        now = segments.time_ns[i]
+        fwd = 2 * stream + side
+        rev = 2 * stream + 1 - side
+        _handshake(streams, stream, fwd, flags, now)
+        found = _verdict(
+            streams,
+            stream,
+            side,
+            segments.tcp_seq[i],
+            segments.tcp_ack[i],
+            flags,
+            0 + segments.tcp_window[i],
+            0 + segments.payload_len[i],
+            now,
+        )
+        if flags & SYN:
+            _scales(streams, fwd, rev, flags, 0 + segments.tcp_scale[i])
+        if segments.tcp_options[i] & OPTIONS_CUT:
+            found = 0
+        found |= segments.analysis[i]
+        segments.analysis[i] = found
+        if found:
+            streams.flows[flow, FLAGGED] = streams.flows[flow, FLAGGED] + 1
+            if found & RETRANSMISSION:
+                streams.flows[flow, RETRANSMISSIONS] = streams.flows[flow, RETRANSMISSIONS] + 1
+    return known_streams
+
+
+class TcpAnalysis:
+    """The verdicts on all streams of one capture; `flows` is the table that numbered them."""
+
+    def __init__(self, flows: FlowTable) -> None:
+        self._flows = flows
+        self._known = 0
+        self._numbers = np.empty((0, 5), dtype=np.int64)
+        self._marks = np.empty((0, 5), dtype=np.int32)
+        self._times = np.empty((0, 2), dtype=np.int64)
+        self._counts = np.zeros(len(TCP_FLAGS), dtype=np.int64)
+
+    def update(self, batch: Batch) -> None:
+        """Set the bits of `analysis` for every TCP segment of the batch."""
+        self._grow(self._flows.n_tcp)
+        segments = _Segments(*(as_kernel_sees(getattr(batch.packets, name)) for name in _Segments._fields))
+        arrays = (self._numbers, self._marks, self._times, self._flows.narrow)
+        self._known = _analyse(segments, _Streams(*map(as_kernel_sees, arrays)), self._known)
+        flagged = batch.packets.analysis[batch.packets.analysis != 0]
+        if len(flagged):
+            for bit in range(len(TCP_FLAGS)):
+                self._counts[bit] += np.count_nonzero(flagged & (1 << bit))
+
+    def _grow(self, n_streams: int) -> None:
+        """Make room for the state of `n_streams` streams, by half more than is needed."""
+        if n_streams <= len(self._times):
+            return
+        room = n_streams + n_streams // 2
+        for name, rows in (("_numbers", 2 * room), ("_marks", 2 * room), ("_times", room)):
+            old: Array = getattr(self, name)
+            grown = np.empty((rows, old.shape[1]), dtype=old.dtype)
+            grown[: len(old)] = old
+            setattr(self, name, grown)
+
+    def counts(self) -> dict[str, int]:
+        """Frames by flag name, over everything so far."""
+        return dict(zip(TCP_FLAGS, self._counts.tolist(), strict=True))
