@@ -89,7 +89,7 @@ def test_intruder_scans_and_calls_home_on_loopback(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tapwall.lab.intruder.BEACON_S", 0.01)
 
     async def both() -> tuple[int, int]:
-        tally, found = await scan("127.0.0.1", random.Random(1))
+        tally, _ = await scan("127.0.0.1", random.Random(1))
         calls = await beacon("127.0.0.1", 0.05, random.Random(1))
         return tally.answered + tally.refused + tally.silent, calls.answered + calls.refused + calls.silent
 
