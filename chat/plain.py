@@ -1,0 +1,171 @@
+"""The line client: for pipes, screen readers and programs. Reads lines, writes lines, never moves a cursor.
+
+In: a started `Client` and lines of input. Out: one line an event on `out`; with `as_json` one JSON object a line and nothing
+else (the keys are a contract: docs/chat.md). Ends at /quit, at the end of input once all is sent, or when the server will not have
+us back. All text comes from `chat.events` and `chat.commands`, where it was made safe.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import threading
+import time
+from typing import Any, Final, TextIO
+
+from chat import commands, events
+from chat.commands import Answer, Desk, Quit
+from chat.errors import ChatError
+from chat.safe_text import safe_name
+
+WAITING_LINES: Final = 1000  # of input read ahead; then the writer at the other end of the pipe has to wait
+
+
+async def run_lines(desk: Desk, source: TextIO, out: TextIO, as_json: bool, stay: bool = False) -> None:
+    """Carry lines both ways. With `stay` the end of input does not end the session: a program that only watches."""
+    talk = _Talk(desk, out, as_json)
+    reading = asyncio.create_task(_watch(talk))
+    typing = asyncio.create_task(_obey(talk, _lines(source)))
+    try:
+        await asyncio.wait([reading, typing] if not stay else [reading], return_when=asyncio.FIRST_COMPLETED)
+        for task in (typing, reading):
+            if task.done():
+                task.result()
+        if stay and typing.done():
+            await reading
+    except Quit:
+        pass
+    finally:
+        for task in (reading, typing):
+            task.cancel()
+        await asyncio.gather(reading, typing, return_exceptions=True)
+
+
+class _Talk:
+    """Where lines go: people read text, programs JSON."""
+
+    def __init__(self, desk: Desk, out: TextIO, as_json: bool) -> None:
+        self.desk, self._out, self._as_json = desk, out, as_json
+
+    def parse(self, line: str) -> tuple[str, str, str | None]:
+        return commands.parse_json(line) if self._as_json else (*commands.parse(line), None)
+
+    def event(self, event: events.Event) -> None:
+        file = event.file if isinstance(event, events.Message | events.FileOffered) else None
+        if file:
+            self.desk.seen(file)
+        if self._as_json:
+            for row in events.as_json(event):
+                self._json(row)
+        else:
+            self._text(event_line(event, self.desk.client.account))
+
+    def answer(self, answer: Answer) -> None:
+        if self._as_json:
+            self._json(answer.data)
+        else:
+            self._text(answer.text)
+
+    def refused(self, error: Exception, line: str) -> None:
+        code = getattr(error, "code", "refused")
+        if self._as_json:
+            self._json(
+                {
+                    "event": "error",
+                    "code": safe_name(str(code)),
+                    "text": safe_name(str(error)),
+                    "line": safe_name(line, 80),
+                }
+            )
+        else:
+            self._text(f"! {safe_name(str(error))}")
+
+    def _json(self, row: dict[str, Any]) -> None:
+        self._text(json.dumps(row, ensure_ascii=False))
+
+    def _text(self, text: str) -> None:
+        if text:
+            self._out.write(text + "\n")
+            self._out.flush()
+
+
+async def _watch(talk: _Talk) -> None:
+    async for event in talk.desk.client:
+        talk.event(event)
+
+
+async def _obey(talk: _Talk, lines: "asyncio.Queue[str | None]") -> None:
+    """One line after the other: what is typed first happens first."""
+    while (line := await lines.get()) is not None:
+        line = line.rstrip("\n")
+        if not line.strip():
+            continue
+        try:
+            for answer in await commands.carry_out(talk.desk, *talk.parse(line)):
+                talk.answer(answer)
+        except ChatError as error:
+            talk.refused(error, line)
+
+
+def _lines(source: TextIO) -> "asyncio.Queue[str | None]":
+    """Lines of a file, pipe or terminal, read in a thread: epoll takes no regular file. None is the end."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None](WAITING_LINES)
+
+    def put(line: str | None) -> None:
+        asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
+
+    def read() -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed under us: the end as well
+            while line := source.readline(commands.LINE_BYTES):
+                put(line)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            put(None)
+
+    threading.Thread(target=read, name="lines", daemon=True).start()
+    return queue
+
+
+def event_line(event: events.Event, me: str) -> str:
+    """An event as people read it; empty for what is not worth a line."""
+    match event:
+        case events.Message():
+            return f"{time.strftime('%H:%M', time.localtime(event.time))} {event.room} {commands.line_of(event)}"
+        case events.Joined():
+            topic = f": {event.topic}" if event.topic else ""
+            return (
+                ""
+                if event.again
+                else f"* you are in {event.room} with {event.members} {'person' if event.members == 1 else 'people'}{topic}"
+            )
+        case events.Left():
+            return f"* you left {event.room} ({event.reason}{': ' + event.text if event.text else ''})"
+        case events.Members():
+            names = " ".join(one.name if one.role == "member" else f"{one.name}({one.role})" for one in event.people)
+            return f"* {event.room}: {names or f'{event.count} people'}"
+        case events.Presence():
+            came = [one.name for one in event.joined if one.name != me]
+            lines = [f"* {name} came into {event.room}" for name in came] + [
+                f"* {name} left {event.room}" for name in event.left
+            ]
+            return "\n".join(lines)
+        case events.FileOffered():
+            return f"* {event.sender} is sending {event.file.name} ({commands.size_text(event.file.size_bytes)}) to {event.room}; /get"
+        case events.Gap():
+            return f"* {event.room}: messages {event.first} to {event.last} are gone ({event.reason})"
+        case events.Notice():
+            return f"* {event.text}"
+        case events.Failure():
+            return f"! {event.code}: {event.text}"
+        case events.Connected():
+            return f"* {'connected again' if event.again else 'connected'} to {event.server} as {event.account}"
+        case events.Disconnected():
+            when = "" if event.retry_s is None else f", trying again in {event.retry_s:.1f} s"
+            return f"* connection lost: {event.reason}{when}"
+
+
+def standard_streams() -> tuple[TextIO, TextIO]:
+    """stdin and stdout as UTF-8 whatever the locale; bytes that are none are replaced, so no input can raise."""
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    return sys.stdin, sys.stdout
