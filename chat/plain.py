@@ -2,7 +2,7 @@
 
 In: a started `Client` and lines of input. Out: one line an event on `out`; with `as_json` one JSON object a line and nothing
 else (the keys are a contract: docs/chat.md). Ends at /quit, at the end of input once all is sent, or when the server will not have
-us back. All text comes from `chat.events` and `chat.commands`, where it was made safe.
+us back. All text comes from `chat.events` and `chat.slash`, where it was made safe.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Any, Final, TextIO
 
-from chat import commands, events
-from chat.commands import Answer, Desk, Quit
+from chat import events, slash
+from chat.slash import Answer, Desk, Quit
 from chat.errors import ChatError
 from chat.safe_text import safe_name
 
@@ -48,7 +48,7 @@ class _Talk:
         self.desk, self._out, self._as_json = desk, out, as_json
 
     def parse(self, line: str) -> tuple[str, str, str | None]:
-        return commands.parse_json(line) if self._as_json else (*commands.parse(line), None)
+        return slash.parse_json(line) if self._as_json else (*slash.parse(line), None)
 
     def event(self, event: events.Event) -> None:
         file = event.file if isinstance(event, events.Message | events.FileOffered) else None
@@ -101,7 +101,7 @@ async def _obey(talk: _Talk, lines: "asyncio.Queue[str | None]") -> None:
         if not line.strip():
             continue
         try:
-            for answer in await commands.carry_out(talk.desk, *talk.parse(line)):
+            for answer in await slash.carry_out(talk.desk, *talk.parse(line)):
                 talk.answer(answer)
         except ChatError as error:
             talk.refused(error, line)
@@ -116,7 +116,7 @@ def _lines(source: TextIO) -> "asyncio.Queue[str | None]":
 
     def read() -> None:
         with contextlib.suppress(OSError, ValueError):  # closed under us: the end as well
-            while line := source.readline(commands.LINE_BYTES):
+            while line := source.readline(slash.LINE_BYTES):
                 put(line)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
             put(None)
@@ -129,7 +129,7 @@ def event_line(event: events.Event, me: str) -> str:
     """An event as people read it; empty for what is not worth a line."""
     match event:
         case events.Message():
-            return f"{time.strftime('%H:%M', time.localtime(event.time))} {event.room} {commands.line_of(event)}"
+            return f"{time.strftime('%H:%M', time.localtime(event.time))} {event.room} {slash.line_of(event)}"
         case events.Joined():
             topic = f": {event.topic}" if event.topic else ""
             return (
@@ -149,7 +149,7 @@ def event_line(event: events.Event, me: str) -> str:
             ]
             return "\n".join(lines)
         case events.FileOffered():
-            return f"* {event.sender} is sending {event.file.name} ({commands.size_text(event.file.size_bytes)}) to {event.room}; /get"
+            return f"* {event.sender} is sending {event.file.name} ({slash.size_text(event.file.size_bytes)}) to {event.room}; /get"
         case events.Gap():
             return f"* {event.room}: messages {event.first} to {event.last} are gone ({event.reason})"
         case events.Notice():
