@@ -14,9 +14,9 @@ import time
 from typing import Any, Final, TextIO
 
 from chat import events, slash
-from chat.slash import Answer, Desk, Quit
 from chat.errors import ChatError
 from chat.safe_text import safe_name
+from chat.slash import Answer, Desk, Quit
 
 WAITING_LINES: Final = 1000  # of input read ahead; then the writer at the other end of the pipe has to wait
 
