@@ -26,7 +26,7 @@ from analysis.columns import (
     Taps,
 )
 from analysis.decode import state
-from analysis.decode.ip import authentication, ipv4, ipv6, transport_by_number
+from analysis.decode.ip import authentication, ipv4, ipv6, protocol_owner
 from analysis.decode.link import (
     arp,
     ethernet,
@@ -47,15 +47,14 @@ from analysis.decode.state import (
     BYTES,
     DONE,
     END,
+    FAMILY,
     FAULT,
-    FIRST8,
-    FIRST16,
-    FIRST32,
-    FIRST64,
-    FIRST_TAP,
-    FIRST_U8,
+    FRAGMENT,
+    ICMP_CODE,
+    ICMP_TYPE,
+    IP_PROTOCOL,
+    IP_START,
     IP_TAP,
-    LAST,
     LAYERS,
     LEAF,
     LIMIT,
@@ -69,19 +68,31 @@ from analysis.decode.state import (
     NAMES_U8,
     NEXT,
     ODD,
+    PAYLOAD_CAP,
+    PAYLOAD_LEN,
+    PAYLOAD_START,
     PDUS,
     STEPS,
     TAP_SIZE,
     TAPS,
+    TCP_ACK,
+    TCP_FLAGS,
+    TCP_OPTIONS,
+    TCP_SCALE,
+    TCP_SEQ,
+    TCP_WINDOW,
     TRAILER,
+    TRANSPORT_START,
     TRANSPORT_TAP,
+    TTL,
+    forget_transport,
     leaf,
 )
 from analysis.decode.tables import LINKS, numbers
 from analysis.decode.transport import dccp, icmp, icmpv6, sctp, tcp, udp, udplite
 from analysis.decode.tunnels import geneve, gre, gtp, teredo, vxlan
-from analysis.kernel import enabled
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import enabled, lean_kernel
+from analysis.kernel import inner_kernel as kernel
 
 Columns = Any  # arrays (compiled) or memoryviews (interpreted)
 
@@ -94,21 +105,21 @@ def step(data: Any, s: Any, tables: Any) -> None:
     """Hand the packet to the owner of s[NEXT]; the frequent ones first."""
     code = s[NEXT]
     if code == state.IPV4:
-        ipv4(data, s)
+        ipv4(data, s, tables)
     elif code == state.TRANSPORT:
-        transport_by_number(data, s, tables)
+        protocol_owner(s, tables)
     elif code == state.TCP:
         tcp(data, s)
     elif code == state.UDP:
         udp(data, s, tables)
     elif code == state.ETHERTYPE:
-        ethertype(data, s, tables)
+        ethertype(s, tables)
     elif code >= LEAF:
         leaf(s, code - LEAF)
     elif code == state.IPV6:
         ipv6(data, s)
     elif code == state.ETHERNET:
-        ethernet(data, s)
+        ethernet(data, s, tables)
     elif code == state.ARP:
         arp(data, s)
     elif code == state.ICMP:
@@ -116,7 +127,7 @@ def step(data: Any, s: Any, tables: Any) -> None:
     elif code == state.ICMPV6:
         icmpv6(data, s)
     elif code == state.VLAN:
-        vlan(data, s)
+        vlan(data, s, tables)
     elif code == state.LLC:
         llc(data, s, tables)
     elif code == state.MPLS:
@@ -158,56 +169,65 @@ def step(data: Any, s: Any, tables: Any) -> None:
 
 
 @kernel
-def begin(s: Any, blank: Any, at: int, cap_len: int, frame_len: int, code: int, fault: int) -> None:
-    """A clean notepad for the next packet."""
-    for k in range(LAST):
-        s[k] = blank[k]
+def begin(s: Any, at: int, cap_len: int, frame_len: int, code: int, fault: int) -> None:
+    """A clean notepad for the next packet (tap- and layer slots count as empty by their numbers)."""
     s[AT] = at
     s[END] = at + cap_len
     s[LIMIT] = at + max(frame_len, cap_len)
     s[NEXT] = code
+    s[TRAILER] = -1
+    s[FAMILY] = 0
+    s[STEPS] = 0
     s[FAULT] = fault
+    s[N_LAYERS] = 0
+    s[N_TAPS] = 0
+    s[IP_START] = -1
+    s[IP_TAP] = -1
+    s[IP_PROTOCOL] = -1
+    s[TTL] = -1
+    s[FRAGMENT] = 0
+    forget_transport(s)
 
 
 @kernel
-def store(
-    s: Any,
-    i: int,
-    n_taps: int,
-    p64: Any,
-    p32: Any,
-    p16: Any,
-    p8: Any,
-    u8: Any,
-    matrices: Any,
-    t64: Any,
-    t32: Any,
-    t8: Any,
-) -> int:
-    """Copy the notepad of packet i into the columns. Returns the number of taps so far."""
-    taps = s[N_TAPS]
-    if taps > 0:
-        s[FIRST_TAP] = n_taps
-        if s[IP_TAP] >= 0:
-            s[IP_TAP] += n_taps
-        if s[TRANSPORT_TAP] >= 0:
-            s[TRANSPORT_TAP] += n_taps
-    for k in range(FIRST32 - FIRST64):
-        p64[k, i] = s[FIRST64 + k]
-    for k in range(FIRST16 - FIRST32):
-        p32[k, i] = s[FIRST32 + k]
-    for k in range(FIRST8 - FIRST16):
-        p16[k, i] = s[FIRST16 + k]
-    for k in range(FIRST_U8 - FIRST8):
-        p8[k, i] = s[FIRST8 + k]
-    for k in range(LAST - FIRST_U8):
-        u8[k, i] = s[FIRST_U8 + k]
+def store(s: Any, i: int, n_taps: int, packets: Any, matrices: Any, taps: Any) -> int:
+    """Copy the notepad of packet i into the columns. Returns the number of taps so far.
+
+    Columns of TCP and ICMP hold their absent values already and are written for such packets only.
+    """
+    p64, p32, p16, p8, u8 = packets
+    count = s[N_TAPS]
+    p64[0, i] = s[IP_START]
+    p64[1, i] = s[TRANSPORT_START]
+    p64[2, i] = s[PAYLOAD_START]
+    p32[0, i] = s[FAULT]
+    p32[1, i] = n_taps if count > 0 else -1
+    p32[2, i] = s[IP_TAP] + n_taps if s[IP_TAP] >= 0 else -1
+    p32[3, i] = s[TRANSPORT_TAP] + n_taps if s[TRANSPORT_TAP] >= 0 else -1
+    p32[4, i] = s[PAYLOAD_LEN]
+    p32[5, i] = s[PAYLOAD_CAP]
+    p16[0, i] = s[IP_PROTOCOL]
+    p16[1, i] = s[TTL]
+    p8[0, i] = s[FRAGMENT]
+    u8[0, i] = s[N_LAYERS]
+    u8[1, i] = count
+    if s[TCP_FLAGS] >= 0:
+        p64[3, i] = s[TCP_SEQ]
+        p64[4, i] = s[TCP_ACK]
+        p32[6, i] = s[TCP_WINDOW]
+        p16[2, i] = s[TCP_FLAGS]
+        p16[3, i] = s[TCP_OPTIONS]
+        p8[1, i] = s[TCP_SCALE]
+    elif s[ICMP_TYPE] >= 0:
+        p16[4, i] = s[ICMP_TYPE]
+        p16[5, i] = s[ICMP_CODE]
     ids, sizes, pdus = matrices
     for k in range(s[N_LAYERS]):
         ids[i, k] = s[LAYERS + k]
         sizes[i, k] = s[BYTES + k]
         pdus[i, k] = s[PDUS + k]
-    for k in range(taps):
+    t64, t32, t8 = taps
+    for k in range(count):
         at = TAPS + k * TAP_SIZE
         row = n_taps + k
         t32[0, row] = i
@@ -219,10 +239,10 @@ def store(
         t32[1, row] = s[at + 5]
         t32[2, row] = s[at + 6]
         t8[1, row] = s[at + 7]
-    return n_taps + taps  # type: ignore[no-any-return]
+    return n_taps + count  # type: ignore[no-any-return]
 
 
-@kernel
+@lean_kernel
 def walk(
     first: int,
     data: Any,
@@ -230,7 +250,6 @@ def walk(
     links: Any,
     tables: Any,
     s: Any,
-    blank: Any,
     packets: Any,
     taps: Any,
     n_taps: int,
@@ -240,9 +259,8 @@ def walk(
     A packet whose s[NEXT] is not DONE on entry goes on where it stood. Returns (packet, taps so far).
     """
     start, cap_len, frame_len, link_type, fault = records
-    p64, p32, p16, p8, u8, ids, sizes, pdus = packets
-    t64, t32, t8 = taps
-    room = t64.shape[1] - MAX_TAPS
+    columns, matrices = packets
+    room = taps[0].shape[1] - MAX_TAPS
     i = first
     while i < start.shape[0]:
         if s[NEXT] == DONE:
@@ -253,7 +271,7 @@ def walk(
             code = ODD_LINK
             if 0 <= kind < links.shape[0]:
                 code = links[kind]
-            begin(s, blank, start[i], cap_len[i], frame_len[i], code, fault[i])
+            begin(s, start[i], cap_len[i], frame_len[i], code, fault[i])
         while s[NEXT] != DONE:
             if s[NEXT] >= ODD:
                 return i, n_taps
@@ -263,7 +281,7 @@ def walk(
                 s[NEXT] = DONE
                 break
             step(data, s, tables)
-        n_taps = store(s, i, n_taps, p64, p32, p16, p8, u8, (ids, sizes, pdus), t64, t32, t8)
+        n_taps = store(s, i, n_taps, columns, matrices, taps)
         i += 1
     return i, n_taps
 
@@ -272,10 +290,11 @@ class _Blocks:
     """Columns of one chunk, grouped by dtype: a few arrays for the kernel, each row of them one column."""
 
     def __init__(self, n: int) -> None:
-        self.p64 = np.empty((len(NAMES64), n), dtype=np.int64)
-        self.p32 = np.empty((len(NAMES32), n), dtype=np.int32)
-        self.p16 = np.empty((len(NAMES16), n), dtype=np.int16)
-        self.p8 = np.empty((len(NAMES8), n), dtype=np.int8)
+        self.p64 = np.zeros((len(NAMES64), n), dtype=np.int64)
+        self.p32 = np.full((len(NAMES32), n), -1, dtype=np.int32)
+        self.p16 = np.full((len(NAMES16), n), -1, dtype=np.int16)
+        self.p16[NAMES16.index("tcp_options")] = 0
+        self.p8 = np.full((len(NAMES8), n), -1, dtype=np.int8)
         self.u8 = np.empty((len(NAMES_U8), n), dtype=np.uint8)
         self.ids = np.zeros((n, MAX_LAYERS), dtype=np.uint16)
         self.sizes = np.zeros((n, MAX_LAYERS), dtype=np.int32)
@@ -291,8 +310,11 @@ class _Blocks:
             np.concatenate((t, np.empty_like(t)), axis=1) for t in (self.t64, self.t32, self.t8)
         )
 
-    def packets(self) -> tuple[Array, ...]:
-        return self.p64, self.p32, self.p16, self.p8, self.u8, self.ids, self.sizes, self.pdus
+    def columns(self) -> tuple[Array, ...]:
+        return self.p64, self.p32, self.p16, self.p8, self.u8
+
+    def matrices(self) -> tuple[Array, ...]:
+        return self.ids, self.sizes, self.pdus
 
     def taps(self) -> tuple[Array, ...]:
         return self.t64, self.t32, self.t8
@@ -305,23 +327,6 @@ def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     return tuple(memoryview(a) for a in arrays)
 
 
-def _blank() -> list[int]:
-    """The notepad's values before any header: the columns' absent values."""
-    absent = {c.name: c.absent for c in PACKET_COLUMNS}
-    blank = [0] * state.SIZE
-    for first, names in (
-        (FIRST64, NAMES64),
-        (FIRST32, NAMES32),
-        (FIRST16, NAMES16),
-        (FIRST8, NAMES8),
-        (FIRST_U8, NAMES_U8),
-    ):
-        for k, name in enumerate(names):
-            blank[first + k] = absent[name]
-    blank[TRAILER] = -1
-    return blank
-
-
 class Decoder:
     """Decodes chunks in order; one per capture (or per part of it that is decoded alone)."""
 
@@ -330,16 +335,14 @@ class Decoder:
         links = np.full(300, ODD_LINK, dtype=np.int16)
         for kind, code in LINKS.items():
             links[kind] = code
-        blank = _blank()
         self._tables: Any = tables
         self._links: Any = links
-        self._blank: Any = np.array(blank, dtype=np.int64)
-        self._s: Any = np.array(blank, dtype=np.int64)
+        self._s: Any = np.zeros(state.SIZE, dtype=np.int64)
         self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
             self._slots = memoryview(self._s)
         else:
-            self._tables, self._links, self._blank, self._s = tables.tolist(), memoryview(links), blank, blank.copy()
+            self._tables, self._links, self._s = tables.tolist(), memoryview(links), [0] * state.SIZE
             self._slots = self._s
 
     def update(self, records: Records) -> Batch:
@@ -353,9 +356,9 @@ class Decoder:
         s[NEXT] = DONE
         i = n_taps = 0
         (view,) = _view((data,))
-        packets, taps = _view(blocks.packets()), _view(blocks.taps())
+        packets, taps = (_view(blocks.columns()), _view(blocks.matrices())), _view(blocks.taps())
         while True:
-            i, n_taps = walk(i, view, index, self._links, self._tables, s, self._blank, packets, taps, n_taps)
+            i, n_taps = walk(i, view, index, self._links, self._tables, s, packets, taps, n_taps)
             if i >= n:
                 break
             if s[NEXT] == FULL:

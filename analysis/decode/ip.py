@@ -42,25 +42,28 @@ from analysis.decode.state import (
     Tables,
     add_layer,
     cut,
+    forget_transport,
     s64,
     tap,
     trim,
     u16,
     u32,
 )
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import inner_kernel as kernel
 
 FRAGMENTED = ODD
 
 
 @kernel
-def ipv4(data: Data, s: State) -> None:
+def ipv4(data: Data, s: State, tables: Tables) -> None:
     """RFC 791 3.1: 0 version, IHL | 2 total length (2) | 4 id (2) | 6 flags, offset (2) | 8 TTL | 9 protocol | 10 checksum
     (2) | 12 source (4) | 16 destination (4) | 20 options to IHL*4."""
     at = s[AT]
     left = s[END] - at
     if s[IP_START] < 0:
         s[IP_START] = at
+    else:
+        forget_transport(s)
     if left < 20:
         add_layer(s, layers.IP, max(0, left))
         cut(s, 20, BAD_IP_HEADER)
@@ -101,7 +104,7 @@ def ipv4(data: Data, s: State) -> None:
     s[TYPE] = protocol
     place = u16(data, at + 6) & 0x3FFF
     if place == 0:
-        s[NEXT] = TRANSPORT
+        protocol_owner(s, tables)
         return
     s[FRAGMENT] = 1
     s[FRAGMENT_ID] = u16(data, at + 4)
@@ -127,6 +130,8 @@ def ipv6(data: Data, s: State) -> None:
     left = s[END] - at
     if s[IP_START] < 0:
         s[IP_START] = at
+    else:
+        forget_transport(s)
     if left < 40:
         add_layer(s, layers.IPV6, max(0, left))
         cut(s, 40, BAD_IP_HEADER)
@@ -188,11 +193,10 @@ def extensions(data: Data, s: State) -> None:
 
 
 @kernel
-def transport_by_number(data: Data, s: State, tables: Tables) -> None:
+def protocol_owner(s: State, tables: Tables) -> None:
     """Choose by the protocol number in s[TYPE]; nobody, and something left: `data`."""
-    s[NEXT] = tables[T_PROTOCOL + s[TYPE]]
-    if s[NEXT] == 0:
-        s[NEXT] = LEAF + layers.DATA
+    code = tables[T_PROTOCOL + s[TYPE]]
+    s[NEXT] = code if code != 0 else LEAF + layers.DATA
 
 
 @kernel

@@ -37,7 +37,7 @@ from analysis.decode.state import (
     u16,
     u32,
 )
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import inner_kernel as kernel
 
 # Rows of the one table of numbers that kernels look up: a code of state.py for each number, 0 where nobody is known.
 T_ETHERTYPE = 0  # 65536 entries
@@ -51,7 +51,7 @@ SLOT_ODD = ODD  # first slow dissector
 
 
 @kernel
-def ethernet(data: Data, s: State) -> None:
+def ethernet(data: Data, s: State, tables: Tables) -> None:
     """IEEE 802.3 header: 0 destination (6) | 6 source (6) | 12 type, or length up to 1500 (2)."""
     at = s[AT]
     if s[END] - at < 14:
@@ -65,13 +65,18 @@ def ethernet(data: Data, s: State) -> None:
     s[SRC_LO] = u16(data, at + 6) * 0x100000000 + u32(data, at + 8)
     tap(s, ETH, 0, 0, 0)
     s[TRAILER] = slot
-    kind = u16(data, at + 12)
     s[AT] = at + 14
+    typed(data, s, u16(data, at + 12), tables)
+
+
+@kernel
+def typed(data: Data, s: State, kind: int, tables: Tables) -> None:
+    """An ethertype, or up to 1500 the length of what LLC begins."""
     if kind > 1500:
         s[TYPE] = kind
-        s[NEXT] = ETHERTYPE
-        return
-    length_field(data, s, kind)
+        ethertype(s, tables)
+    else:
+        length_field(data, s, kind)
 
 
 @kernel
@@ -86,14 +91,14 @@ def length_field(data: Data, s: State, length: int) -> None:
 
 
 @kernel
-def ethertype(data: Data, s: State, tables: Tables) -> None:
+def ethertype(s: State, tables: Tables) -> None:
     """Choose by the type in s[TYPE]; nobody: `data` to the end of the frame."""
     code = tables[T_ETHERTYPE + s[TYPE]]
     s[NEXT] = code if code != 0 else LEAF + layers.DATA
 
 
 @kernel
-def vlan(data: Data, s: State) -> None:
+def vlan(data: Data, s: State, tables: Tables) -> None:
     """IEEE 802.1Q tag: 0 priority and id (2) | 2 type of the next, or length (2). s[TYPE] is the tag's own type."""
     at = s[AT]
     name = layers.IEEE8021AD if s[TYPE] == 0x88A8 else layers.VLAN
@@ -102,13 +107,8 @@ def vlan(data: Data, s: State) -> None:
         cut(s, 4, 0)
         return
     add_layer(s, name, 4)
-    kind = u16(data, at + 2)
     s[AT] = at + 4
-    if kind > 1500:
-        s[TYPE] = kind
-        s[NEXT] = ETHERTYPE
-        return
-    length_field(data, s, kind)
+    typed(data, s, u16(data, at + 2), tables)
 
 
 @kernel

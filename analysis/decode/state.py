@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis import layers
 from analysis.columns import MAX_LAYERS, MAX_TAPS, TOO_MANY_LAYERS, TRUNCATED
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import inner_kernel as kernel
 
 Data = Any  # uint8 array (compiled) or memoryview (interpreted)
 State = Any  # int64 array (compiled) or list (interpreted)
@@ -167,6 +167,18 @@ def trim(s: State, limit: int) -> None:
             s[END] = limit
         s[LIMIT] = limit
     s[TRAILER] = -1
+
+
+@kernel
+def forget_transport(s: State) -> None:
+    """No transport layer and payload yet: at the start, and where a tunnel's inner IP header begins."""
+    s[TRANSPORT_START] = -1
+    s[TRANSPORT_TAP] = -1
+    s[PAYLOAD_START] = -1
+    s[PAYLOAD_LEN] = 0
+    s[PAYLOAD_CAP] = 0
+    s[TCP_FLAGS] = -1
+    s[ICMP_TYPE] = -1
 
 
 @kernel

@@ -44,7 +44,7 @@ from analysis.decode.state import (
     u16,
     u32,
 )
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import inner_kernel as kernel
 
 SACK, SACK_PERMITTED, TIME_STAMPS, MSS, BAD_OPTIONS = 1, 2, 4, 8, 16  # bits of tcp_options
 
@@ -75,6 +75,8 @@ def tcp(data: Data, s: State) -> None:
     s[TCP_ACK] = u32(data, at + 8)
     s[TCP_FLAGS] = data[at + 13] + (data[at + 12] & 1) * 256
     s[TCP_WINDOW] = u16(data, at + 14)
+    s[TCP_OPTIONS] = 0
+    s[TCP_SCALE] = -1
     size = (data[at + 12] >> 4) * 4
     if size < 20:
         s[FAULT] |= BAD_TRANSPORT_HEADER

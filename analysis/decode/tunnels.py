@@ -25,7 +25,7 @@ from analysis.decode.state import (
     cut,
     u16,
 )
-from analysis.kernel import lean_kernel as kernel
+from analysis.kernel import inner_kernel as kernel
 
 
 @kernel
