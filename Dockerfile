@@ -5,16 +5,20 @@ FROM python:3.13-slim-trixie
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       tshark iptables nftables ipset iproute2 conntrack procps \
- && rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc/* /usr/share/man/*
 
-# the libraries alone, so that a change of our code does not install them again
+# The libraries alone, so that a change of our code does not install them again. What no command of ours loads goes
+# at once (tests, headers, Arrow's network and S3 parts), and so do debug symbols that some wheels still carry.
 COPY pyproject.toml /tmp/pyproject.toml
 RUN python3 -c "import tomllib; print('\n'.join(tomllib.load(open('/tmp/pyproject.toml','rb'))['project']['dependencies']))" > /tmp/requirements.txt \
- && pip install --no-cache-dir --break-system-packages -r /tmp/requirements.txt \
- && find / -xdev -type d \( -name tests -o -name test \) -path '*-packages*' -prune -exec rm -rf {} + \
- && find / -xdev -type d -name include -path '*pyarrow*' -prune -exec rm -rf {} + \
- && find / -xdev -name '*.pyc' -path '*-packages*' -delete \
- && rm /tmp/pyproject.toml /tmp/requirements.txt
+ && apt-get update && apt-get install -y --no-install-recommends binutils \
+ && pip install --no-cache-dir --no-compile -r /tmp/requirements.txt \
+ && cd "$(python3 -c 'import numpy, pathlib; print(pathlib.Path(numpy.__file__).parents[1])')" \
+ && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
+ && rm -rf pyarrow/include pyarrow/src pyarrow/*.pyx pyarrow/*.pxi pyarrow/*flight* pyarrow/*s3* pyarrow/libarrow_python.so pyarrow/libarrow_python.so.*.*.* \
+ && strip --strip-unneeded llvmlite/binding/*.so uvloop/*.so zstandard/*.so msgspec/*.so lz4/*/*.so kiwisolver/*.so fontTools/*/*.so pyarrow/lib*.so* \
+ && apt-get purge -y --auto-remove binutils && rm -rf /var/lib/apt/lists/* /var/cache/apt /tmp/pyproject.toml /tmp/requirements.txt \
+ && python3 -c "import pyarrow.parquet, numba, uvloop, zstandard, lz4.frame, msgspec, matplotlib, pandas"
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/tapwall \
     NUMBA_CACHE_DIR=/opt/kernels NUMBA_CPU_NAME=generic MPLCONFIGDIR=/tmp/matplotlib TERM=xterm-256color
