@@ -101,80 +101,11 @@ FULL = -1  # returned by `walk` in s[NEXT]: the tap columns have no room for ano
 
 
 @kernel
-def step(data: Any, s: Any, tables: Any) -> None:
-    """Hand the packet to the owner of s[NEXT]; the frequent ones first."""
-    code = s[NEXT]
-    if code == state.IPV4:
-        ipv4(data, s, tables)
-    elif code == state.TRANSPORT:
-        protocol_owner(s, tables)
-    elif code == state.TCP:
-        tcp(data, s)
-    elif code == state.UDP:
-        udp(data, s, tables)
-    elif code == state.ETHERTYPE:
-        ethertype(s, tables)
-    elif code >= LEAF:
-        leaf(s, code - LEAF)
-    elif code == state.IPV6:
-        ipv6(data, s)
-    elif code == state.ETHERNET:
-        ethernet(data, s, tables)
-    elif code == state.ARP:
-        arp(data, s)
-    elif code == state.ICMP:
-        icmp(data, s)
-    elif code == state.ICMPV6:
-        icmpv6(data, s)
-    elif code == state.VLAN:
-        vlan(data, s, tables)
-    elif code == state.LLC:
-        llc(data, s, tables)
-    elif code == state.MPLS:
-        mpls(data, s)
-    elif code == state.PPPOES:
-        pppoe(data, s)
-    elif code == state.PPP:
-        ppp(data, s, tables)
-    elif code == state.SLL:
-        sll(data, s)
-    elif code == state.SLL2:
-        sll2(data, s)
-    elif code == state.NULL:
-        null(data, s)
-    elif code == state.RAW:
-        raw(data, s)
-    elif code == state.IP_ANY:
-        ip_any(data, s)
-    elif code == state.SCTP:
-        sctp(data, s)
-    elif code == state.GRE:
-        gre(data, s)
-    elif code == state.AH:
-        authentication(data, s)
-    elif code == state.DCCP:
-        dccp(data, s)
-    elif code == state.UDPLITE:
-        udplite(data, s)
-    elif code == state.VXLAN:
-        vxlan(data, s)
-    elif code == state.GENEVE:
-        geneve(data, s)
-    elif code == state.GTP:
-        gtp(data, s)
-    elif code == state.TEREDO:
-        teredo(data, s)
-    else:
-        s[NEXT] = DONE
-
-
-@kernel
-def begin(s: Any, at: int, cap_len: int, frame_len: int, code: int, fault: int) -> None:
+def begin(s: Any, at: int, cap_len: int, frame_len: int, fault: int) -> None:
     """A clean notepad for the next packet (tap- and layer slots count as empty by their numbers)."""
     s[AT] = at
     s[END] = at + cap_len
     s[LIMIT] = at + max(frame_len, cap_len)
-    s[NEXT] = code
     s[TRAILER] = -1
     s[FAMILY] = 0
     s[STEPS] = 0
@@ -268,19 +199,79 @@ def walk(
                 s[NEXT] = FULL
                 return i, n_taps
             kind = link_type[i]
-            code = ODD_LINK
-            if 0 <= kind < links.shape[0]:
-                code = links[kind]
-            begin(s, start[i], cap_len[i], frame_len[i], code, fault[i])
+            begin(s, start[i], cap_len[i], frame_len[i], fault[i])
+            s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else ODD_LINK
         while s[NEXT] != DONE:
-            if s[NEXT] >= ODD:
+            code = s[NEXT]
+            if code >= ODD:
                 return i, n_taps
             s[STEPS] += 1
             if s[STEPS] > MAX_STEPS:
                 s[FAULT] |= TOO_MANY_LAYERS
                 s[NEXT] = DONE
                 break
-            step(data, s, tables)
+            if code == state.IPV4:
+                ipv4(data, s, tables)
+            elif code == state.TRANSPORT:
+                protocol_owner(s, tables)
+            elif code == state.TCP:
+                tcp(data, s)
+            elif code == state.UDP:
+                udp(data, s, tables)
+            elif code == state.ETHERTYPE:
+                ethertype(s, tables)
+            elif code >= LEAF:
+                leaf(s, code - LEAF)
+            elif code == state.IPV6:
+                ipv6(data, s)
+            elif code == state.ETHERNET:
+                ethernet(data, s, tables)
+            elif code == state.ARP:
+                arp(data, s)
+            elif code == state.ICMP:
+                icmp(data, s)
+            elif code == state.ICMPV6:
+                icmpv6(data, s)
+            elif code == state.VLAN:
+                vlan(data, s, tables)
+            elif code == state.LLC:
+                llc(data, s, tables)
+            elif code == state.MPLS:
+                mpls(data, s)
+            elif code == state.PPPOES:
+                pppoe(data, s)
+            elif code == state.PPP:
+                ppp(data, s, tables)
+            elif code == state.SLL:
+                sll(data, s)
+            elif code == state.SLL2:
+                sll2(data, s)
+            elif code == state.NULL:
+                null(data, s)
+            elif code == state.RAW:
+                raw(data, s)
+            elif code == state.IP_ANY:
+                ip_any(data, s)
+            elif code == state.SCTP:
+                sctp(data, s)
+            elif code == state.GRE:
+                gre(data, s)
+            elif code == state.AH:
+                authentication(data, s)
+            elif code == state.DCCP:
+                dccp(data, s)
+            elif code == state.UDPLITE:
+                udplite(data, s)
+            elif code == state.VXLAN:
+                vxlan(data, s)
+            elif code == state.GENEVE:
+                geneve(data, s)
+            elif code == state.GTP:
+                gtp(data, s)
+            elif code == state.TEREDO:
+                teredo(data, s)
+            else:
+                s[NEXT] = DONE
         n_taps = store(s, i, n_taps, columns, matrices, taps)
         i += 1
     return i, n_taps
