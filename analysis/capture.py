@@ -482,15 +482,15 @@ def _estimate(path: str) -> int:
         if not stat.S_ISREG(mode.st_mode):
             return UNKNOWN_PACKETS if stat.S_ISFIFO(mode.st_mode) else 0
         with open(path, "rb", buffering=0) as file:
-            unpack = unpacker(file.read(6), file.read)
+            # Small reads: what the decoder holds unread must not spoil the ratio of packed to unpacked.
+            unpack = unpacker(file.read(6), lambda size: file.read(min(size, 1024)))
             file.seek(0)
             if unpack is None:
                 sample = file.read(SAMPLE_BYTES)
                 return int(_count(sample) * max(1.0, mode.st_size / max(1, len(sample))))
-            buffer = bytearray(SAMPLE_BYTES)
+            buffer = bytearray(4 * SAMPLE_BYTES)
             n = unpack.readinto(memoryview(buffer))
-            ratio = mode.st_size / max(1, min(file.tell(), mode.st_size))
-            return int(_count(bytes(buffer[:n])) * ratio)
+            return int(_count(bytes(buffer[:n])) * mode.st_size / max(1, file.tell()))
     except (OSError, ValueError, AttributeError, CaptureError):
         return 0
 

@@ -146,11 +146,13 @@ def _watch(lines: Iterator[str], files: list[str], said: list[str], progress: Pr
     """Follow dumpcap to its end; returns the packets it last counted."""
     packets = 0
     for line in lines:
-        if line.startswith("File: "):
-            files.append(line[6:])
-        elif counted := re.match(r"Packets: (\d+)", line):
+        counted = re.match(r"Packets: (\d+) ?", line)
+        if counted:
             packets = int(counted[1])
             progress(packets, sum(os.path.getsize(name) for name in files if os.path.exists(name)))
+            line = line[counted.end() :]  # a new file is named behind the counter
+        if line.startswith("File: "):
+            files.append(line[6:])
         elif line and len(said) < 200:
             said.append(line)
     return packets
