@@ -1,0 +1,133 @@
+"""One datagram on its way through the rules, and what a rule may remember: the words all UDP protocols share.
+
+A rule is a function `(Datagram, Context) -> Layers | None`: the layers above UDP with their own bytes, or None where
+Wireshark's dissector would refuse the payload (then the next rule is asked, and `data` is what remains).
+In: bytes and ports. Out: layers; facts go into `Context.facts`. Nothing here knows a batch or a port table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from analysis import layers
+from analysis.facts import Facts
+from analysis.protocols.names import Names
+
+Layers = list[tuple[int, int]]  # (layer id, own bytes) outermost first; direct repeats are PDUs of one layer
+
+Endpoint = tuple[int, int, int]  # address (two words) and port
+
+MAX_ENDPOINTS = 65_536  # announced or learned endpoints remembered (media ports, TFTP clients)
+
+
+class Datagram:
+    """A UDP payload: `data` as captured, `length` as the headers say, ports, and where it belongs."""
+
+    __slots__ = (
+        "data",
+        "destination",
+        "dst_port",
+        "family",
+        "flow",
+        "from_a",
+        "length",
+        "number",
+        "quoted",
+        "source",
+        "src_port",
+        "time_ns",
+    )
+
+    def __init__(
+        self,
+        data: bytes,
+        length: int,
+        ports: tuple[int, int],
+        addresses: tuple[tuple[int, int], tuple[int, int]],
+        family: int,
+        where: tuple[int, int, int, bool],
+    ) -> None:
+        """`addresses` are (source, destination) as two words each; `where` is (number, time_ns, flow, from_a)."""
+        self.data = data
+        self.length = length
+        self.src_port, self.dst_port = ports
+        self.source, self.destination = addresses
+        self.family = family
+        self.number, self.time_ns, self.flow, self.from_a = where
+        self.quoted = False  # inside an ICMP error: named, but no fact and no state comes from it
+
+    def whole(self, layer: int) -> Layers:
+        """The layer that takes the whole payload."""
+        return [(layer, len(self.data))]
+
+    def ends_early(self, layer: int) -> Layers:
+        """The layer, then the mark that its dissector ran off the end: cut by the capture, or malformed."""
+        return [(layer, len(self.data)), (self.mark(), 0)]
+
+    def mark(self) -> int:
+        """What a dissector that needs more bytes leaves: `_ws.short` where the capture cut them, else `_ws.malformed`."""
+        return layers.SHORT if len(self.data) < self.length else layers.MALFORMED
+
+    @property
+    def source_endpoint(self) -> Endpoint:
+        """Address and port of the sender."""
+        return (*self.source, self.src_port)
+
+    @property
+    def destination_endpoint(self) -> Endpoint:
+        """Address and port of the receiver."""
+        return (*self.destination, self.dst_port)
+
+
+Rule = Callable[[Datagram, "Context"], "Layers | None"]
+
+
+class Steady:
+    """The verdict over a flow whose payloads need no more reading.
+
+    `mask` and `value` are of the first two bytes, big-endian: a payload with `bytes & mask == value` is `layer`, whole.
+    """
+
+    __slots__ = ("layer", "mask", "value")
+
+    def __init__(self, layer: int, mask: int = 0, value: int = 0) -> None:
+        self.layer, self.mask, self.value = layer, mask, value
+
+    def fits(self, first: int, second: int) -> bool:
+        """True for a payload that begins with these bytes (second 0 where there is one byte only)."""
+        return (first << 8 | second) & self.mask == self.value
+
+
+class Context:
+    """What rules remember from datagram to datagram. Bounded by the number of flows, and by MAX_ENDPOINTS."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.names = Names(facts)
+        self.conversations: dict[int, Rule] = {}  # flow -> rule that has claimed it, asked before the port tables
+        self.endpoints: dict[Endpoint, Rule] = {}  # announced (SDP) or learned (TFTP) endpoints
+        self.steady: dict[int, Steady] = {}  # flow -> verdict
+        self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
+        self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
+        self.state: dict[tuple[str, int], object] = {}  # a rule's own state per flow: (name of the rule, flow)
+
+    def claim(self, datagram: Datagram, rule: Rule) -> None:
+        """From now on `rule` is asked first about this flow (Wireshark: conversation dissector)."""
+        if not datagram.quoted:
+            self.conversations[datagram.flow] = rule
+
+    def announce(self, endpoint: Endpoint, rule: Rule) -> None:
+        """`rule` is asked first about flows from or to this endpoint."""
+        if len(self.endpoints) < MAX_ENDPOINTS:
+            self.endpoints[endpoint] = rule
+
+    def settle(self, datagram: Datagram, layer: int, mask: int = 0, value: int = 0) -> None:
+        """Later payloads of the flow that `Steady(layer, mask, value)` fits are not read any more."""
+        if not datagram.quoted:
+            self.steady[datagram.flow] = Steady(layer, mask, value)
+
+    def add(self, datagram: Datagram, kind: str, row: NamedTuple) -> None:
+        """Keep a fact, unless it comes from a quoted datagram (which the capture shows elsewhere, or was not seen)."""
+        if not datagram.quoted:
+            self.facts.add(kind, row)

@@ -1,0 +1,274 @@
+"""The table of protocols over UDP: ports, and the heuristics in the order they are asked.
+
+In: nothing. Out: PORTS (port -> rule) and HEURISTICS. The ports are those of Wireshark's `udp.port` table; a plain
+row names a protocol that takes every payload of its port, with the two sizes below which its dissector ends early:
+before it has shown a layer, and after. A new protocol is a line here, or a rule in the file of its family.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
+from analysis.protocols.datagram import Context, Datagram, Layers, Rule
+
+
+def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
+    """A rule that takes every payload: from `shows_from` bytes the layer is there, from `whole_from` it is complete."""
+
+    def rule(datagram: Datagram, context: Context) -> Layers | None:
+        size = len(datagram.data)
+        if size < shows_from:
+            return [(datagram.mark(), 0)]
+        if size < whole_from:
+            return datagram.ends_early(layer)
+        return datagram.whole(layer)
+
+    return rule
+
+
+def starting(layer: int, *starts: bytes, shortest: int = 0) -> Rule:
+    """A rule that takes payloads which begin with one of `starts` and refuses others."""
+
+    def rule(datagram: Datagram, context: Context) -> Layers | None:
+        data = datagram.data
+        return datagram.whole(layer) if len(data) >= shortest and data.startswith(starts) else None
+
+    return rule
+
+
+def bvlc_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """BACnet over IP (ASHRAE 135 annex J): virtual link header, network layer, application layer."""
+    data = datagram.data
+    if len(data) < 4 or data[0] not in (0x81, 0x82):
+        return None
+    size = 10 if data[1] == 4 else 4
+    if data[1] not in (4, 9, 10, 11):
+        return datagram.whole(layers.BVLC)
+    if len(data) <= size:
+        return datagram.whole(layers.BVLC)
+    return [(layers.BVLC, size), *_bacnet(data, size)]
+
+
+def _bacnet(data: bytes, at: int) -> Layers:
+    """Network layer header (ASHRAE 135 6.2), then the application layer unless it is a network message."""
+    end = len(data)
+    if at + 2 > end or data[at] != 1:
+        return [(layers.DATA, end - at)]
+    control, here = data[at + 1], at + 2
+    for flag, fixed in ((0x20, 2), (0x08, 2)):  # destination, source: network number and address
+        if control & flag:
+            if here + 3 > end:
+                return [(layers.BACNET, end - at)]
+            here += fixed + 1 + data[here + 2]
+    if control & 0x20:
+        here += 1  # hop count
+    if control & 0x80 or here >= end:
+        return [(layers.BACNET, end - at)]
+    return [(layers.BACNET, here - at), (layers.BACAPP, end - here)]
+
+
+def nat_pmp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """NAT-PMP (RFC 6886, version 0, 1) and PCP (RFC 6887, version 2)."""
+    data = datagram.data
+    if not data or data[0] > 2:
+        return None
+    return datagram.whole(layers.PORTCONTROL if data[0] == 2 else layers.NAT_PMP)
+
+
+def netflow_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """NetFlow 1, 5, 7, 8, 9 and IPFIX (version 10)."""
+    data = datagram.data
+    if len(data) < 2:
+        return [(datagram.mark(), 0)]
+    return datagram.whole(layers.CFLOW) if int.from_bytes(data[:2], "big") in (1, 5, 7, 8, 9, 10) else None
+
+
+def sflow_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """sFlow 2, 4 and 5."""
+    data = datagram.data
+    if len(data) < 4:
+        return [(datagram.mark(), 0)]
+    return datagram.whole(layers.SFLOW) if int.from_bytes(data[:4], "big") in (2, 4, 5) else None
+
+
+def wake_on_lan(datagram: Datagram, context: Context) -> Layers | None:
+    """Six bytes of ones, then the target's address sixteen times; a password of 4 or 6 bytes may follow."""
+    data = datagram.data
+    if len(data) < 102 or data[:6] != b"\xff" * 6 or data[6:102] != data[6:12] * 16:
+        return None
+    return [(layers.WOL, min(len(data), 108) if len(data) in (106, 108) else 102)]
+
+
+def dht_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """BitTorrent's distributed hash table (BEP 5): a bencoded dictionary with one-letter keys, or one that begins `ip`."""
+    data = datagram.data
+    if len(data) < 5 or data[0] != 0x64:
+        return None
+    if (data[1:3] == b"1:" and data[3] in b"aerqtyv") or data[1:5] == b"2:ip":
+        context.claim(datagram, dht_heuristic)
+        return datagram.whole(layers.BT_DHT)
+    return None
+
+
+def steam_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Steam's discovery of streaming hosts: a fixed signature."""
+    return starting(layers.STEAM_IHS_DISCOVERY, b"\xff\xff\xff\xff\x21\x4c\x5f\xa0")(datagram, context)
+
+
+_dns = name_services.dns_rule(layers.DNS, "dns")
+_quake3, _radius, _rx = plain(layers.QUAKE3, 0, 4), management.radius_rule, starting(layers.RX)
+_bjnp = starting(layers.BJNP, b"BJNP", b"MFNP", shortest=16)
+
+# Families with a file of their own, and the ports of rows that refuse.
+PORTS: dict[int, Rule] = {
+    53: _dns,
+    67: dhcp.dhcp_rule,
+    68: dhcp.dhcp_rule,
+    69: management.tftp_rule,
+    88: management.kerberos_rule,
+    111: remote_calls.rpc_rule,
+    123: management.ntp_rule,
+    137: name_services.dns_rule(layers.NBNS, "nbns"),
+    138: name_services.nbdgm_rule,
+    161: management.snmp_rule,
+    162: management.snmp_rule,
+    389: management.cldap_rule,
+    500: vpn.isakmp_rule,
+    514: management.syslog_rule,
+    520: routing.rip_rule,
+    521: routing.ripng_rule,
+    546: dhcp.dhcpv6_rule,
+    547: dhcp.dhcpv6_rule,
+    623: starting(layers.RMCP, b"\x06", shortest=4),
+    646: starting(layers.LDP, b"\x00\x01", shortest=10),
+    853: vpn.dtls_rule,
+    1194: vpn.openvpn_rule,
+    1645: _radius,
+    1646: _radius,
+    1700: _radius,
+    1718: voip.h225_rule,
+    1719: voip.h225_rule,
+    1812: _radius,
+    1813: _radius,
+    1900: management.ssdp_rule,
+    1985: routing.hsrp_rule,
+    2029: routing.hsrp_rule,
+    2055: netflow_rule,
+    2221: vpn.dtls_rule,
+    2427: voip.mgcp_rule,
+    2727: voip.mgcp_rule,
+    3222: starting(layers.GLBP, b"\x01", shortest=12),
+    3478: voip.stun_rule,
+    3784: routing.bfd_rule,
+    3785: routing.bfd_echo_rule,
+    3799: _radius,
+    4500: vpn.udpencap_rule,
+    4739: netflow_rule,
+    4784: routing.bfd_rule,
+    5060: voip.sip_rule,
+    5350: nat_pmp_rule,
+    5351: nat_pmp_rule,
+    5353: name_services.dns_rule(layers.MDNS, "mdns"),
+    5355: name_services.dns_rule(layers.LLMNR, "llmnr"),
+    5684: vpn.dtls_rule,
+    5868: vpn.dtls_rule,
+    6343: sflow_rule,
+    6784: routing.bfd_rule,
+    7784: routing.bfd_rule,
+    8161: management.snmp_rule,
+    8611: _bjnp,
+    8612: _bjnp,
+    8613: _bjnp,
+    8614: _bjnp,
+    9996: netflow_rule,
+    11211: management.memcache_rule,
+    27036: steam_rule,
+    47808: bvlc_rule,
+}
+
+# Ports whose dissectors take everything: (layer, shows from, whole from).
+_PLAIN: dict[int, tuple[int, int, int]] = {
+    7: (layers.ECHO, 0, 0),
+    13: (layers.DAYTIME, 0, 0),
+    19: (layers.CHARGEN, 0, 0),
+    37: (layers.TIME, 0, 0),
+    49: (layers.TACACS, 2, 6),
+    269: (layers.PACKETBB, 0, 0),
+    427: (layers.SRVLOC, 2, 12),
+    496: (layers.AUTO_RP, 2, 8),
+    513: (layers.WHO, 0, 60),
+    524: (layers.NCP, 0, 8),
+    525: (layers.TSP, 0, 12),
+    664: (layers.RSP, 0, 8),
+    698: (layers.OLSR, 4, 4),
+    701: (layers.LMP, 8, 8),
+    854: (layers.DLEP, 0, 8),
+    910: (layers.KINK, 0, 8),
+    1001: (layers.FIND, 0, 2),
+    1153: (layers.C1222, 0, 2),
+    1293: (layers.PKTC, 0, 3),
+    2222: (layers.ENIP, 0, 4),
+    2246: (layers.PKTC, 0, 0),
+    2268: (layers.AMT, 0, 2),
+    2269: (layers.MIKEY, 2, 10),
+    2887: (layers.WLCCP, 0, 1),
+    2945: (layers.H248, 0, 2),
+    2948: (layers.WSP, 2, 2),
+    2949: (layers.WTLS, 0, 0),
+    3130: (layers.ICP, 8, 20),
+    3250: (layers.HICP, 2, 2),
+    3389: (layers.RDPUDP, 0, 8),
+    3452: (layers.SABP, 0, 2),
+    3455: (layers.RSVP, 8, 8),
+    4341: (layers.LISP_DATA, 8, 8),
+    4555: (layers.RSIP, 2, 2),
+    4569: (layers.IAX2, 0, 4),
+    4791: (layers.INFINIBAND, 0, 20),
+    5683: (layers.COAP, 0, 4),
+    6073: (layers.DPNET, 0, 0),
+    6970: (layers.RDT, 0, 10),
+    7255: (layers.IDN, 0, 2),
+    8600: (layers.ASTERIX, 2, 3),
+    8767: (layers.TS2, 2, 8),
+    8805: (layers.PFCP, 4, 8),
+    8848: (layers.IPVS, 0, 8),
+    9200: (layers.WSP, 2, 2),
+    9201: (layers.WTP, 0, 4),
+    9202: (layers.WTLS, 0, 0),
+    9203: (layers.WTLS, 0, 0),
+    9875: (layers.SAP, 0, 8),
+    11273: (layers.VUZE_DHT, 0, 16),
+    17220: (layers.IEEE1722, 0, 4),
+    17500: (layers.DB_LSP_DISC, 0, 0),
+    19132: (layers.RAKNET, 0, 2),
+    19948: (layers.KDP, 0, 0),
+    24576: (layers.MINT, 8, 8),
+    24577: (layers.MINT, 8, 8),
+    25826: (layers.COLLECTD, 0, 4),
+    26000: (layers.QUAKE, 2, 8),
+    27500: (layers.QUAKEWORLD, 0, 8),
+    27910: (layers.QUAKE2, 0, 8),
+    32000: (layers.UAUDP, 0, 1),
+    32512: (layers.UAUDP, 0, 1),
+    41170: (layers.MANOLITO, 0, 8),
+    44818: (layers.ENIP, 24, 24),
+    54328: (layers.ELASTICSEARCH, 0, 8),
+}
+PORTS |= {port: plain(*row) for port, row in _PLAIN.items()}
+PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
+
+# Asked in this order where no port decided (Wireshark's list, those that are on by default and seen in the wild).
+HEURISTICS: tuple[Rule, ...] = (
+    wake_on_lan,
+    vpn.wireguard_heuristic,
+    voip.stun_rule,
+    voip.sip_rule,
+    voip.rtcp_heuristic,
+    remote_calls.rpc_heuristic,
+    vpn.quic_heuristic,
+    vpn.gquic_heuristic,
+    vpn.dtls_heuristic,
+    remote_calls.dcerpc_heuristic,
+    voip.classic_stun_rule,
+    dht_heuristic,
+)

@@ -1,0 +1,264 @@
+"""Names what UDP and UDP-Lite carry: appends the layers above transport to the packets of a batch, in place.
+
+In: batches whose packets are decoded and have their flow. Out: `layers`, `layer_bytes`, `layer_pdus`, `n_layers` of
+datagrams, and facts. A payload is asked in Wireshark's order: what has claimed the conversation, the port table with
+the lower port first, the heuristics; `data` remains. A flow whose protocol needs no more reading becomes steady: its
+payloads are then named with numpy, all at once. Rules and their order stand in `datagram_rules`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis import layers
+from analysis.columns import MAX_LAYERS, Array, Batch
+from analysis.facts import Facts
+from analysis.protocols.datagram import Context, Datagram, Layers, Rule
+from analysis.protocols.datagram_rules import HEURISTICS, PORTS
+from analysis.protocols.link_facts import LinkFacts
+
+UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
+
+REFUSALS_TO_DATA = 48  # payloads of one flow that no rule took, after which the flow is `data` without being read
+MAX_READ = 65_535  # bytes of a payload handed to a rule
+
+# ICMP errors quote the packet that caused them; Wireshark dissects the quoted UDP payload as a layer of the frame.
+ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792
+ICMPV6_ERRORS = (1, 2, 3, 4)  # RFC 4443 3
+
+
+class DatagramNaming:
+    """Feed it batches in file order; it keeps what one flow needs to be named from its second packet on."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._context = Context(facts)
+        self._link = LinkFacts(facts, self._context.names)
+        self._refusals: dict[int, int] = {}
+        self._candidates: dict[tuple[int, int], tuple[Rule, ...]] = {}
+        self._steady_layer: Array = np.zeros(0, np.uint16)
+        self._steady_mask: Array = np.zeros(0, np.uint16)
+        self._steady_value: Array = np.zeros(0, np.uint16)
+
+    def update(self, batch: Batch) -> None:
+        """Name the datagrams of one batch and collect the facts of ARP, ICMP and neighbour discovery."""
+        packets = batch.packets
+        if len(packets.number) == 0:
+            return
+        self._link.update(batch)
+        protocol = packets.ip_protocol
+        rows = np.flatnonzero((protocol == UDP_NUMBER) | (protocol == UDPLITE_NUMBER))
+        if len(rows):
+            count = packets.n_layers[rows].astype(np.int64)
+            last = packets.layers[rows, np.maximum(count - 1, 0)]
+            named = (last == layers.UDP) | (last == layers.UDPLITE)
+            self._datagrams(batch, rows[named & (count > 0) & (packets.payload_len[rows] > 0)])
+        self._quotes(batch)
+
+    # -- datagrams -------------------------------------------------------------------------------------------------
+
+    def _datagrams(self, batch: Batch, rows: Array) -> None:
+        """Read what must be read, row by row in file order; name the rest at once."""
+        packets = batch.packets
+        flow = packets.flow[rows].astype(np.int64)
+        self._grow(int(flow.max(initial=-1)) + 1)
+        readable = (packets.payload_cap[rows] > 0) & (packets.payload_start[rows] >= 0)
+        at = np.where(readable, packets.payload_start[rows], 0)
+        first = batch.data[at].astype(np.uint16) << 8
+        second = readable & (packets.payload_cap[rows] > 1)
+        first[second] |= batch.data[at[second] + 1]
+        steady = self._is_steady(flow, first) & readable
+        fresh = self._read_rows(batch, rows[~steady], readable[~steady])
+        if fresh:  # flows that became steady while this batch was read: the rows that were left for numpy
+            late = np.isin(rows, np.array(fresh, dtype=rows.dtype), assume_unique=True)
+            steady |= late
+        if steady.any():
+            self._name_steady(batch, rows[steady], self._steady_layer[flow[steady]])
+
+    def _is_steady(self, flow: Array, first: Array) -> Array:
+        known = flow >= 0
+        at = np.where(known, flow, 0)
+        fits: Array = (first & self._steady_mask[at]) == self._steady_value[at]
+        return np.asarray(known & (self._steady_layer[at] > 0) & fits)
+
+    def _grow(self, flows: int) -> None:
+        """Room for `flows` flows, at least one, doubling."""
+        have = len(self._steady_layer)
+        if flows >= have:
+            size = max(1024, 2 * flows)
+            for name in ("_steady_layer", "_steady_mask", "_steady_value"):
+                old = getattr(self, name)
+                new = np.zeros(size, old.dtype)
+                new[:have] = old
+                setattr(self, name, new)
+
+    @staticmethod
+    def _name_steady(batch: Batch, rows: Array, layer: Array) -> None:
+        packets = batch.packets
+        at = packets.n_layers[rows].astype(np.int64)
+        room = at < MAX_LAYERS
+        rows, at, layer = rows[room], at[room], layer[room]
+        packets.layers[rows, at] = layer
+        packets.layer_bytes[rows, at] = packets.payload_cap[rows]
+        packets.layer_pdus[rows, at] = 1
+        packets.n_layers[rows] = at + 1
+
+    def _read_rows(self, batch: Batch, rows: Array, readable: Array) -> list[int]:
+        """Ask the rules about each row. Returns the rows whose flow became steady on the way, left unnamed."""
+        packets, taps = batch.packets, batch.taps
+        buffer = memoryview(batch.data)  # type: ignore[arg-type]  # an array is a buffer
+        tap = packets.transport_tap[rows]
+        tap = np.where(tap >= 0, tap, 0)
+        has_tap = len(taps.kind) > 0
+        zeros = np.zeros(len(rows), np.int64)
+
+        def of_tap(column: Array) -> list[int]:
+            values: list[int] = (column[tap] if has_tap else zeros).tolist()
+            return values
+
+        columns = zip(
+            rows.tolist(),
+            readable.tolist(),
+            packets.payload_start[rows].tolist(),
+            packets.payload_cap[rows].tolist(),
+            packets.payload_len[rows].tolist(),
+            zip(of_tap(taps.src_port), of_tap(taps.dst_port)),
+            zip(
+                zip(of_tap(taps.src_hi), of_tap(taps.src_lo)),
+                zip(of_tap(taps.dst_hi), of_tap(taps.dst_lo)),
+            ),
+            of_tap(taps.ip_family),
+            zip(
+                packets.number[rows].tolist(),
+                packets.time_ns[rows].tolist(),
+                packets.flow[rows].tolist(),
+                (packets.direction[rows] == 0).tolist(),
+            ),
+        )
+        context = self._context
+        fresh: list[int] = []
+        verdicts = context.steady
+        for row, can_read, start, cap, length, ports, addresses, family, where in columns:
+            flow = where[2]
+            verdict = verdicts.get(flow)
+            if verdict is not None and can_read and verdict.fits(buffer[start], buffer[start + 1] if cap > 1 else 0):
+                fresh.append(row)
+                continue
+            data = bytes(buffer[start : start + min(cap, MAX_READ)]) if can_read else b""
+            datagram = Datagram(data, length, ports, addresses, family, where)
+            append(batch, row, self._ask(datagram))
+            verdict = verdicts.get(flow)
+            if verdict is not None and flow >= 0:
+                self._steady_layer[flow] = verdict.layer
+                self._steady_mask[flow] = verdict.mask
+                self._steady_value[flow] = verdict.value
+        return fresh
+
+    def _ask(self, datagram: Datagram) -> Layers:
+        """The layers of one datagram: conversation, announced endpoints, ports, heuristics, data."""
+        context = self._context
+        flow = datagram.flow
+        rule = context.conversations.get(flow)
+        if rule is not None:
+            found = rule(datagram, context)
+            if found is not None:
+                return found
+        if context.endpoints:
+            for endpoint in (datagram.destination_endpoint, datagram.source_endpoint):
+                rule = context.endpoints.get(endpoint)
+                if rule is not None:
+                    found = rule(datagram, context)
+                    if found is not None:
+                        return found
+        for candidate in self._by_port(datagram.src_port, datagram.dst_port):
+            found = candidate(datagram, context)
+            if found is not None:
+                return found
+        for candidate in HEURISTICS:
+            found = candidate(datagram, context)
+            if found is not None:
+                return found
+        if not datagram.quoted:
+            refusals = self._refusals.get(flow, 0) + 1
+            self._refusals[flow] = refusals
+            if refusals == REFUSALS_TO_DATA and flow not in context.conversations:
+                context.settle(datagram, layers.DATA)
+        return datagram.whole(layers.DATA)
+
+    def _by_port(self, source: int, destination: int) -> tuple[Rule, ...]:
+        key = (source, destination)
+        found = self._candidates.get(key)
+        if found is None:
+            low, high = min(key), max(key)
+            found = tuple(PORTS[port] for port in dict.fromkeys((low, high)) if port and port in PORTS)
+            if len(self._candidates) >= 65_536:
+                self._candidates.clear()
+            self._candidates[key] = found
+        return found
+
+    # -- ICMP errors -----------------------------------------------------------------------------------------------
+
+    def _quotes(self, batch: Batch) -> None:
+        """Name the UDP payload that an ICMP error quotes; what would be malformed there is not marked."""
+        packets = batch.packets
+        protocol, kind = packets.ip_protocol, packets.icmp_type
+        error = (protocol == ICMP_NUMBER) & np.isin(kind, ICMP_ERRORS)
+        error |= (protocol == ICMPV6_NUMBER) & np.isin(kind, ICMPV6_ERRORS)
+        for row in np.flatnonzero(error & (packets.transport_start >= 0)).tolist():
+            last = int(packets.layers[row, max(int(packets.n_layers[row]) - 1, 0)])
+            if last not in (layers.ICMP, layers.ICMPV6):
+                continue
+            datagram = self._quoted(batch, row)
+            if datagram is not None:
+                found = self._ask(datagram)
+                append(batch, row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
+
+    @staticmethod
+    def _quoted(batch: Batch, row: int) -> Datagram | None:
+        """The UDP datagram quoted behind the eight bytes of an ICMP error, None where it is not UDP or has no payload."""
+        packets = batch.packets
+        start = int(packets.start[row])
+        begin = int(packets.transport_start[row]) + 8
+        end = start + int(packets.cap_len[row])
+        if packets.fragment[row] == 2:
+            end = int(packets.payload_start[row]) + int(packets.payload_cap[row])
+        data = bytes(batch.data[begin : max(begin, min(end, begin + 2048))])
+        if len(data) < 28:
+            return None
+        if data[0] >> 4 == 4 and data[9] == UDP_NUMBER and not (data[6] & 0x1F or data[7]):
+            at, family = (data[0] & 15) * 4, 4
+            source, destination = (0, int.from_bytes(data[12:16], "big")), (0, int.from_bytes(data[16:20], "big"))
+        elif data[0] >> 4 == 6 and data[6] == UDP_NUMBER and len(data) > 48:
+            at, family = 40, 6
+            words = [int.from_bytes(data[i : i + 8], "big", signed=True) for i in range(8, 40, 8)]
+            source, destination = (words[0], words[1]), (words[2], words[3])
+        else:
+            return None
+        payload = data[at + 8 :]
+        if at < 20 or not payload:
+            return None
+        length = int.from_bytes(data[at + 4 : at + 6], "big") - 8
+        if 0 < length < len(payload):  # an ICMP extension or padding follows the quote
+            payload = payload[:length]
+        ports = (int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big"))
+        where = (int(packets.number[row]), int(packets.time_ns[row]), -1, True)
+        datagram = Datagram(payload, max(length, len(payload)), ports, (source, destination), family, where)
+        datagram.quoted = True
+        return datagram
+
+
+def append(batch: Batch, row: int, found: Layers) -> None:
+    """Write `found` behind the layers of packet `row`; direct repeats add bytes and PDUs, what exceeds MAX_LAYERS is left."""
+    packets = batch.packets
+    at = int(packets.n_layers[row])
+    for layer, size in found:
+        if at and packets.layers[row, at - 1] == layer:
+            packets.layer_bytes[row, at - 1] += size
+            packets.layer_pdus[row, at - 1] += 1
+            continue
+        if at >= MAX_LAYERS:
+            break
+        packets.layers[row, at] = layer
+        packets.layer_bytes[row, at] = size
+        packets.layer_pdus[row, at] = 1
+        at += 1
+    packets.n_layers[row] = at

@@ -1,0 +1,164 @@
+"""Facts of the link and of ICMP: ARP packets, router advertisements, echo requests with data.
+
+In: decoded batches. Out: `Arp`, `RouterAdvert` and `Echo` rows (RFC 826, RFC 4861 4.2, RFC 792). Selected by columns,
+read row by row; a flood is bounded by the limits of `Facts` and by reading no more than the first rows of a kind.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from ipaddress import IPv6Address
+
+import numpy as np
+
+from analysis import layers
+from analysis.columns import Array, Batch
+from analysis.facts import LIMIT, Arp, Echo, Facts, RouterAdvert
+from analysis.protocols.names import Names
+
+ARP_BYTES = 28  # Ethernet and IPv4 addresses
+ECHO_SAMPLE = 64
+ECHO_READ = 4096  # bytes of an echo whose digest and entropy are taken; a ping carries 56
+_ROUTER_ADVERT, _ECHO_REQUEST6, _ECHO_REPLY6, _ECHO_REQUEST, _ECHO_REPLY = 134, 128, 129, 8, 0
+
+
+class LinkFacts:
+    """Feed it batches in file order."""
+
+    def __init__(self, facts: Facts, names: Names) -> None:
+        self._facts = facts
+        self._names = names
+
+    def update(self, batch: Batch) -> None:
+        """Collect the facts of one batch."""
+        packets = batch.packets
+        last = packets.layers[np.arange(len(packets.number)), np.maximum(packets.n_layers.astype(np.int64) - 1, 0)]
+        self._arp(batch, np.flatnonzero(last == layers.ARP))
+        kind = packets.icmp_type
+        if (kind >= 0).any():
+            six = packets.ip_protocol == 58
+            request = np.where(six, _ECHO_REQUEST6, _ECHO_REQUEST)
+            reply = np.where(six, _ECHO_REPLY6, _ECHO_REPLY)
+            echo = ((kind == request) | (kind == reply)) & (packets.payload_len > 0)
+            self._echo(batch, np.flatnonzero(echo))
+            self._adverts(batch, np.flatnonzero(six & (kind == _ROUTER_ADVERT)))
+
+    def _room(self, kind: str, rows: Array) -> list[int]:
+        """The rows that still fit; the others are counted as dropped."""
+        have = len(getattr(self._facts, kind))
+        fit: list[int] = rows[: max(0, LIMIT - have)].tolist()
+        if len(rows) > len(fit):
+            self._facts.dropped[kind] += len(rows) - len(fit)
+        return fit
+
+    def _arp(self, batch: Batch, rows: Array) -> None:
+        packets = batch.packets
+        for row in self._room("arp", rows):
+            start = int(packets.start[row])
+            frame = bytes(batch.data[start : start + min(int(packets.cap_len[row]), 96)])
+            at = _before_payload(batch, row)
+            body = frame[at : at + ARP_BYTES]
+            if len(body) < ARP_BYTES or body[4] != 6 or body[5] != 4:
+                continue
+            ethernet = packets.layers[row, 0] in (layers.ETH, layers.FRAME) and int(packets.link_type[row]) == 1
+            self._facts.arp.append(
+                Arp(
+                    int(packets.number[row]),
+                    int(packets.time_ns[row]),
+                    body[6] << 8 | body[7],
+                    body[8:14].hex(":"),
+                    f"{body[14]}.{body[15]}.{body[16]}.{body[17]}",
+                    body[18:24].hex(":"),
+                    f"{body[24]}.{body[25]}.{body[26]}.{body[27]}",
+                    frame[6:12].hex(":") if ethernet else "",
+                    frame[0:6].hex(":") if ethernet else "",
+                )
+            )
+
+    def _echo(self, batch: Batch, rows: Array) -> None:
+        packets = batch.packets
+        for row in self._room("echo", rows):
+            start = int(packets.transport_start[row])
+            body = int(packets.payload_start[row])
+            if start < 0 or body < 0:
+                continue
+            data = bytes(batch.data[body : body + min(int(packets.payload_cap[row]), ECHO_READ)])
+            sequence = bytes(batch.data[start + 6 : start + 8])
+            self._facts.echo.append(
+                Echo(
+                    int(packets.number[row]),
+                    int(packets.time_ns[row]),
+                    int(packets.flow[row]),
+                    int(packets.icmp_type[row]) in (_ECHO_REQUEST, _ECHO_REQUEST6),
+                    int.from_bytes(sequence, "big"),
+                    int(packets.payload_len[row]),
+                    zlib.crc32(data),
+                    round(entropy(data), 3),
+                    data[:ECHO_SAMPLE],
+                )
+            )
+
+    def _adverts(self, batch: Batch, rows: Array) -> None:
+        packets, taps = batch.packets, batch.taps
+        for row in self._room("router_advert", rows):
+            start = int(packets.transport_start[row])
+            if start < 0:
+                continue
+            end = min(int(packets.start[row]) + int(packets.cap_len[row]), start + 1500)
+            advert = bytes(batch.data[start:end])
+            if len(advert) < 16:
+                continue
+            mac, prefixes = _advert_options(advert)
+            tap = int(packets.ip_tap[row])
+            words = (int(taps.src_hi[tap]) & (1 << 64) - 1) << 64 | int(taps.src_lo[tap]) & (1 << 64) - 1
+            self._facts.router_advert.append(
+                RouterAdvert(
+                    int(packets.number[row]),
+                    int(packets.time_ns[row]),
+                    str(IPv6Address(words)) if tap >= 0 else "",
+                    mac,
+                    int.from_bytes(advert[6:8], "big"),
+                    prefixes,
+                )
+            )
+
+
+def _before_payload(batch: Batch, row: int) -> int:
+    """Offset of the last layer's first byte in the frame: the sum of the layers before it."""
+    packets = batch.packets
+    last = int(packets.n_layers[row]) - 1
+    return sum(_header_size(int(packets.layers[row, i]), int(packets.layer_bytes[row, i])) for i in range(last))
+
+
+_ETHERNET_HEADER = 14
+
+
+def _header_size(layer: int, size: int) -> int:
+    """An Ethernet layer's own bytes count padding too; its header is always 14 bytes."""
+    return _ETHERNET_HEADER if layer == layers.ETH else size
+
+
+def _advert_options(advert: bytes) -> tuple[str, tuple[str, ...]]:
+    """(source link-layer address, prefixes) of a router advertisement's options (RFC 4861 4.6)."""
+    mac, at = "", 16
+    prefixes: list[str] = []
+    while at + 8 <= len(advert) and len(prefixes) < 32:
+        kind, size = advert[at], advert[at + 1] * 8
+        if size == 0 or at + size > len(advert):
+            break
+        if kind == 1:
+            mac = advert[at + 2 : at + 8].hex(":")
+        elif kind == 3 and size >= 32:
+            prefixes.append(f"{IPv6Address(advert[at + 16 : at + 32])}/{advert[at + 2]}")
+        at += size
+    return mac, tuple(prefixes)
+
+
+def entropy(data: bytes) -> float:
+    """Shannon entropy in bits per byte; 0 for no bytes."""
+    if not data:
+        return 0.0
+    counts = np.bincount(np.frombuffer(data, np.uint8))
+    shares = counts[counts > 0] / len(data)
+    return max(0.0, float(-(shares * np.log2(shares)).sum())) if len(shares) > 1 else math.fabs(0.0)

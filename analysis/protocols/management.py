@@ -1,0 +1,185 @@
+"""Rules for the protocols that run a network: NTP, SNMP, syslog, RADIUS, Kerberos, TFTP, SSDP, CLDAP, memcached.
+
+In: datagrams of their ports. Out: layers; `Login` facts for SNMP communities and RADIUS users (secrets masked at
+once), `Kerberos` facts. Sizes and checks are those that make Wireshark's dissectors refuse or run off the end.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.facts import Kerberos, Login
+from analysis.protocols import kerberos
+from analysis.protocols.ber import BerError, Element, children, element, integer, text
+from analysis.protocols.datagram import Context, Datagram, Endpoint, Layers
+
+MASKED = "***"
+
+
+def login(datagram: Datagram, context: Context, protocol: str, user: str, *, cleartext: bool) -> None:
+    """One `Login` row a flow and user: polling repeats the same credentials every few seconds."""
+    key = (f"login {protocol} {user[:64]}", datagram.flow)
+    if datagram.quoted or key in context.state:
+        return
+    context.state[key] = True
+    secret = MASKED if cleartext else ""
+    context.facts.add(
+        "login", Login(datagram.number, datagram.time_ns, datagram.flow, protocol, user, secret, cleartext, -1)
+    )
+
+
+def ntp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """NTP: 48 bytes, or the shorter control and private messages (RFC 9327, mode 7)."""
+    data = datagram.data
+    mode = data[0] & 7 if data else 0
+    needed = 12 if mode == 6 else 8 if mode == 7 else 48
+    return datagram.whole(layers.NTP) if len(data) >= needed else datagram.ends_early(layers.NTP)
+
+
+def syslog_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Syslog takes every payload (RFC 3164 4)."""
+    context.settle(datagram, layers.SYSLOG)
+    return datagram.whole(layers.SYSLOG)
+
+
+# -- SNMP (RFC 1157, RFC 3416, RFC 3412) -----------------------------------------------------------------------------
+
+
+def snmp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """A SEQUENCE of version and community, or of a version 3 message; anything else is refused."""
+    data = datagram.data
+    if not data or data[0] != 0x30:
+        return None
+    try:
+        message = element(data, 0, len(data))
+        parts = list(children(data, message))
+        version = integer(data, parts[0]) if parts and parts[0].tag == 2 else 0
+        if version < 3 and len(parts) > 1 and parts[1].tag == 4:
+            login(datagram, context, "snmp", "", cleartext=True)
+        elif version == 3 and len(parts) > 2:
+            _user_security(datagram, context, parts[2])
+        for part in parts[2:]:
+            if part.tag & 0x20:
+                _walk(data, part, 0)
+    except BerError:
+        return datagram.ends_early(layers.SNMP)
+    return datagram.whole(layers.SNMP)
+
+
+def _walk(data: bytes, parent: Element, depth: int) -> None:
+    """Follow every constructed element, so that one that does not fit is found."""
+    if depth < 8:
+        for child in children(data, parent):
+            if child.tag & 0x20:
+                _walk(data, child, depth + 1)
+
+
+def _user_security(datagram: Datagram, context: Context, parameters: Element) -> None:
+    """The user name of the user-based security model (RFC 3414 2.4)."""
+    data = datagram.data
+    inner = element(data, parameters.start, parameters.end)
+    fields = list(children(data, inner))
+    if len(fields) > 3:
+        user = text(data, fields[3])
+        if user:
+            login(datagram, context, "snmp", user, cleartext=False)
+
+
+# -- RADIUS (RFC 2865 3, 5) --------------------------------------------------------------------------------------------
+
+_RADIUS_CODES = frozenset([*range(1, 14), *range(21, 35), *range(40, 46), 50, 51, 52, 256, 255, *range(250, 255)])
+_USER_NAME = 1
+
+
+def radius_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """A known code, a length that covers the header, attributes that fit."""
+    data = datagram.data
+    if len(data) < 4:
+        return [(datagram.mark(), 0)] if len(data) < 2 else None
+    size = int.from_bytes(data[2:4], "big")
+    if data[0] not in _RADIUS_CODES or size < 20 or size > 4096:
+        return None
+    end = min(size, len(data))
+    at = 20
+    while at + 2 <= end:
+        step = data[at + 1]
+        if step < 2 or at + step > end:
+            break
+        if data[at] == _USER_NAME and data[0] in (1, 4):
+            login(datagram, context, "radius", data[at + 2 : at + step].decode("utf-8", "replace"), cleartext=False)
+        at += step
+    if size > len(data):
+        return datagram.ends_early(layers.RADIUS)
+    return [(layers.RADIUS, size)]
+
+
+# -- Kerberos and directory --------------------------------------------------------------------------------------------
+
+
+def kerberos_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """One message a datagram (RFC 4120 7.2.1)."""
+    message = kerberos.parse(datagram.data)
+    if message is None:
+        return None
+    row = Kerberos(
+        datagram.number,
+        datagram.time_ns,
+        datagram.flow,
+        message.type,
+        message.etypes,
+        message.realm,
+        message.client,
+        message.service,
+        message.error,
+    )
+    context.add(datagram, "kerberos", row)
+    return datagram.whole(layers.KERBEROS)
+
+
+def cldap_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Connectionless LDAP never refuses on its port."""
+    return datagram.whole(layers.CLDAP)
+
+
+# -- files, discovery, caches ------------------------------------------------------------------------------------------
+
+_READ, _WRITE, _DATA, _ACK = 1, 2, 3, 4
+
+
+def tftp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """TFTP (RFC 1350 5): a request makes the client's endpoint known, the server answers from a port of its own."""
+    data = datagram.data
+    if len(data) < 2:
+        return datagram.ends_early(layers.TFTP)
+    opcode = int.from_bytes(data[:2], "big")
+    if opcode in (_READ, _WRITE) and not datagram.quoted:
+        context.announce(_client(datagram), tftp_transfer_rule)
+    if opcode == _DATA and len(data) > 4:
+        return [(layers.TFTP, 4), (layers.DATA, len(data) - 4)]
+    return datagram.whole(layers.TFTP)
+
+
+def _client(datagram: Datagram) -> Endpoint:
+    return datagram.source_endpoint
+
+
+def tftp_transfer_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """A datagram from or to the port of a TFTP client: an opcode of the protocol is needed."""
+    data = datagram.data
+    if len(data) < 2 or not 1 <= int.from_bytes(data[:2], "big") <= 6:
+        return None
+    return tftp_rule(datagram, context)
+
+
+_SSDP_STARTS = (b"M-SEARCH ", b"NOTIFY ", b"HTTP/1.", b"SUBSCRIBE ", b"UNSUBSCRIBE ", b"GET ", b"POST ")
+
+
+def ssdp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """SSDP is HTTP in a datagram; other payloads of the port are swallowed without a layer, as Wireshark does."""
+    if datagram.data.startswith(_SSDP_STARTS):
+        return datagram.whole(layers.SSDP)
+    return []
+
+
+def memcache_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """memcached over UDP, either protocol; never refused on its port."""
+    return datagram.whole(layers.MEMCACHE)

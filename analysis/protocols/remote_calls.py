@@ -1,0 +1,140 @@
+"""Rules for remote procedure calls over UDP: ONC RPC (RFC 5531) and connectionless DCE/RPC (C706 12).
+
+In: datagrams. Out: layers: rpc with the program behind it, dcerpc with the interface behind it, and `Rpc` facts.
+Replies carry no program number, so calls are remembered by flow and transaction (bounded).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from analysis import layers
+from analysis.facts import Rpc
+from analysis.protocols.datagram import Context, Datagram, Layers
+
+# -- ONC RPC -----------------------------------------------------------------------------------------------------------
+
+_CALL, _REPLY = 0, 1
+MAX_CALLS = 65_536  # calls remembered while their replies are awaited
+
+PROGRAMS = {
+    100000: layers.PORTMAP,
+    100001: layers.RSTAT,
+    100003: layers.NFS,
+    100004: layers.YPSERV,
+    100005: layers.MOUNT,
+    100007: layers.YPBIND,
+    100011: layers.RQUOTA,
+    100020: layers.KLM,
+    100021: layers.NLM,
+    100024: layers.STAT,
+    100026: layers.BOOTPARAMS,
+    100227: layers.NFSACL,
+    150001: layers.PCNFSD,
+}
+
+
+def rpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """A call of RPC version 2 to a program that has a dissector, or the reply to a call seen."""
+    data = datagram.data
+    if len(data) < 8:
+        return None
+    kind = int.from_bytes(data[4:8], "big")
+    calls = _calls(context)
+    transaction = (datagram.flow, data[:4])
+    if kind == _CALL:
+        if len(data) < 24 or int.from_bytes(data[8:12], "big") != 2:
+            return None
+        if int.from_bytes(data[12:16], "big") not in PROGRAMS:
+            return None
+    elif kind != _REPLY or transaction not in calls:
+        return None
+    return rpc_rule(datagram, context)
+
+
+def _calls(context: Context) -> dict[tuple[int, bytes], int]:
+    calls = context.rpc_calls
+    if len(calls) > MAX_CALLS:
+        calls.clear()
+    return calls
+
+
+def rpc_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """On port 111 every payload is RPC; the program's layer stands behind the header and its credentials."""
+    data = datagram.data
+    size = len(data)
+    found = datagram.whole(layers.RPC)
+    if size < 8:
+        return found
+    kind = int.from_bytes(data[4:8], "big")
+    calls = _calls(context)
+    transaction = (datagram.flow, data[:4])
+    if kind == _CALL and size >= 40:
+        program = int.from_bytes(data[12:16], "big")
+        if not datagram.quoted:
+            calls[transaction] = program
+        at = 24
+        for _ in range(2):  # credentials, verifier
+            if at + 8 > size:
+                return found
+            at += 8 + (int.from_bytes(data[at + 4 : at + 8], "big") + 3 & ~3)
+    elif kind == _REPLY and transaction in calls and size >= 20:
+        program = calls[transaction]
+        if data[8:12] != b"\0\0\0\0":  # denied
+            return found
+        at = 12 + 8 + (int.from_bytes(data[16:20], "big") + 3 & ~3) + 4
+        if at > size or data[at - 4 : at] != b"\0\0\0\0":  # not successful
+            return found
+    else:
+        return found
+    layer = PROGRAMS.get(program, 0)
+    if at < size and layer:
+        found.append((layer, size - at))
+    return found
+
+
+# -- DCE/RPC -----------------------------------------------------------------------------------------------------------
+
+HEADER = 80
+_REQUEST, _RESPONSE = 0, 2
+
+INTERFACES = {
+    "5a7b91f8-ff00-11d0-a9b2-00c04fb6e6fc": layers.MESSENGER,
+    "dea00001-6c97-11d1-8271-00a02442df7d": layers.PN_IO_DEVICE,
+    "dea00002-6c97-11d1-8271-00a02442df7d": layers.PN_IO_CONTROLLER,
+    "dea00003-6c97-11d1-8271-00a02442df7d": layers.PN_IO_SUPERVISOR,
+    "e1af8308-5d1f-11c9-91a4-08002b14a0fa": layers.EPM,
+    "333a2276-0000-0000-0d00-00809c000000": layers.CONV,
+}
+
+
+def dcerpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """Version 4, a packet type of the protocol, a data representation that exists."""
+    data = datagram.data
+    if len(data) < HEADER or data[0] != 4 or data[1] > 19 or data[4] & 0xEE or data[5] > 3:
+        return None
+    return dcerpc_rule(datagram, context)
+
+
+def dcerpc_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """The 80-byte header, and the interface's layer behind it in requests and responses."""
+    data = datagram.data
+    if len(data) < HEADER:
+        return None
+    order = "little" if data[4] & 0x10 else "big"
+    raw = data[24:40]
+    interface = str(UUID(bytes_le=raw) if order == "little" else UUID(bytes=raw))
+    length = int.from_bytes(data[74:76], "little" if data[4] & 0x10 else "big")
+    found = datagram.whole(layers.DCERPC)
+    if data[1] not in (_REQUEST, _RESPONSE):
+        return found
+    operation = int.from_bytes(data[68:70], "little" if data[4] & 0x10 else "big")
+    row = Rpc(
+        datagram.number, datagram.time_ns, datagram.flow, interface, operation, datagram.length, data[1] == _RESPONSE
+    )
+    context.add(datagram, "rpc", row)
+    body = min(length, len(data) - HEADER)
+    layer = INTERFACES.get(interface, 0)
+    if layer and body > 0:
+        found.append((layer, body))
+    return found

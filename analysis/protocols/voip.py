@@ -1,0 +1,230 @@
+"""Rules for calls and media: SIP and SDP, RTP and RTCP, MGCP, STUN and TURN.
+
+In: datagrams. Out: layers; the media endpoints that a session description announces (RFC 4566 5.14) are claimed for
+RTP (RFC 3550) on the port and RTCP on the next one, as Wireshark's SDP dissector does. RTP that nobody announced is
+`data`, there too. Texts of peers are split with bounds and never trusted.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from analysis import layers
+from analysis.protocols.datagram import Context, Datagram, Layers, Rule
+
+# -- SIP (RFC 3261 7) ----------------------------------------------------------------------------------------------
+
+MAX_SDP_LINES = 256
+
+_SIP_METHODS = frozenset(
+    b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE "
+    b"BENOTIFY NEGOTIATE SERVICE KDMQ DO QAUTH SPRACK PING".split()
+)
+
+
+def looks_like_sip(data: bytes) -> bool:
+    """True where the first line is a request with a known method, or a status line of SIP."""
+    line = data[:2048].split(b"\n", 1)[0].rstrip(b"\r")
+    words = line.split(b" ")
+    if len(words) < 3:
+        return False
+    if words[0].startswith(b"SIP/"):
+        return words[1][:3].isdigit() and len(words[1]) == 3
+    return words[-1].startswith(b"SIP/") or words[0] in _SIP_METHODS
+
+
+def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """SIP takes the whole datagram; a session description in it announces media."""
+    if not looks_like_sip(datagram.data):
+        return None
+    if not datagram.quoted:
+        _, _, body = datagram.data.partition(b"\r\n\r\n")
+        at = body.find(b"v=0")
+        if at >= 0:
+            announce_media(body[at:], context)
+    return datagram.whole(layers.SIP)
+
+
+_MGCP_VERBS = (b"EPCF", b"CRCX", b"MDCX", b"DLCX", b"RQNT", b"NTFY", b"AUEP", b"AUCX", b"RSIP", b"MESG")
+
+
+def mgcp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """MGCP commands and responses (RFC 3435 3); several may share a datagram, divided by a line with one dot."""
+    data = datagram.data
+    head = data[:4].upper()
+    if not (head in _MGCP_VERBS or (head[:3].isdigit() and head[3:4] == b" ") or data.startswith(b"X")):
+        return None
+    at = data.find(b"v=0")
+    if at >= 0 and not datagram.quoted:
+        announce_media(data[at:], context)
+    found: Layers = []
+    start = 0
+    while start < len(data) and len(found) < 16:
+        dot = data.find(b"\n.", start)
+        end = len(data) if dot < 0 else dot + 1
+        found.append((layers.MGCP, end - start))
+        if dot < 0:
+            break
+        line = data.find(b"\n", dot + 1)
+        start = line + 1 if line >= 0 else len(data)
+    return found
+
+
+def announce_media(text: bytes, context: Context) -> None:
+    """Claim the endpoints of a session description for RTP and RTCP."""
+    session = address = b""
+    port, is_media = 0, False
+    kinds: dict[int, int] = {}
+    media: list[tuple[bytes, int, dict[int, int]]] = []
+    for line in text.split(b"\n", MAX_SDP_LINES)[:MAX_SDP_LINES]:
+        line = line.rstrip(b"\r ")
+        if line.startswith(b"c=IN IP"):
+            words = line.split(b" ")
+            address = words[2].split(b"/")[0] if len(words) > 2 else b""
+            if not is_media:
+                session = address
+            elif media:
+                media[-1] = (address, media[-1][1], media[-1][2])
+        elif line.startswith(b"m="):
+            words = line[2:].split(b" ")
+            port = int(words[1].split(b"/")[0]) if len(words) > 2 and words[1].split(b"/")[0].isdigit() else 0
+            is_media, kinds = True, {}
+            if len(words) > 2 and (b"RTP" in words[2] or words[2].upper() == b"RTP/AVP"):
+                media.append((session, port, kinds))
+        elif line.startswith(b"a=rtpmap:"):
+            _payload_kind(line[9:], kinds)
+    for host, number, map_ in media[:16]:
+        _claim(host, number, map_, context)
+
+
+_DYNAMIC = {
+    b"AMR": layers.AMR,
+    b"AMR-WB": layers.AMR,
+    b"TELEPHONE-EVENT": layers.RTPEVENT,
+    b"H264": layers.H264,
+    b"H263-1998": layers.H263,
+}
+
+
+def _payload_kind(value: bytes, kinds: dict[int, int]) -> None:
+    number, _, encoding = value.partition(b" ")
+    layer = _DYNAMIC.get(encoding.split(b"/")[0].upper())
+    if layer is not None and number.isdigit() and len(number) <= 3:
+        kinds[int(number)] = layer
+
+
+def _claim(host: bytes, port: int, kinds: dict[int, int], context: Context) -> None:
+    try:
+        address = int(ip_address(host.decode("ascii", "replace")))
+    except ValueError:
+        return
+    if not 0 < port < 65535 or not address:
+        return
+    high, low = address >> 64, address & (1 << 64) - 1
+    words = (high - (1 << 64) if high >> 63 else high, low - (1 << 64) if low >> 63 else low)
+    context.announce((*words, port), rtp_rule(kinds))
+    context.announce((*words, port + 1), rtcp_rule)
+
+
+# -- RTP and RTCP (RFC 3550 5.1, 6.4) ------------------------------------------------------------------------------
+
+_STATIC = {31: layers.H261, 34: layers.H263}
+
+
+def rtp_rule(kinds: dict[int, int]) -> Rule:
+    """A rule for one announced stream; `kinds` are the payload types whose content is a layer of its own."""
+
+    def rule(datagram: Datagram, context: Context) -> Layers | None:
+        data = datagram.data
+        size = len(data)
+        if size < 2:
+            return datagram.ends_early(layers.RTP)
+        if data[0] >> 6 != 2:
+            if data[0] >> 6 == 0 and (stun := stun_rule(datagram, context)) is not None:
+                return stun
+            return datagram.whole(layers.RTP)
+        if size < 12:
+            return datagram.ends_early(layers.RTP)
+        kind = data[1] & 0x7F
+        inner = kinds.get(kind) or _STATIC.get(kind, 0)
+        if not inner:
+            context.settle(datagram, layers.RTP, 0xC07F, 0x8000 | kind)
+            return datagram.whole(layers.RTP)
+        header = 12 + 4 * (data[0] & 15)
+        if data[0] & 0x10 and size >= header + 4:
+            header += 4 + 4 * int.from_bytes(data[header + 2 : header + 4], "big")
+        if header >= size:
+            return datagram.whole(layers.RTP)
+        return [(layers.RTP, size), (inner, size - header)]
+
+    return rule
+
+
+_REPORTS = (200, 201, 203, 204, 206)  # what may begin a compound packet; BYE, APP and PSFB do in practice
+
+
+def rtcp_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """Version 2, a report or what passes for one, and a length of whole words."""
+    data = datagram.data
+    if len(data) < 4 or data[0] >> 6 != 2 or data[1] not in _REPORTS or datagram.length % 4:
+        return None
+    return rtcp_rule(datagram, context)
+
+
+def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """A compound packet: each part is a PDU of its own."""
+    data = datagram.data
+    if len(data) < 4 or data[0] >> 6 != 2:
+        return None
+    found: Layers = []
+    at, end = 0, len(data)
+    while at < end and len(found) < 64:
+        if end - at < 4:
+            return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
+        size = 4 * (1 + int.from_bytes(data[at + 2 : at + 4], "big"))
+        if at + size > end:
+            return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
+        if not 192 <= data[at + 1] <= 213:
+            found.append((layers.RTCP, end - at))
+            break
+        found.append((layers.RTCP, size))
+        at += size
+    return found
+
+
+# -- STUN (RFC 8489 5, RFC 8656 12.4, RFC 3489 11.1) ----------------------------------------------------------------
+
+_COOKIE = bytes.fromhex("2112a442")
+_CLASSIC_TYPES = (0x0001, 0x0002, 0x0101, 0x0102, 0x0111, 0x0112, 0x0003, 0x0103, 0x0113, 0x0004, 0x0115)
+
+
+def stun_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """A STUN message with its magic cookie, or channel data on a flow that has shown one."""
+    data, length = datagram.data, datagram.length
+    if len(data) < 4:
+        return None
+    size = int.from_bytes(data[2:4], "big")
+    if data[0] >> 6 == 0:
+        if len(data) < 20 or data[4:8] != _COOKIE or size % 4 or size + 20 != length:
+            return None
+        context.claim(datagram, stun_rule)
+        return datagram.whole(layers.STUN)
+    if data[0] >> 6 == 1 and context.conversations.get(datagram.flow) is stun_rule and data[0] < 0x80:
+        if length in (size + 4, (size + 7) & ~3):
+            return datagram.whole(layers.STUN)
+    return None
+
+
+def classic_stun_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """STUN of RFC 3489, without cookie: a known type and an exact length."""
+    data = datagram.data
+    if len(data) < 20 or int.from_bytes(data[2:4], "big") + 20 != datagram.length:
+        return None
+    if int.from_bytes(data[:2], "big") not in _CLASSIC_TYPES:
+        return None
+    return datagram.whole(layers.CLASSICSTUN)
+
+
+def h225_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """H.225 RAS: Wireshark never refuses on its ports."""
+    return datagram.whole(layers.H225)

@@ -1,0 +1,286 @@
+"""Rules for tunnels whose content is encrypted: IKE and ESP over UDP, OpenVPN, WireGuard, DTLS, QUIC.
+
+In: datagrams. Out: layers; from QUIC also the `Tls` fact of its ClientHello. What is inside stays closed, except the
+handshakes that travel in the open: OpenVPN's control channel carries TLS, QUIC's Initials carry a ClientHello.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.columns import address_text
+from analysis.facts import Tls
+from analysis.protocols import quic, tls
+from analysis.protocols.datagram import Context, Datagram, Layers
+
+# -- IPsec (RFC 7296 3.1, RFC 3948 2) --------------------------------------------------------------------------------
+
+ISAKMP_HEADER = 28
+
+
+def isakmp_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """IKE: a header whose length field covers at least itself."""
+    found = _isakmp(datagram, datagram.data, datagram.length)
+    return found
+
+
+def _isakmp(datagram: Datagram, data: bytes, length: int) -> Layers | None:
+    if length < ISAKMP_HEADER:
+        return None
+    if len(data) < ISAKMP_HEADER:
+        return [(layers.ISAKMP, len(data)), (datagram.mark(), 0)]
+    size = int.from_bytes(data[24:28], "big")
+    if size < ISAKMP_HEADER:
+        return None
+    if size > len(data):
+        return [(layers.ISAKMP, len(data)), (datagram.mark(), 0)]
+    return [(layers.ISAKMP, len(data))]
+
+
+def udpencap_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Port 4500: a keep-alive of one byte, four zero bytes and IKE, or ESP."""
+    data = datagram.data
+    if datagram.length == 1 and data == b"\xff":
+        return datagram.whole(layers.UDPENCAP)
+    if len(data) < 4:
+        return datagram.ends_early(layers.UDPENCAP)
+    if data[:4] != b"\0\0\0\0":
+        return [(layers.UDPENCAP, 0), (layers.ESP, len(data))]
+    rest = data[4:]
+    if not rest:
+        return datagram.whole(layers.UDPENCAP)
+    inner = _isakmp(datagram, rest, datagram.length - 4)
+    return [(layers.UDPENCAP, 4), *(inner or [(layers.DATA, len(rest))])]
+
+
+# -- OpenVPN (its wire protocol document) ----------------------------------------------------------------------------
+
+_CONTROL_V1, _ACK_V1, _DATA_V1, _DATA_V2 = 4, 5, 6, 9
+_FRAGMENT = 100  # bytes of TLS in a control packet that is not the last of its message
+MAX_TLS_BYTES = 65_536
+
+
+def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Port 1194: opcode and key id; control packets carry TLS in pieces, named where a message is complete."""
+    data = datagram.data
+    if not data:
+        return None
+    opcode = data[0] >> 3
+    if opcode in (_DATA_V1, _DATA_V2):
+        context.settle(datagram, layers.OPENVPN, 0xF800, opcode << 11)
+        return datagram.whole(layers.OPENVPN)
+    if not 1 <= opcode <= 11:
+        return datagram.whole(layers.OPENVPN)
+    at = _control_payload(data)
+    if at < 0:
+        return datagram.ends_early(layers.OPENVPN)
+    if opcode != _CONTROL_V1 or at >= len(data):
+        return datagram.whole(layers.OPENVPN)
+    key = (f"openvpn{int(datagram.from_a)}", datagram.flow)
+    kept = context.state.setdefault(key, bytearray())
+    if not isinstance(kept, bytearray) or datagram.quoted:
+        return datagram.whole(layers.OPENVPN)
+    if len(kept) < MAX_TLS_BYTES:
+        kept += data[at:]
+    if len(data) - at == _FRAGMENT:
+        return datagram.whole(layers.OPENVPN)
+    message = bytes(kept)
+    kept.clear()
+    return [(layers.OPENVPN, len(data)), *_tls_layers(message)]
+
+
+def _control_payload(data: bytes) -> int:
+    """Where a control packet's TLS begins, -1 where its header is cut. With tls-auth, digest and ids come first."""
+    at = 9  # opcode and session id
+    if len(data) > at and data[at] > 8:  # more acknowledgements than a packet may hold: an HMAC stands here
+        at += 20 + 8
+    if len(data) <= at:
+        return -1
+    acknowledged = data[at]
+    at += 1 + 4 * acknowledged + (8 if acknowledged else 0)
+    if data[0] >> 3 != _ACK_V1:
+        at += 4
+    return at if at <= len(data) else -1
+
+
+def _tls_layers(message: bytes) -> Layers:
+    found: Layers = []
+    at = 0
+    while at + 5 <= len(message) and len(found) < 64:
+        if message[at] not in (20, 21, 22, 23) or message[at + 1] != 3:
+            break
+        size = 5 + int.from_bytes(message[at + 3 : at + 5], "big")
+        size = min(size, len(message) - at)
+        found.append((layers.TLS, size))
+        at += size
+    return found
+
+
+# -- WireGuard (its protocol page, messages 1 to 4) --------------------------------------------------------------------
+
+_WG_SIZES = {1: 148, 2: 92, 3: 64}
+
+
+def wireguard_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """A type, three zero bytes and the exact length of its message."""
+    data, length = datagram.data, datagram.length
+    if len(data) < 4 or data[1] or data[2] or data[3] or not 1 <= data[0] <= 4:
+        return None
+    if data[0] == 4:
+        if length < 32 or length % 16:
+            return None
+        context.settle(datagram, layers.WG, 0xFFFF, 0x0400)
+    elif length != _WG_SIZES[data[0]]:
+        return None
+    context.claim(datagram, wireguard_heuristic)
+    return datagram.whole(layers.WG)
+
+
+# -- DTLS (RFC 6347 4.1) -----------------------------------------------------------------------------------------------
+
+_DTLS_TYPES = (20, 21, 22, 23, 24, 25)
+_DTLS_VERSIONS = (0xFEFF, 0xFEFD, 0x0100, 0xFEFC)
+
+
+def _dtls_record(data: bytes, at: int) -> bool:
+    return (
+        at + 13 <= len(data)
+        and data[at] in _DTLS_TYPES
+        and int.from_bytes(data[at + 1 : at + 3], "big") in _DTLS_VERSIONS
+    )
+
+
+def dtls_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """A record header of a known type and version, whose length fits."""
+    if not _dtls_record(datagram.data, 0):
+        return None
+    context.claim(datagram, dtls_heuristic)
+    _dtls_hello(datagram, context)
+    return datagram.whole(layers.DTLS)
+
+
+def dtls_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """On a port of its own DTLS takes every payload."""
+    if _dtls_record(datagram.data, 0):
+        return dtls_heuristic(datagram, context)
+    return datagram.whole(layers.DTLS)
+
+
+def _dtls_hello(datagram: Datagram, context: Context) -> None:
+    """An unfragmented ClientHello in the first record gives a `Tls` fact."""
+    data = datagram.data
+    if datagram.quoted or data[0] != 22 or len(data) < 25 or data[13] != tls.CLIENT_HELLO:
+        return
+    size = int.from_bytes(data[14:17], "big")
+    if data[19:22] != b"\0\0\0" or int.from_bytes(data[22:25], "big") != size:
+        return  # a fragment
+    hello = tls.client_hello(data[13:17] + data[25 : 25 + size])
+    if hello is not None and (hello.dtls or data[1] == 0xFE):
+        context.facts.add("tls", _tls_fact(datagram, hello, None, "d"))
+
+
+# -- QUIC --------------------------------------------------------------------------------------------------------------
+
+
+def _tls_fact(
+    datagram: Datagram, hello: tls.ClientHello, server: tls.ServerHello | None, transport: str, number: int = 0
+) -> Tls:
+    return Tls(
+        number=number or datagram.number,
+        time_ns=datagram.time_ns,
+        flow=datagram.flow,
+        sni=hello.sni,
+        alpn=hello.alpn,
+        client_version=hello.version,
+        version=server.version if server else 0,
+        cipher=server.cipher if server else 0,
+        ja3=tls.ja3(hello),
+        ja4=tls.ja4(hello, transport),
+        quic=transport == "q",
+        certificate_subject="",
+        certificate_issuer="",
+        not_before=0,
+        not_after=0,
+        self_signed=False,
+        heartbeat=False,
+    )
+
+
+class _QuicFlow:
+    """One QUIC flow: its handshake reader and the row of its fact, until the handshake is read."""
+
+    __slots__ = ("connection", "first_from_a", "row")
+
+    def __init__(self, first_from_a: bool) -> None:
+        self.connection = quic.Connection()
+        self.first_from_a = first_from_a
+        self.row = -1
+
+
+def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """A long header of a known version begins a QUIC conversation (RFC 9000 17.2); short headers then belong to it."""
+    data = datagram.data
+    if len(data) < 7 or not data[0] & 0x80:
+        return None
+    version = int.from_bytes(data[1:5], "big")
+    if version and not quic.known_version(version):
+        return None
+    if quic.long_header(data) is None or (version == 0 and (len(data) - 7 - data[5]) % 4 and len(data) < 23):
+        return None
+    context.claim(datagram, quic_rule)
+    return quic_rule(datagram, context)
+
+
+def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Every packet of the datagram is a PDU; the handshake is read until both hellos are known."""
+    data = datagram.data
+    if not data:
+        return None
+    if not data[0] & 0x80:
+        context.settle(datagram, layers.QUIC, 0x8000, 0)
+        return datagram.whole(layers.QUIC)
+    if not datagram.quoted and len(data) == datagram.length:
+        _quic_hello(datagram, context)
+    return [(layers.QUIC, size) for size in quic.packet_sizes(data, datagram.length)]
+
+
+def _quic_hello(datagram: Datagram, context: Context) -> None:
+    key = ("quic", datagram.flow)
+    flow = context.state.get(key)
+    if flow is None:
+        flow = context.state[key] = _QuicFlow(datagram.from_a)
+    if not isinstance(flow, _QuicFlow) or flow.connection.done:
+        return
+    connection = flow.connection
+    if not connection.feed(datagram.data, 0 if datagram.from_a == flow.first_from_a else 1):
+        return
+    hello, rows = connection.client, context.facts.tls
+    if hello is None:
+        return
+    if flow.row < 0:
+        flow.row = len(rows)
+        context.facts.add("tls", _tls_fact(datagram, hello, connection.server, "q"))
+        from_client = (datagram.from_a == flow.first_from_a) == (connection.client_side == 0)
+        server = datagram.destination if from_client else datagram.source
+        context.names.add(address_text(datagram.family, *server), hello.sni, "tls", datagram.number)
+    elif connection.server is not None and flow.row < len(rows):
+        chosen = connection.server
+        rows[flow.row] = rows[flow.row]._replace(version=chosen.version, cipher=chosen.cipher)
+
+
+_GQUIC_VERSION, _GQUIC_ID = 0x01, 0x08
+
+
+def gquic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """Google's QUIC before Q046: public flags with a connection id and a version Q02x, Q03x or Q04x."""
+    data = datagram.data
+    if len(data) < 13 or data[0] & 0x80 or not data[0] & _GQUIC_VERSION or not data[0] & _GQUIC_ID:
+        return None
+    if data[9:11] != b"Q0" or data[11] not in b"234":
+        return None
+    context.claim(datagram, gquic_rule)
+    return datagram.whole(layers.GQUIC)
+
+
+def gquic_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Later packets of the conversation."""
+    return datagram.whole(layers.GQUIC)
