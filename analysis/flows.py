@@ -147,7 +147,7 @@ def _flow_slot(tables, kind, src, dst, src_port, dst_port):  # type: ignore[no-u
     one = (src << 16) | src_port
     two = (dst << 16) | dst_port
     extra = kind
-    if kind == ICMP or kind == ICMPV6:  # identifier and type belong to the exchange, not to a side
+    if kind in (ICMP, ICMPV6):  # identifier and type belong to the exchange, not to a side
         one = src << 16
         two = dst << 16
         extra = kind + ((min(src_port, dst_port) << 24) | (max(src_port, dst_port) << 8))
@@ -171,7 +171,7 @@ def _is_flow(tables, row, kind, src, dst, src_port, dst_port):  # type: ignore[n
     n = tables.narrow
     if n[row, KIND] != kind:
         return False
-    if kind == ICMP or kind == ICMPV6:
+    if kind in (ICMP, ICMPV6):
         addresses = (n[row, A_ID] == src and n[row, B_ID] == dst) or (n[row, A_ID] == dst and n[row, B_ID] == src)
         ports = (n[row, A_PORT] == src_port and n[row, B_PORT] == dst_port) or (
             n[row, A_PORT] == dst_port and n[row, B_PORT] == src_port

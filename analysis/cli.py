@@ -1,0 +1,299 @@
+"""Commands of the analysis: analyze, packets, verify, capture. `python -m analysis` runs them without installing.
+
+Only Click and the standard library are imported at the top: help and completion answer before numpy would have loaded.
+stdout is the result, stderr is talk; 0 fine, 1 a finding at or above --fail-on (or a check that does not hold), 2 bad
+input or usage, in one line (--debug shows the traceback).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from analysis.run import Analysis
+
+LEVELS = ("info", "low", "medium", "high", "critical")
+PARTS = ("capture", "hierarchy", "conversations", "endpoints", "io", "tcp_analysis", "packet_lengths", "findings")
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+class InputError(click.ClickException):
+    """What a user can put right: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """One line on stderr, control characters of file names made visible."""
+        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in self.format_message())
+        click.echo(f"tapwall: {text}", err=True)
+
+
+def _one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the package's errors into one line and exit code 2; --debug lets them through."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def run(*args: Any, debug: bool, **options: Any) -> Any:
+        from analysis.errors import AnalysisError
+
+        try:
+            return command(*args, **options)
+        except BrokenPipeError:  # the reader of our output has seen enough (`| head`)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  closed by the interpreter, after its last flush
+            raise click.exceptions.Exit(0) from None
+        except (AnalysisError, OSError) as error:
+            if debug:
+                raise
+            raise InputError(str(error)) from None
+
+    return run
+
+
+@click.group(context_settings=SETTINGS)
+def cli() -> None:
+    """Analyse network captures: Wireshark's statistics, findings, live capture.
+
+    \b
+    Example:
+      python -m analysis analyze capture.pcapng --json
+    """
+
+
+def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    for part in parts:
+        if part not in PARTS:
+            raise click.BadParameter(f"got {part!r}, expected some of {', '.join(PARTS)}")
+    return parts
+
+
+class _Progress:
+    """A bar on stderr for captures that take a while; nothing where stderr is no terminal."""
+
+    FROM_BYTES = 64 << 20  # smaller ones are done before a bar would be read
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show `done` of `total` bytes."""
+        if not self._shown or total < self.FROM_BYTES:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._bar.add_task("analysing", total=total)
+        self._bar.update(self._bar.task_ids[0], completed=done)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@cli.command(context_settings=SETTINGS)
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("-o", "--output", metavar="DIR", help="Also write report, pictures, findings.json, CSV and Parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--interval", default=1.0, metavar="S", type=click.FloatRange(min=1e-6), help="Bins of the I/O graph.")
+@click.option("--only", callback=_parts, metavar="PART,...", help=f"Leave out other parts. Of: {', '.join(PARTS)}.")
+@click.option("--fail-on", type=click.Choice(LEVELS), help="Exit with 1 if a finding is at or above this level.")
+@click.option("--trust", multiple=True, metavar="NET", help="Network that is never accused; may be repeated.")
+@click.option("--intel", metavar="FILE", help="File of addresses and names known to be bad, one a line.")
+@_one_line_errors
+def analyze(
+    captures: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+    interval: float,
+    only: tuple[str, ...] | None,
+    fail_on: str | None,
+    trust: tuple[str, ...],
+    intel: str | None,
+) -> None:
+    """Analyse captures: what happened, is it bad.
+
+    Several captures are one analysis, merged by time; `-` is stdin.
+
+    \b
+    Example:
+      tapwall analyze capture.pcapng
+      tapwall analyze monday.pcap tuesday.pcap.gz -o report/ --fail-on high
+    """
+    from analysis.run import Settings, analyse
+
+    with _Progress() as progress:
+        settings = Settings(interval_s=interval, trusted=trust, intel=intel)
+        analysis = analyse(captures, settings=settings, only=only, progress=progress)
+    if output is not None:
+        _write(analysis, output)
+    if as_json:
+        _print_json(analysis)
+    else:
+        from analysis.summary import print_summary
+
+        print_summary(analysis, sys.stdout)
+    if fail_on and any(finding.severity >= LEVELS.index(fail_on) for finding in analysis.findings):
+        raise click.exceptions.Exit(1)
+
+
+def _write(analysis: Analysis, output: str) -> None:
+    """Everything that -o promises, into one folder."""
+    from pathlib import Path
+
+    from analysis.export import write_tables
+    from analysis.report import write_report
+
+    folder = Path(output)
+    write_tables(analysis, folder)
+    click.echo(f"report: {write_report(analysis, folder)}", err=True)
+
+
+def _print_json(analysis: Analysis) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(analysis.to_json(), allow_nan=False) + "\n")
+
+
+def _fields(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@cli.command(context_settings=SETTINGS)
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--fields", callback=_fields, metavar="A,B,...", help="Columns to print, in this order.")
+@click.option("--tsv", is_flag=True, help="Tab-separated with a header line (the default away from a terminal).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a list of packets.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Stop after N packets.")
+@_one_line_errors
+def packets(
+    captures: tuple[str, ...], fields: tuple[str, ...] | None, tsv: bool, as_json: bool, limit: int | None
+) -> None:
+    """Print one line a packet: layers, stream, TCP flags.
+
+    \b
+    Example:
+      tapwall packets capture.pcapng --tsv
+      tapwall packets capture.pcapng --fields number,source,destination,path --limit 20
+    """
+    from analysis.packets import DEFAULT_FIELDS, FIELDS, packet_rows, tsv_lines
+
+    del tsv  # what is printed anyway; the flag says that a script relies on it
+    names = fields or DEFAULT_FIELDS
+    for name in names:
+        if name not in FIELDS:
+            raise click.BadParameter(f"got {name!r}, expected some of {', '.join(FIELDS)}", param_hint="--fields")
+    left = limit
+    shown: list[dict[str, Any]] = []
+    if not as_json:
+        sys.stdout.write("\t".join(names) + "\n")
+    for chunk in packet_rows(captures, names):
+        if left is not None:
+            chunk = [column[:left] for column in chunk]
+            left -= len(chunk[0])
+        if as_json:
+            shown += [dict(zip(names, row)) for row in zip(*chunk)]
+        else:
+            sys.stdout.write(tsv_lines(chunk))
+        if left == 0:
+            break
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps({"packets": shown}) + "\n")
+
+
+@cli.command(context_settings=SETTINGS)
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--oracle", metavar="DIR", help="Read Wireshark's answers from DIR instead of running tshark.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_one_line_errors
+def verify(captures: tuple[str, ...], oracle: str | None, as_json: bool) -> None:
+    """Run tshark beside us and print every difference.
+
+    Exit code 1 if a table differs.
+
+    \b
+    Example:
+      tapwall verify capture.pcapng
+    """
+    from analysis.verify import Report, lines, verify_capture
+
+    reports: list[Report] = [verify_capture(path, oracle) for path in captures]
+    if as_json:
+        import json
+
+        shown = [report.to_json() for report in reports]
+        sys.stdout.write(json.dumps(shown[0] if len(shown) == 1 else {"captures": shown}) + "\n")
+    else:
+        for report in reports:
+            sys.stdout.write("".join(f"{line}\n" for line in lines(report)))
+    if any(not report.equal for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command(context_settings=SETTINGS)
+@click.option("-i", "--interface", required=True, metavar="IFACE", help="Interface to listen on.")
+@click.option("-w", "--write", "path", default="capture.pcapng", metavar="FILE", help="File to write.")
+@click.option("--bpf", default="", metavar="EXPR", help="Capture filter (BPF syntax).")
+@click.option(
+    "--rotate-mb", metavar="MB", type=click.FloatRange(min=0, min_open=True), help="New file after so many MB."
+)
+@click.option("--keep", metavar="N", type=click.IntRange(min=1), help="Keep the newest N files of a rotation.")
+@click.option("--seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), help="Stop after so long.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_one_line_errors
+def capture(
+    interface: str,
+    path: str,
+    bpf: str,
+    rotate_mb: float | None,
+    keep: int | None,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
+    """Capture live traffic into rotating files.
+
+    Ends after --seconds or with Ctrl-C; says how many packets the system had to drop.
+
+    \b
+    Example:
+      tapwall capture -i eth0 -w office.pcapng --rotate-mb 100 --keep 10
+    """
+    from analysis.live import record
+
+    summary = record(interface, path, bpf, rotate_mb, keep, seconds)
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps(summary._asdict()) + "\n")
+    else:
+        drops = "unknown" if summary.drops is None else summary.drops
+        click.echo(f"{summary.packets} packets, {drops} dropped, {', '.join(summary.files)}")
+
+
+def main() -> None:
+    """Entry point of `python -m analysis`; an interrupt exits with 130, as shells expect."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="python -m analysis")
+    except click.exceptions.Abort:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,238 @@
+"""The analysis, end to end: captures in, every table, fact and finding out. Readable as a table of contents.
+
+    Pipeline (read, decode, flows, TCP, names) -> statistics -> names of addresses -> detectors -> Analysis
+
+Each chunk of packets passes the stages in this order; nothing of a chunk is kept but what the stages counted. This
+module decides once, by the size of the input, whether kernels are compiled, and imports them only then. It prints
+nothing; progress goes to the caller.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from analysis import kernel
+from analysis.capture import Capture, estimate_packets, open_captures
+from analysis.facts import Facts
+from analysis.findings import Finding, NotAssessable
+from analysis.link_types import link_type_name
+
+if TYPE_CHECKING:
+    from analysis.columns import Addresses, Flows
+    from analysis.stats.conversations import Conversations
+    from analysis.stats.endpoints import Endpoints
+    from analysis.stats.hierarchy import Hierarchy
+    from analysis.stats.iograph import IoGraph
+    from analysis.stats.lengths import Lengths
+    from analysis.stats.properties import Properties
+
+PARTS = (
+    "capture", "hierarchy", "conversations", "endpoints", "io", "tcp_analysis", "packet_lengths", "findings",
+)  # fmt: skip
+Progress = Callable[[int, int], None]  # bytes read, bytes in all (0: nobody knows)
+NAMES_PER_ADDRESS = 8  # shown; an address of a large hoster may have hundreds
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an analysis may be told. `trusted` networks are never accused; `intel` is a file of known bad names."""
+
+    interval_s: float = 1.0
+    trusted: tuple[str, ...] = ()
+    intel: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything that was found. Rows of `flows` are what findings refer to; `texts` are addresses by id."""
+
+    capture: dict[str, Any]  # the part of that name in outputs.md
+    properties: Properties
+    flows: Flows
+    addresses: Addresses
+    texts: list[str]
+    names: dict[str, list[str]]  # address -> names that the capture itself gives it
+    hierarchy: Hierarchy
+    conversations: Conversations
+    endpoints: Endpoints
+    io: IoGraph
+    seconds: IoGraph  # the same at 1 s, whatever interval was asked for
+    lengths: Lengths
+    tcp_analysis: dict[str, int]
+    facts: Facts
+    timing: dict[str, Any]
+    findings: tuple[Finding, ...] = ()
+    not_assessable: tuple[NotAssessable, ...] = ()
+    only: tuple[str, ...] = PARTS
+
+    @property
+    def path(self) -> str:
+        """The first capture, for commands that reproduce a number."""
+        files = self.capture["files"]
+        return str(files[0]["path"]) if files else "CAPTURE"
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of outputs.md; parts that were not asked for (`only`) are left out."""
+        makers: dict[str, Callable[[], Any]] = {
+            "capture": lambda: self.capture,
+            "hierarchy": self.hierarchy.to_json,
+            "conversations": self.conversations.to_json,
+            "endpoints": self.endpoints.to_json,
+            "io": self.io.to_json,
+            "tcp_analysis": lambda: dict(self.tcp_analysis),
+            "packet_lengths": self.lengths.to_json,
+            "findings": lambda: [finding.to_json(self.path) for finding in self.findings],
+            "not_assessable": lambda: [asdict(row) for row in self.not_assessable],
+            "timing": lambda: dict(self.timing),
+        }
+        kept = {*self.only, "timing"}
+        if "findings" in kept:
+            kept.add("not_assessable")
+        return {name: make() for name, make in makers.items() if name in kept}
+
+
+def analyse(
+    paths: Sequence[str],
+    *,
+    settings: Settings | None = None,
+    interval_s: float | None = None,
+    only: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read."""
+    began = perf_counter()
+    settings = settings or Settings()
+    if interval_s is not None:
+        settings = replace(settings, interval_s=interval_s)
+    kernel.choose(estimate_packets(paths))
+    with open_captures(paths) as capture:
+        analysis = _tables(capture, settings, progress, began)
+    return replace(analysis, only=tuple(only) if only else PARTS)
+
+
+def _tables(capture: Capture, settings: Settings, progress: Progress | None, began: float) -> Analysis:
+    """All stages over all chunks, then everything that is judged at the end."""
+    from analysis.pipeline import Pipeline
+    from analysis.stats.conversations import Conversations
+    from analysis.stats.endpoints import Endpoints
+    from analysis.stats.hierarchy import HierarchyCounter
+    from analysis.stats.iograph import IoCounter
+    from analysis.stats.lengths import LengthCounter
+    from analysis.stats.properties import PropertyCounter
+
+    pipeline = Pipeline(secrets.randbits(63))
+    properties, hierarchy, lengths = PropertyCounter(), HierarchyCounter(), LengthCounter()
+    seconds = IoCounter(1.0)
+    io = seconds if settings.interval_s == 1.0 else IoCounter(settings.interval_s)
+    counters = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
+    timing = pipeline.timing
+    timing["start"] = perf_counter() - began
+    for batch in pipeline.batches(capture):
+        mark = perf_counter()
+        for counter in counters:
+            counter.update(batch)
+        timing["statistics"] += perf_counter() - mark
+        if progress is not None:
+            progress(capture.bytes_done, capture.bytes_total)
+    mark = perf_counter()
+    flows, addresses = pipeline.flows.finish(), pipeline.flows.addresses()
+    texts = _texts(addresses)
+    found = properties.finish()
+    facts = pipeline.naming.facts
+    names = address_names(capture.names, facts, flows, texts)
+    by_id = _names_by_id(names, texts)
+    start_ns = found.frame_1_ns or 0
+    timing["tables"] = perf_counter() - mark
+    analysis = Analysis(
+        capture=_capture_json(capture, found),
+        properties=found,
+        flows=flows,
+        addresses=addresses,
+        texts=texts,
+        names=names,
+        hierarchy=hierarchy.finish(),
+        conversations=Conversations(flows, texts, by_id, start_ns),
+        endpoints=Endpoints(flows, texts, by_id),
+        io=io.finish(),
+        seconds=seconds.finish(),
+        lengths=lengths.finish(),
+        tcp_analysis=pipeline.tcp.counts(),
+        facts=facts,
+        timing={},
+    )
+    wall_s = perf_counter() - began
+    analysis.timing.update(
+        wall_s=wall_s,
+        packets_per_s=found.packets / wall_s if wall_s else None,
+        jit=kernel.enabled(),
+        stages_s={name: round(value, 6) for name, value in timing.items()},
+    )
+    return analysis
+
+
+def _texts(addresses: Addresses) -> list[str]:
+    from analysis.addresses import address_texts
+
+    return address_texts(addresses)
+
+
+def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: list[str]) -> dict[str, list[str]]:
+    """Names that the capture itself gives to addresses: name blocks, then DNS and the like, then TLS server names."""
+    names: dict[str, list[str]] = {}
+
+    def add(address: str, name: str) -> None:
+        known = names.setdefault(address, [])
+        if name and name not in known and len(known) < NAMES_PER_ADDRESS:
+            known.append(name)
+
+    for address, name in blocks.items():
+        add(address, name)
+    for row in facts.name:
+        add(row.address, row.name)
+    for hello in facts.tls:
+        if hello.sni and 0 <= hello.flow < len(flows.kind):
+            server = flows.a_id if flows.originator[hello.flow] == 1 else flows.b_id
+            add(texts[int(server[hello.flow])], hello.sni)
+    return {address: known for address, known in names.items() if known}
+
+
+def _names_by_id(names: Mapping[str, list[str]], texts: list[str]) -> dict[int, list[str]]:
+    """The names of addresses that are in the table, by their id."""
+    if not names:
+        return {}
+    return {i: names[text] for i, text in enumerate(texts) if text in names}
+
+
+def _capture_json(capture: Capture, found: Properties) -> dict[str, Any]:
+    """The `capture` part of outputs.md: what the files say and what was counted."""
+    counted = found.to_json()
+    faults: dict[str, int] = dict(found.faults)
+    for name, count in capture.faults.items():
+        faults[name] = max(count, faults.get(name, 0))
+    return {
+        "files": [asdict(file) for file in capture.files],
+        **counted,
+        "link_types": [link_type_name(number) for number in found.link_types],
+        "interfaces": [
+            {
+                "name": interface.name or None,
+                "description": interface.description or None,
+                "link_type": link_type_name(interface.link_type),
+                "snaplen": interface.snaplen or None,
+                "drops": interface.drops,
+                "filter": interface.filter or None,
+            }
+            for interface in capture.interfaces
+        ],
+        "application": capture.application or None,
+        "hardware": capture.hardware or None,
+        "os": capture.os or None,
+        "time_ordered": capture.time_ordered,
+        "faults": faults,
+        "comments": [comment.text for comment in capture.comments],
+    }

@@ -1,0 +1,104 @@
+"""Conversations, as in Wireshark's table: who talked to whom, in both directions, by kind (Ethernet to UDP).
+
+In: the finished flow table. Out: columns per kind, in order of first packet; side a sent that packet. Byte counts are
+frame lengths on the wire. Times are relative to frame 1; a rate is blank where the row lasts 5 ms or less, as
+Wireshark leaves it (it would be noise). Vectorised: a million rows are one pass per column, never an object a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.columns import CONN_STATES, KINDS, NO_TIME, TCP, UDP, Array, Flows, data_frame
+
+SHOWN = KINDS[:5]  # tables of Wireshark's window; the other kinds of flows serve findings
+RATE_FROM_NS = 5_000_000  # a shorter conversation has no rate
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """All tables. `texts` and `names` are by address id; `start_ns` is the time of frame 1."""
+
+    flows: Flows
+    texts: list[str]
+    names: Mapping[int, list[str]]
+    start_ns: int
+
+    def rows(self, kind: str) -> Array:
+        """Rows of Flows that make up the table of a kind."""
+        return np.flatnonzero(self.flows.kind == KINDS.index(kind))
+
+    def columns(self, kind: str) -> dict[str, Array]:
+        """The numbers of a table: a_id, b_id, ports, counters, times in s; NaN where a number is blank."""
+        rows = self.rows(kind)
+        flows = Flows(*(column[rows] for column in self.flows))
+        found: dict[str, Array] = {"a_id": flows.a_id, "b_id": flows.b_id}
+        if KINDS.index(kind) in (TCP, UDP):
+            found |= {"a_port": flows.a_port, "b_port": flows.b_port}
+        found |= {
+            "packets": flows.packets_ab + flows.packets_ba,
+            "bytes": flows.bytes_ab + flows.bytes_ba,
+            "packets_ab": flows.packets_ab,
+            "bytes_ab": flows.bytes_ab,
+            "packets_ba": flows.packets_ba,
+            "bytes_ba": flows.bytes_ba,
+            "start_ns": np.where(flows.first_ns == NO_TIME, NO_TIME, flows.first_ns - self.start_ns),
+            "duration_ns": flows.last_ns - flows.first_ns,
+        }
+        for side in ("ab", "ba"):
+            found[f"bits_per_s_{side}"] = _rate(found[f"bytes_{side}"], found["duration_ns"])
+        if KINDS.index(kind) in (TCP, UDP):
+            found |= {"stream": flows.stream, "state": flows.state}
+        return found
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """{kind: rows} as outputs.md lays them down."""
+        return {kind: self.kind_to_json(kind) for kind in SHOWN}
+
+    def kind_to_json(self, kind: str) -> list[dict[str, Any]]:
+        """The rows of one table."""
+        columns = self.columns(kind)
+        a_ids, b_ids = columns.pop("a_id").tolist(), columns.pop("b_id").tolist()
+        shown: dict[str, list[Any]] = {"a": [self.texts[i] for i in a_ids], "b": [self.texts[i] for i in b_ids]}
+        for name, column in columns.items():
+            if name in ("start_ns", "duration_ns"):
+                absent = columns["start_ns"] == NO_TIME
+                shown[f"{name[:-3]}_s"] = seconds(column, absent)
+            elif name.startswith("bits_per_s"):
+                shown[name] = [None if rate < 0 else rate for rate in column.tolist()]
+            elif name == "state":
+                shown[name] = [CONN_STATES[state] or None for state in column.tolist()]
+            else:
+                shown[name] = column.tolist()
+        rows = [dict(zip(shown, values)) for values in zip(*shown.values())]
+        if self.names:
+            for row, a, b in zip(rows, a_ids, b_ids):
+                if a in self.names or b in self.names:
+                    row["names"] = {"a": self.names.get(a, []), "b": self.names.get(b, [])}
+        return rows
+
+    def to_pandas(self, kind: str) -> Any:
+        """One table as a data frame."""
+        rows = self.kind_to_json(kind)
+        names = list(rows[0]) if rows else ["a", "b", "packets", "bytes"]
+        return data_frame({name: [row.get(name) for row in rows] for name in names})
+
+
+def seconds(ns: Array, absent: Array | None = None) -> list[float | None]:
+    """Nanoseconds as seconds with all their digits; None where `absent`."""
+    shown: list[float | None] = (ns / 1e9).tolist()
+    if absent is not None and absent.any():
+        for row in np.flatnonzero(absent).tolist():
+            shown[row] = None
+    return shown
+
+
+def _rate(size: Array, duration_ns: Array) -> Array:
+    """Bits per second cut to an integer, -1 where the conversation is too short for a rate."""
+    long_enough = duration_ns > RATE_FROM_NS
+    rate = size * 8e9 / np.where(long_enough, duration_ns, 1)
+    return np.where(long_enough, rate, -1).astype(np.int64)

@@ -1,0 +1,183 @@
+"""Packet lengths, as Wireshark's table of that name: how many frames of which length, and how dense they came.
+
+In: batches. Out: a `Lengths` table, one row a range of `frame.len` and one over all. A burst is the densest 100 ms, in
+steps of 5 ms since frame 1; only the last 100 ms are kept, so a frame that comes much too late (a file out of order)
+counts everywhere but in the burst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.columns import NO_TIME, Array, Batch, data_frame
+
+LOWS = (0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120)
+BUCKET_NS = 5_000_000
+BUCKETS = 20  # of a window: 100 ms
+WINDOW_MS = 100
+ROWS = len(LOWS) + 1  # the last row counts every frame
+
+
+class LengthCounter:
+    """Counts lengths; `start_ns` is the time of frame 1 (default: of the first batch)."""
+
+    def __init__(self, start_ns: int | None = None) -> None:
+        self._start_ns = start_ns
+        self._counts = np.zeros(ROWS, dtype=np.int64)
+        self._bytes = np.zeros(ROWS, dtype=np.int64)
+        self._min = np.full(ROWS, 2**62, dtype=np.int64)
+        self._max = np.full(ROWS, -1, dtype=np.int64)
+        self._span = (2**62, -(2**62))
+        self._burst = np.zeros(ROWS, dtype=np.int64)
+        self._burst_ns = np.zeros(ROWS, dtype=np.int64)
+        self._buckets: Array = np.empty(0, dtype=np.int64)  # the last 100 ms: bucket numbers, counts, first times
+        self._recent: Array = np.empty((0, ROWS), dtype=np.int64)
+        self._recent_ns: Array = np.empty((0, ROWS), dtype=np.int64)
+
+    def update(self, batch: Batch) -> None:
+        """Count every frame of the batch."""
+        lengths = batch.packets.frame_len
+        if not len(lengths):
+            return
+        row = np.searchsorted(LOWS, lengths, side="right") - 1
+        present = np.bincount(row, minlength=len(LOWS))
+        self._counts += np.append(present, len(lengths))
+        self._bytes[-1] += lengths.sum()
+        for k in np.flatnonzero(present).tolist():
+            mine = lengths[row == k]
+            self._bytes[k] += mine.sum()
+            self._min[k] = min(self._min[k], mine.min())
+            self._max[k] = max(self._max[k], mine.max())
+        self._min[-1], self._max[-1] = self._min[:-1].min(), self._max[:-1].max()
+        self._time(batch.packets.time_ns, row)
+
+    def _time(self, times: Array, row: Array) -> None:
+        """Follow the bursts through the frames that have a time."""
+        timed = times != NO_TIME
+        if not timed.all():
+            times, row = times[timed], row[timed]
+        if not len(times):
+            return
+        if self._start_ns is None:
+            self._start_ns = int(times[0])
+        relative = times - self._start_ns
+        self._span = (min(self._span[0], int(relative.min())), max(self._span[1], int(relative.max())))
+        bucket = relative // BUCKET_NS
+        if np.any(bucket[1:] < bucket[:-1]):
+            order = np.argsort(bucket, kind="stable")
+            relative, row, bucket = relative[order], row[order], bucket[order]
+        if len(self._buckets):
+            keep = bucket >= self._buckets[0]
+            if not keep.all():
+                relative, row, bucket = relative[keep], row[keep], bucket[keep]
+        self._follow(*_bucketed(bucket, row, relative))
+
+    def _follow(self, buckets: Array, counts: Array, first_ns: Array) -> None:
+        """Slide the window over new buckets (ascending) behind the ones kept; remember the densest place."""
+        if not len(buckets):
+            return
+        if len(self._buckets):
+            buckets, counts, first_ns = _joined(
+                (self._buckets, self._recent, self._recent_ns), (buckets, counts, first_ns)
+            )
+        total = np.concatenate((np.zeros((1, ROWS), np.int64), np.cumsum(counts, axis=0)))
+        oldest = np.searchsorted(buckets, buckets - (BUCKETS - 1))
+        window = total[1:] - total[oldest]
+        best = window.argmax(axis=0)
+        for k in np.flatnonzero(window[best, np.arange(ROWS)] > self._burst).tolist():
+            self._burst[k] = window[best[k], k]
+            inside = slice(int(oldest[best[k]]), int(best[k]) + 1)
+            at = inside.start + int(np.flatnonzero(counts[inside, k])[0])
+            self._burst_ns[k] = first_ns[at, k]
+        tail = int(np.searchsorted(buckets, buckets[-1] - (BUCKETS - 1)))
+        self._buckets, self._recent, self._recent_ns = buckets[tail:], counts[tail:], first_ns[tail:]
+
+    def merge(self, other: LengthCounter) -> None:
+        """Add the counts of another part of the capture. A burst across the border counts as its larger part."""
+        self._counts += other._counts
+        self._bytes += other._bytes
+        self._min = np.minimum(self._min, other._min)
+        self._max = np.maximum(self._max, other._max)
+        self._span = (min(self._span[0], other._span[0]), max(self._span[1], other._span[1]))
+        denser = other._burst > self._burst
+        self._burst = np.where(denser, other._burst, self._burst)
+        self._burst_ns = np.where(denser, other._burst_ns, self._burst_ns)
+
+    def finish(self) -> Lengths:
+        """The table."""
+        span_ms = max(0, self._span[1] - self._span[0]) / 1e6
+        return Lengths(self._counts, self._bytes, self._min, self._max, self._burst, self._burst_ns, span_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Rows by range of LOWS, the last over all: int64[11] each; burst times are ns since frame 1."""
+
+    counts: Array
+    bytes: Array
+    min: Array
+    max: Array
+    burst: Array
+    burst_ns: Array
+    span_ms: float
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Rows as outputs.md lays them down: the ranges in order, without the row over all."""
+        return [self._row(k) for k in range(len(LOWS))]
+
+    def total(self) -> dict[str, Any]:
+        """The row over all frames."""
+        return self._row(len(LOWS))
+
+    def _row(self, k: int) -> dict[str, Any]:
+        count = int(self.counts[k])
+        ranged = k < len(LOWS)
+        return {
+            "low": LOWS[k] if ranged else 0,
+            "high": LOWS[k + 1] - 1 if k + 1 < len(LOWS) else None,
+            "packets": count,
+            "average": int(self.bytes[k]) / count if count else None,
+            "min": int(self.min[k]) if count else None,
+            "max": int(self.max[k]) if count else None,
+            "rate_per_ms": count / self.span_ms if self.span_ms > 0 else None,
+            "percent": 100 * count / int(self.counts[-1]) if self.counts[-1] else None,
+            "burst_per_ms": int(self.burst[k]) / WINDOW_MS if count else None,
+            "burst_start_s": int(self.burst_ns[k]) / 1e9 if self.burst[k] else None,
+        }
+
+    def to_pandas(self) -> Any:
+        """The rows as a data frame."""
+        rows = self.to_json()
+        return data_frame({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _bucketed(bucket: Array, row: Array, relative: Array) -> tuple[Array, Array, Array]:
+    """Distinct buckets, ascending; frames of each row of the table in them; the first time of each row (or 0)."""
+    if not len(bucket):
+        return bucket, np.empty((0, ROWS), np.int64), np.empty((0, ROWS), np.int64)
+    starts = np.concatenate(([True], bucket[1:] != bucket[:-1]))
+    place = np.cumsum(starts) - 1
+    n = int(place[-1]) + 1
+    counts = np.zeros((n, ROWS), dtype=np.int64)
+    cells = place * ROWS + row
+    counts.reshape(-1)[:] = np.bincount(cells, minlength=n * ROWS)
+    counts[:, -1] = counts[:, :-1].sum(axis=1)
+    first = np.zeros((n, ROWS), dtype=np.int64)
+    first.reshape(-1)[cells[::-1]] = relative[::-1]  # the last write wins: the earliest frame
+    first[:, -1] = relative[starts]
+    return bucket[starts], counts, first
+
+
+def _joined(old: tuple[Array, Array, Array], new: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Two sorted runs of buckets as one; the same bucket adds its counts and keeps the first time of the old run."""
+    buckets = np.unique(np.concatenate((old[0], new[0])))
+    counts = np.zeros((len(buckets), ROWS), dtype=np.int64)
+    first = np.zeros((len(buckets), ROWS), dtype=np.int64)
+    for run in (new, old):
+        at = np.searchsorted(buckets, run[0])
+        counts[at] += run[1]
+        first[at] = np.where(run[1] > 0, run[2], first[at])
+    return buckets, counts, first
