@@ -9,6 +9,7 @@ files, number frames or look into packets.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -34,13 +35,14 @@ SECTION, INTERFACE, NAMES, STATISTICS = 0x0A0D0D0A, 1, 4, 5
 LITTLE, BIG = b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"
 MORE, FULL, BLOCK, DAMAGED = range(4)  # why a walk ends
 
-MAX_BLOCK_BYTES = 16 << 20  # Wireshark's limit for blocks that are not packets
+MAX_BLOCK_BYTES = 136 << 20  # the largest packet of any link type with its options; a longer block is damage
 # A file of nothing but tiny blocks must not fill memory with their contents.
 MAX_INTERFACES = 1 << 16
 MAX_NAMES = 200_000
 MAX_COMMENTS = 10_000
 MAX_TEXT = 65_535  # an option's length field has 16 bits
 LAST_NS = 2**63 - 1
+JOURNAL_TIME = re.compile(rb"(?:^|\n)__REALTIME_TIMESTAMP=(\d{1,16})\n")  # microseconds
 
 
 class Index(NamedTuple):
@@ -88,11 +90,12 @@ def _comment(data: Any, at: int, end: int, big: int) -> int:
 
 @kernel
 def walk(
-    data: Any, at: int, end: int, big: int, row: int, base: int, count: int, snaplen: int, max_len: int, index: Index
+    data: Any, at: int, end: int, big: int, row: int, base: int, count: int, snaplen: int, max_cap: int, index: Index
 ) -> tuple[int, int, int]:
     """Index the packet blocks in data[at:end] from `row` on; return (rows, first offset not taken, why it ended).
 
-    `base`: file-local number of the section's interface 0; `count`: its interfaces; `snaplen`: of interface 0.
+    `base`: file-local number of the section's interface 0; `count`: its interfaces; `snaplen`: of interface 0;
+    `max_cap`: most bytes that a packet may have.
     Every block: type, total length, body, total length again; 32 bits each.
     """
     rows = index.start.shape[0]
@@ -103,7 +106,7 @@ def walk(
         if kind == 0x0A0D0D0A:  # its length is in the byte order of the section that begins
             return row, at, 2
         length = _u32(data, at + 4, big)
-        if length < 12 or length > max_len:
+        if length < 12 or length > MAX_BLOCK_BYTES:
             return row, at, 3
         padded = (length + 3) // 4 * 4
         if at + padded > end:
@@ -116,7 +119,7 @@ def walk(
             if length < 32:
                 return row, at, 3
             cap_len = _u32(data, at + 20, big)
-            if cap_len > length - 32:
+            if cap_len > length - 32 or cap_len > max_cap:
                 return row, at, 3
             if kind == 6:
                 interface = _u32(data, at + 8, big)
@@ -144,7 +147,7 @@ def walk(
             cap_len = frame_len
             if snaplen != 0 and cap_len > snaplen:
                 cap_len = snaplen
-            if cap_len > length - 16:
+            if cap_len > length - 16 or cap_len > max_cap:
                 return row, at, 3
             index.start[row] = at + 12
             index.cap_len[row] = cap_len
@@ -161,6 +164,10 @@ def walk(
             size = at + length - 4 - body
             if size < 0:
                 return row, at, 3
+            if kind == 9:  # text: its padding does not count
+                for _ in range(3):
+                    if size > 0 and data[body + size - 1] == 0:
+                        size -= 1
             index.start[row] = body
             index.cap_len[row] = size
             index.frame_len[row] = size
@@ -240,7 +247,7 @@ class PcapngReader:
         self._clocks: list[Clock] = []
         self._base = 0  # file-local number of the section's first interface
         self._big = 0
-        self._max_len = MAX_BLOCK_BYTES
+        self._max_cap = MAX_PACKET_BYTES
 
     def read(self, data: Array, end: int, limit: int) -> Records:
         """Records in data[self.at : end], at most `limit`; moves `at`. Fewer than that: more bytes, or `damage`."""
@@ -261,7 +268,7 @@ class PcapngReader:
         while True:
             count = len(self.interfaces) - self._base
             snaplen = self.interfaces[self._base].snaplen if count else 0
-            row, at, why = walk(source, self.at, end, self._big, row, self._base, count, snaplen, self._max_len, index)
+            row, at, why = walk(source, self.at, end, self._big, row, self._base, count, snaplen, self._max_cap, index)
             self.at = at
             if why == BLOCK:
                 if not self._take_block(view, end):
@@ -290,6 +297,11 @@ class PcapngReader:
             fault[rows] |= np.where(bad & has_time, BAD_TIME, 0).astype(np.int32)
             if k >= 0:
                 link_type[rows] = self.interfaces[k].link_type
+        for row in np.flatnonzero(link == JOURNAL_LINK).tolist():
+            start = int(index.start[row])
+            entry = data[start : start + int(index.cap_len[row])].tobytes()
+            if found := JOURNAL_TIME.search(entry):
+                time_ns[row] = min(int(found[1]) * 1000, LAST_NS)
         fault[link_type == NO_INTERFACE] |= BAD_INTERFACE
         return Records(
             data=data,
@@ -384,7 +396,7 @@ class PcapngReader:
         interface.time_digits = min(9, exponent if base == 10 else -(-exponent * 3 // 10))
         self.interfaces.append(interface)
         self._clocks.append(Clock(base, exponent, offset))
-        self._max_len = max(self._max_len, largest_packet(interface.link_type) + MAX_PACKET_BYTES)
+        self._max_cap = max(self._max_cap, largest_packet(interface.link_type))
 
     def _take_names(self, body: bytes) -> None:
         """Name resolution, section 4.5: records (type 16, length 16, value padded), ended by type 0."""

@@ -81,6 +81,21 @@ def test_custom_blocks_and_journal_entries_are_frames_without_a_link() -> None:
     assert records.time_ns.tolist() == [NO_TIME] * 3
 
 
+def test_a_journal_entry_has_its_own_time_and_no_padding() -> None:
+    """The time is a field of the text, in microseconds; trailing zeros are padding."""
+    _, records = read(section() + block(9, b"__CURSOR=x\n__REALTIME_TIMESTAMP=1700000000123456\nMESSAGE=a\n"))
+    assert records.time_ns.tolist() == [1_700_000_000_123_456_000]
+    assert records.frame_len.tolist() == [59]
+
+
+def test_large_blocks_that_are_no_packets_are_skipped() -> None:
+    """17 MB of something unknown; a packet of that size would be damage."""
+    _, records = read(section() + interface() + block(77, bytes(17 << 20)) + enhanced(1, b"a"))
+    assert len(records.start) == 1
+    reader, records = read(section() + interface() + enhanced(1, bytes(262_145)) + enhanced(1, b"a"))
+    assert (len(records.start), reader.damage) == (0, "bad_length")
+
+
 def test_a_packet_of_an_unknown_interface_is_kept_and_marked() -> None:
     """Reading goes on behind it."""
     _, records = read(section() + interface() + enhanced(1, b"a", number=7) + enhanced(1, b"b"))
