@@ -10,7 +10,7 @@ nothing; progress goes to the caller.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from analysis.findings import Finding, NotAssessable
 from analysis.link_types import link_type_name
 
 if TYPE_CHECKING:
-    from analysis.columns import Addresses, Flows
+    from analysis.columns import Addresses, Batch, Flows
     from analysis.stats.conversations import Conversations
     from analysis.stats.endpoints import Endpoints
     from analysis.stats.hierarchy import Hierarchy
@@ -113,6 +113,20 @@ def analyse(
     with open_captures(paths) as capture:
         analysis = _tables(capture, settings, progress, began)
     return replace(analysis, only=tuple(only) if only else PARTS)
+
+
+def batches(paths: Sequence[str]) -> Iterator[Batch]:
+    """The packets of captures once more, `Packets.flow` numbered as in `Analysis.flows`; no statistics, no names."""
+    kernel.choose(estimate_packets(paths))
+    from analysis.decode.frames import Decoder
+    from analysis.flows import FlowTable
+
+    decoder, flows = Decoder(), FlowTable(secrets.randbits(63))
+    with open_captures(paths) as capture:
+        for records in capture.chunks():
+            batch = decoder.update(records)
+            flows.update(batch)
+            yield batch
 
 
 def _tables(capture: Capture, settings: Settings, progress: Progress | None, began: float) -> Analysis:
