@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis import layers
 from analysis.columns import (
     MAX_LAYERS,
     MAX_TAPS,
@@ -26,7 +25,8 @@ from analysis.columns import (
     Taps,
 )
 from analysis.decode import state
-from analysis.decode.ip import authentication, ipv4, ipv6, protocol_owner
+from analysis.decode.defrag import Fragments
+from analysis.decode.ip import authentication, extensions, ipv4, ipv6, protocol_owner
 from analysis.decode.link import (
     arp,
     ethernet,
@@ -42,14 +42,17 @@ from analysis.decode.link import (
     sll2,
     vlan,
 )
+from analysis.decode.slow import dissect
 from analysis.decode.state import (
     AT,
     BYTES,
     DONE,
     END,
+    EXTENSIONS,
     FAMILY,
     FAULT,
     FRAGMENT,
+    FRAGMENTED,
     ICMP_CODE,
     ICMP_TYPE,
     IP_PROTOCOL,
@@ -58,6 +61,7 @@ from analysis.decode.state import (
     LAYERS,
     LEAF,
     LIMIT,
+    LINK,
     MAX_STEPS,
     N_LAYERS,
     N_TAPS,
@@ -82,9 +86,11 @@ from analysis.decode.state import (
     TCP_SEQ,
     TCP_WINDOW,
     TRAILER,
+    TRANSPORT,
     TRANSPORT_START,
     TRANSPORT_TAP,
     TTL,
+    TYPE,
     forget_transport,
     leaf,
 )
@@ -96,7 +102,6 @@ from analysis.kernel import inner_kernel as kernel
 
 Columns = Any  # arrays (compiled) or memoryviews (interpreted)
 
-ODD_LINK = ODD + 999  # a link type that begins in slow.py
 FULL = -1  # returned by `walk` in s[NEXT]: the tap columns have no room for another packet
 
 
@@ -199,8 +204,9 @@ def walk(
                 s[NEXT] = FULL
                 return i, n_taps
             kind = link_type[i]
+            s[TYPE] = kind
             begin(s, start[i], cap_len[i], frame_len[i], fault[i])
-            s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else ODD_LINK
+            s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else LINK
         while s[NEXT] != DONE:
             code = s[NEXT]
             if code >= ODD:
@@ -270,6 +276,8 @@ def walk(
                 gtp(data, s)
             elif code == state.TEREDO:
                 teredo(data, s)
+            elif code == state.EXTENSIONS:
+                extensions(data, s)
             else:
                 s[NEXT] = DONE
         n_taps = store(s, i, n_taps, columns, matrices, taps)
@@ -318,17 +326,54 @@ def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     return tuple(memoryview(a) for a in arrays)
 
 
+class _Bytes:
+    """A chunk's bytes, and behind them the datagrams reassembled in it; copied only when the first of those comes."""
+
+    def __init__(self, data: Array) -> None:
+        self._used = len(data)
+        self._own = False
+        self._show(np.ascontiguousarray(data))
+
+    def _show(self, data: Array) -> None:
+        self._all = data
+        shown = data.view()
+        shown.flags.writeable = False  # one compiled form, whoever owns the bytes
+        self.octets = memoryview(shown)  # for Python
+        self.view: Any = shown if enabled() else self.octets  # for the kernel
+
+    def append(self, octets: bytes) -> int:
+        """Put a datagram behind the bytes. Returns its offset."""
+        at = self._used
+        need = at + len(octets)
+        if not self._own or need > len(self._all):
+            larger = np.zeros(need + max(len(octets) * 16, need // 4), dtype=np.uint8)
+            larger[:at] = self._all[:at]
+            self._own = True
+            self._show(larger)
+        self._all[at:need] = np.frombuffer(octets, dtype=np.uint8)
+        self._used = need
+        return at
+
+    @property
+    def data(self) -> Array:
+        """All bytes so far, read-only."""
+        shown = self._all[: self._used]
+        shown.flags.writeable = False
+        return shown
+
+
 class Decoder:
     """Decodes chunks in order; one per capture (or per part of it that is decoded alone)."""
 
     def __init__(self) -> None:
         tables = numbers()
-        links = np.full(300, ODD_LINK, dtype=np.int16)
+        links = np.full(300, LINK, dtype=np.int16)
         for kind, code in LINKS.items():
             links[kind] = code
         self._tables: Any = tables
         self._links: Any = links
         self._s: Any = np.zeros(state.SIZE, dtype=np.int64)
+        self._fragments = Fragments()
         self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
             self._slots = memoryview(self._s)
@@ -339,30 +384,38 @@ class Decoder:
     def update(self, records: Records) -> Batch:
         """Decode one chunk. Never raises for what is in a packet: that becomes a fault bit or a layer of its own."""
         n = len(records.start)
-        data = np.ascontiguousarray(records.data).view()
-        data.flags.writeable = False  # one compiled form, whoever owns the bytes
+        chunk = _Bytes(records.data)
         blocks = _Blocks(n)
         index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))
+        columns, matrices, taps = _view(blocks.columns()), _view(blocks.matrices()), _view(blocks.taps())
         s = self._s
         s[NEXT] = DONE
         i = n_taps = 0
-        (view,) = _view((data,))
-        packets, taps = (_view(blocks.columns()), _view(blocks.matrices())), _view(blocks.taps())
         while True:
-            i, n_taps = walk(i, view, index, self._links, self._tables, s, packets, taps, n_taps)
+            data = chunk.view
+            i, n_taps = walk(i, data, index, self._links, self._tables, s, (columns, matrices), taps, n_taps)
             if i >= n:
                 break
             if s[NEXT] == FULL:
                 blocks.grow()
                 taps = _view(blocks.taps())
                 s[NEXT] = DONE
-                continue
-            self._odd(view)
-        return Batch(data, _packets(records, blocks), _taps(blocks, n_taps))
+            elif s[NEXT] == FRAGMENTED:
+                self._fragment(chunk)
+            else:
+                dissect(chunk.octets, self._slots)
+        return Batch(chunk.data, _packets(records, blocks), _taps(blocks, n_taps))
 
-    def _odd(self, data: Any) -> None:
+    def _fragment(self, chunk: _Bytes) -> None:
+        """Take one fragment; where it completes its datagram, go on in the reassembled bytes."""
         s = self._slots
-        s[NEXT] = LEAF + layers.DATA
+        whole = self._fragments.take(chunk.octets, s)
+        if whole is None:
+            return
+        s[AT] = chunk.append(whole)
+        s[END] = s[LIMIT] = s[AT] + len(whole)
+        s[FRAGMENT] = 2
+        s[NEXT] = EXTENSIONS if s[FAMILY] == 6 else TRANSPORT
 
 
 def _packets(records: Records, blocks: _Blocks) -> Packets:

@@ -24,6 +24,7 @@ from analysis.decode.state import (
     FRAGMENT_ID,
     FRAGMENT_MORE,
     FRAGMENT_OFFSET,
+    FRAGMENTED,
     IP_PROTOCOL,
     IP_START,
     IP_TAP,
@@ -31,7 +32,6 @@ from analysis.decode.state import (
     LIMIT,
     N_LAYERS,
     NEXT,
-    ODD,
     SRC_HI,
     SRC_LO,
     TRANSPORT,
@@ -50,8 +50,6 @@ from analysis.decode.state import (
     u32,
 )
 from analysis.kernel import inner_kernel as kernel
-
-FRAGMENTED = ODD
 
 
 @kernel
@@ -160,7 +158,7 @@ def ipv6(data: Data, s: State) -> None:
 
 @kernel
 def extensions(data: Data, s: State) -> None:
-    """RFC 8200 4: options (0, 60), routing (43) and fragment (44) headers, counted to the ipv6 layer: 0 next header |
+    """RFC 8200 4: options (0, 60), routing (43) and fragment (44) headers; all but the last count to the ipv6 layer: 0 next header |
     1 length in 8 bytes without the first 8 | fragment: 2 offset and flags (2) | 4 id (4)."""
 
     while True:
@@ -178,9 +176,10 @@ def extensions(data: Data, s: State) -> None:
         if s[END] - at < size:
             cut(s, size, BAD_IP_HEADER)
             return
-        s[BYTES + s[N_LAYERS] - 1] += size
         s[AT] = at + size
-        if kind == 44:
+        if kind != 44:
+            s[BYTES + s[N_LAYERS] - 1] += size
+        else:
             s[IP_PROTOCOL] = s[TYPE]
             place = u16(data, at + 2)
             if place & 0xFFF9:

@@ -10,6 +10,7 @@ from analysis import layers
 from analysis.columns import ETH
 from analysis.decode.state import (
     AT,
+    COOKED,
     DONE,
     DST_HI,
     DST_LO,
@@ -21,8 +22,10 @@ from analysis.decode.state import (
     LEAF,
     LLC,
     NEXT,
-    ODD,
+    NULL_PPP,
     PPP,
+    PSEUDO_WIRE,
+    SNAP,
     SRC_HI,
     SRC_LO,
     TRAILER,
@@ -46,8 +49,6 @@ T_PORT = 65792  # 65536 entries: UDP ports of tunnels
 T_SAP = 131328  # 256 entries: LLC service access points
 T_PPP = 131584  # 65536 entries: PPP protocol numbers
 TABLE_SIZE = 197120
-
-SLOT_ODD = ODD  # first slow dissector
 
 
 @kernel
@@ -155,7 +156,7 @@ def snap(data: Data, s: State, size: int, tables: Tables) -> None:
     if oui == 0 or oui == 0xF8:
         s[NEXT] = ETHERTYPE
     else:
-        s[NEXT] = ODD + 1
+        s[NEXT] = SNAP
         s[TYPE] = oui * 65536 + kind
 
 
@@ -185,9 +186,9 @@ def mpls(data: Data, s: State) -> None:
     elif version == 6:
         s[NEXT] = IPV6
     elif version == 1:
-        s[NEXT] = ODD + 2
+        s[NEXT] = PSEUDO_WIRE
     else:
-        s[NEXT] = ODD + 3
+        s[NEXT] = PSEUDO_WIRE
 
 
 @kernel
@@ -267,7 +268,7 @@ def cooked(s: State, hardware: int, kind: int) -> None:
     elif kind == 4 and hardware != 824:
         s[NEXT] = LLC
     else:
-        s[NEXT] = ODD + 5
+        s[NEXT] = COOKED
         s[TYPE] = hardware * 65536 + kind
 
 
@@ -280,7 +281,7 @@ def null(data: Data, s: State) -> None:
         cut(s, 4, 0)
         return
     if u16(data, at) == 0xFF03:  # PPP of some BSDs in loopback clothing
-        s[NEXT] = ODD + 6
+        s[NEXT] = NULL_PPP
         return
     family = u32(data, at)
     if family & 0xFFFF0000:

@@ -53,10 +53,43 @@ Tables = Any  # int16 array (compiled) or list (interpreted)
     GENEVE,
     GTP,
     TEREDO,
-    UNKNOWN,
+    EXTENSIONS,
 ) = range(31)
 LEAF = 1000
 ODD = 4000
+(
+    FRAGMENTED,
+    LINK,
+    SNAP,
+    COOKED,
+    NULL_PPP,
+    PSEUDO_WIRE,
+    GRE_ODD,
+    ERSPAN,
+    SLOW,
+    LOOPBACK,
+    PROFINET,
+    OSI,
+    NETBIOS,
+    IPX,
+    CHUNKS,
+    GRE_UDP,
+    AYIYA,
+    L2TP,
+    L2TP3,
+    VNTAG,
+    EAPOL,
+    LLC_ODD,
+    MAC_CONTROL,
+    ISATAP,
+    WLAN,
+    PPP_BRIDGE,
+    TZSP,
+    CAPWAP,
+    LISP,
+    MPLS_UDP,
+    NDP_DATA,
+) = range(ODD, ODD + 31)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read

@@ -10,13 +10,14 @@ from analysis.decode.state import (
     AT,
     DONE,
     END,
+    ERSPAN,
     ETHERNET,
     ETHERTYPE,
+    GRE_ODD,
     IP_ANY,
     IPV6,
     LEAF,
     NEXT,
-    ODD,
     TRAILER,
     TYPE,
     Data,
@@ -50,7 +51,7 @@ def gre(data: Data, s: State) -> None:
     left = s[END] - at
     if left < size or flags & 0x4000:
         s[TYPE] = flags
-        s[NEXT] = ODD + 7
+        s[NEXT] = GRE_ODD
         return
     add_layer(s, layers.GRE, size)
     s[AT] = at + size
@@ -60,7 +61,7 @@ def gre(data: Data, s: State) -> None:
     else:
         s[NEXT] = ETHERTYPE
         if s[TYPE] == 0x88BE or s[TYPE] == 0x22EB:
-            s[NEXT] = ODD + 8
+            s[NEXT] = ERSPAN
             s[TYPE] = flags
 
 
