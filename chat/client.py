@@ -40,6 +40,9 @@ FILE_TRIES: Final = 8  # breaks of one transfer in a row without a byte of progr
 FATAL: Final = frozenset(
     {"auth-failed", "banned", "suspended", "bad-name", "bad-version", "bad-token"}
 )  # no use trying again
+GONE: Final = frozenset(
+    {"banned", "private", "no-room", "no-user", "not-member", "room-full", "too-many-rooms"}
+)  # from a room
 
 Answer = TypeVar("Answer", bound=wire.Body)
 
@@ -64,14 +67,16 @@ class Client:
         rooms: Sequence[str] = (),
         patience_s: float = 0.0,
         jitter: Callable[[], float] = random.random,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        """`rooms` are joined at the start. `patience_s`: how long the very first connection may be tried for."""
+        """`rooms` are joined at the start. `patience_s`: how long the very first connection may be tried for. `new_id` makes
+        the ids of messages, which all members see; they must never repeat."""
         self.login = user if isinstance(user, Login) else Login(user)
         self.address = address or Address()
         self.account = self.login.user
         self.limits: wire.Limits | None = None
         self._first_rooms = list(rooms)
-        self._patience_s, self._jitter = patience_s, jitter
+        self._patience_s, self._jitter, self._new_id = patience_s, jitter, new_id
         self._cursors: dict[str, Cursor] = {}  # by the room's canonical name: the rooms we are in
         self._wire_names: dict[str, str] = {}  # as shown -> as the server says it
         self._waiting: dict[str, asyncio.Future[wire.Body]] = {}  # by ref or message id
@@ -82,6 +87,8 @@ class Client:
         self._inbox: deque[Event] = deque()
         self._news = asyncio.Event()
         self._online = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
         self._link: Link | None = None
         self._session = ""
         self._failure: Exception | None = None
@@ -121,6 +128,7 @@ class Client:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._link is not None:
+            self._link.send(wire.Goaway("left"))
             await self._link.close()
         self._give_up(LinkError("the client was closed"))
 
@@ -165,6 +173,14 @@ class Client:
         if self._link is not None:
             self._link.abort()
 
+    async def stop_reading(self, seconds: float) -> None:
+        """Take nothing from the line for a while, as a stuck program would. For tests and the lab."""
+        self._may_read.clear()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._may_read.set()
+
     # --- rooms and messages --------------------------------------------------------------------------------------
 
     async def join(self, room: str, after: int | None = None) -> events.Joined:
@@ -193,7 +209,7 @@ class Client:
     async def send(self, room: str, text: str, edits: int = 0, deletes: int = 0) -> wire.Ack:
         """Say something; returns when it is on the server's disk. Over a broken line it is sent again under the same id, and
         is there once. RefusedError if the server does not take it."""
-        body = wire.Send(self._wire_name(room), uuid.uuid4().hex, text, edits, deletes)
+        body = wire.Send(self._wire_name(room), self._new_id(), text, edits, deletes)
         while True:
             try:
                 return await self._send_once(body)
@@ -337,6 +353,7 @@ class Client:
         """Act on frames until GOAWAY; its delay in seconds. LinkError when the line breaks."""
         silent_s = max(link.limits.dead_s, link.limits.ping_s * 2, 1.0)
         while True:
+            await self._may_read.wait()
             body = await link.receive(silent_s)
             if isinstance(body, wire.Goaway):
                 link.abort()
@@ -467,6 +484,11 @@ class Client:
     def _error(self, body: wire.Error) -> None:
         error = RefusedError(body.code, body.text, body.retry_ms / 1000)
         future = self._waiting.get(body.ref)
+        if future is None and body.code in GONE and self._cursors.pop(body.ref, None) is not None:
+            self._put(
+                events.Left(safe_name(body.ref), error.code, error.text)
+            )  # RESUME, but not into this room any more
+            return
         if future is None and self._joining is not None and _is_join(body.ref, self._joining[0]):
             future = self._joining[1]
         if future is None or future.done():
