@@ -96,7 +96,7 @@ class _Tables(NamedTuple):
 
 
 @lean_kernel
-def _mix(word, low_multiplier, high_multiplier):  # type: ignore[no-untyped-def]
+def _mix(word: int, low_multiplier: int, high_multiplier: int) -> int:
     """Hash one 64-bit word: each half times a 30-bit number stays below 2^62, so both ways of running agree."""
     low = (word & 0xFFFFFFFF) * low_multiplier
     high = ((word >> 32) & 0xFFFFFFFF) * high_multiplier
@@ -104,13 +104,13 @@ def _mix(word, low_multiplier, high_multiplier):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _tag(mixed):  # type: ignore[no-untyped-def]
+def _tag(mixed: int) -> int:
     """Fold a mixed number to the 30 bits that a slot keeps."""
     return (mixed ^ (mixed >> 13) ^ (mixed >> 29)) & 0x3FFFFFFF
 
 
 @lean_kernel
-def _address_id(tables, family, high, low, insert):  # type: ignore[no-untyped-def]
+def _address_id(tables: Any, family: int, high: int, low: int, insert: bool) -> int:
     """Row of an address, made where `insert` is set and it is new; -1 where it is unknown."""
     m = tables.multipliers
     tag = _tag(_mix(low, m[0], m[1]) ^ _mix(high + family, m[2], m[3]))
@@ -121,7 +121,7 @@ def _address_id(tables, family, high, low, insert):  # type: ignore[no-untyped-d
         if slot == 0:
             break
         if slot >> 32 == tag:
-            row = (slot & 0xFFFFFFFF) - 1
+            row: int = (slot & 0xFFFFFFFF) - 1
             if (
                 tables.addresses[row, 2] == low
                 and tables.addresses[row, 1] == high
@@ -141,7 +141,7 @@ def _address_id(tables, family, high, low, insert):  # type: ignore[no-untyped-d
 
 
 @lean_kernel
-def _flow_slot(tables, kind, src, dst, src_port, dst_port):  # type: ignore[no-untyped-def]
+def _flow_slot(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> tuple[int, int]:
     """(slot of the conversation or of the free place for it, hash tag). The same for both directions."""
     m = tables.multipliers
     one = (src << 16) | src_port
@@ -166,7 +166,7 @@ def _flow_slot(tables, kind, src, dst, src_port, dst_port):  # type: ignore[no-u
 
 
 @lean_kernel
-def _is_flow(tables, row, kind, src, dst, src_port, dst_port):  # type: ignore[no-untyped-def]
+def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> bool:
     """True where flow `row` is this conversation, in either direction."""
     n = tables.narrow
     if n[row, KIND] != kind:
@@ -176,16 +176,18 @@ def _is_flow(tables, row, kind, src, dst, src_port, dst_port):  # type: ignore[n
         ports = (n[row, A_PORT] == src_port and n[row, B_PORT] == dst_port) or (
             n[row, A_PORT] == dst_port and n[row, B_PORT] == src_port
         )
-        return addresses and ports
+        return bool(addresses and ports)
     forth = n[row, A_ID] == src and n[row, B_ID] == dst and n[row, A_PORT] == src_port and n[row, B_PORT] == dst_port
     back = n[row, A_ID] == dst and n[row, B_ID] == src and n[row, A_PORT] == dst_port and n[row, B_PORT] == src_port
-    return forth or back
+    return bool(forth or back)
 
 
 @lean_kernel
-def _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns):  # type: ignore[no-untyped-def]
+def _new_flow(
+    tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int, number: int, time_ns: int
+) -> int:
     """Append a conversation and give its row. The caller has made sure that there is room."""
-    row = tables.counts[N_FLOWS]
+    row: int = tables.counts[N_FLOWS]
     tables.counts[N_FLOWS] = row + 1
     for i in range(tables.wide.shape[1]):
         tables.wide[row, i] = 0
@@ -222,7 +224,7 @@ def _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns):  # t
 
 
 @lean_kernel
-def _bases(tables, row, direction, seq, ack, flags):  # type: ignore[no-untyped-def]
+def _bases(tables: Any, row: int, direction: int, seq: int, ack: int, flags: int) -> bool:
     """Learn the initial sequence numbers of a stream; True where a SYN+ACK shows that the ports are used again.
 
     Without a SYN the number before the first segment serves, and for the other side the number before the first
@@ -243,7 +245,7 @@ def _bases(tables, row, direction, seq, ack, flags):  # type: ignore[no-untyped-
 
 
 @lean_kernel
-def _count_tcp(tables, row, direction, flags, seq):  # type: ignore[no-untyped-def]
+def _count_tcp(tables: Any, row: int, direction: int, flags: int, seq: int) -> None:
     """Add one segment's flags to its flow."""
     narrow = tables.narrow
     small = tables.small
@@ -266,7 +268,7 @@ def _count_tcp(tables, row, direction, flags, seq):  # type: ignore[no-untyped-d
 
 
 @lean_kernel
-def _count_packet(tables, row, direction, number, time_ns, frame_len):  # type: ignore[no-untyped-def]
+def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: int, frame_len: int) -> None:
     """Add one packet to its flow: numbers, times, packets and bytes by direction, the first frame numbers."""
     wide = tables.wide
     seen = wide[row, PACKETS] + wide[row, PACKETS + 1]
@@ -283,7 +285,7 @@ def _count_packet(tables, row, direction, number, time_ns, frame_len):  # type: 
 
 
 @kernel
-def _assign(taps, packets, tables, first):  # type: ignore[no-untyped-def]
+def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
     """Give every tap from row `first` on its ids, flow and direction; stops where a table is full.
 
     Returns the number of taps that are done: the caller grows the tables and calls again until all are.
@@ -356,7 +358,7 @@ def _assign(taps, packets, tables, first):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _direction(tables, row, src, src_port):  # type: ignore[no-untyped-def]
+def _direction(tables: Any, row: int, src: int, src_port: int) -> int:
     """0 where this source is side a of the flow, else 1."""
     narrow = tables.narrow
     if narrow[row, A_ID] != src:
@@ -370,7 +372,7 @@ def _direction(tables, row, src, src_port):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _count_ttl(tables, row, direction, ttl):  # type: ignore[no-untyped-def]
+def _count_ttl(tables: Any, row: int, direction: int, ttl: int) -> None:
     """Keep the smallest and largest TTL of side a."""
     if direction == 0 and ttl >= 0:
         small = tables.small
@@ -381,7 +383,7 @@ def _count_ttl(tables, row, direction, ttl):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _rehash(slots, old_slots):  # type: ignore[no-untyped-def]
+def _rehash(slots: Any, old_slots: Any) -> None:
     """Move every slot of a hash table into a larger, empty one."""
     last = len(slots) - 1
     for i in range(len(old_slots)):
@@ -394,16 +396,18 @@ def _rehash(slots, old_slots):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _word(data, at, count):  # type: ignore[no-untyped-def]
+def _word(data: Any, at: int, count: int) -> int:
     """Big-endian number of `count` (at most 8) bytes as a signed 64-bit pattern. The caller has checked the bounds."""
-    value = data[at] - (256 if data[at] > 127 and count == 8 else 0)
+    value: int = data[at] - (256 if data[at] > 127 and count == 8 else 0)
     for i in range(1, count):
         value = value * 256 + data[at + i]
     return value
 
 
 @kernel
-def _quoted(data, start, end, rows, at, kinds, families, tables, packets):  # type: ignore[no-untyped-def]
+def _quoted(
+    data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, families: Any, tables: Any, packets: Any
+) -> None:
     """Attach ICMP errors to the flows they quote (RFC 792, RFC 4443 3): packet rows `rows`, ICMP header at `at`."""
     for i in range(len(rows)):
         packet = rows[i]
@@ -528,7 +532,9 @@ class FlowTable:
             (kind[rows].astype(np.int64) * 256 + packets.icmp_code[rows]) & 0x7FFF,
             np.where(is_four[error], 4, 6),
         )
-        _quoted(*map(as_kernel_sees, arguments), self._tables(), as_kernel_sees(packets.number))
+        data, start, end, rows, at, error_kinds, families = map(as_kernel_sees, arguments)
+        numbers = as_kernel_sees(packets.number)
+        _quoted(data, start, end, rows, at, error_kinds, families, self._tables(), numbers)
 
     @property
     def application(self) -> Array:
@@ -578,7 +584,7 @@ class FlowTable:
 
 def as_kernel_sees(array: Array) -> Any:
     """The array itself for compiled kernels; a memoryview for interpreted ones, whose items are plain ints."""
-    return array if enabled() else memoryview(array)
+    return array if enabled() else memoryview(array)  # type: ignore[arg-type]
 
 
 def _multipliers(salt: int) -> Array:

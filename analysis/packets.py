@@ -18,7 +18,6 @@ from analysis.columns import KINDS, NO_TIME, TCP_FLAGS, Array, Batch
 from analysis.layers import NAMES
 
 if TYPE_CHECKING:
-    from analysis.columns import Flows
     from analysis.flows import FlowTable
 
 DEFAULT_FIELDS = ("number", "time_epoch", "frame_len", "cap_len", "path", "tcp_stream", "tcp_flags")

@@ -9,7 +9,7 @@ added up in `timing`. Kernels are imported when a `Pipeline` is made, so `kernel
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -35,7 +35,7 @@ class Pipeline:
         self.flows = FlowTable(salt)
         self.tcp = TcpAnalysis(self.flows)
         self.naming = Naming(self.flows)
-        self.timing: Counter[str] = Counter()
+        self.timing: defaultdict[str, float] = defaultdict(float)  # seconds by stage
 
     def batches(self, capture: Capture) -> Iterator[Batch]:
         """Every packet of the capture, a chunk at a time. May be walked once."""

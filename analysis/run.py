@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from analysis import kernel
 from analysis.capture import Capture, estimate_packets, open_captures
@@ -35,6 +35,14 @@ PARTS = (
 )  # fmt: skip
 Progress = Callable[[int, int], None]  # bytes read, bytes in all (0: nobody knows)
 NAMES_PER_ADDRESS = 8  # shown; an address of a large hoster may have hundreds
+
+
+class Counter(Protocol):
+    """What all statistics have in common."""
+
+    def update(self, batch: Batch) -> None:
+        """Count every packet of a batch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
     properties, hierarchy, lengths = PropertyCounter(), HierarchyCounter(), LengthCounter()
     seconds = IoCounter(1.0)
     io = seconds if settings.interval_s == 1.0 else IoCounter(settings.interval_s)
-    counters = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
+    counters: list[Counter] = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
     timing = pipeline.timing
     timing["start"] = perf_counter() - began
     for batch in pipeline.batches(capture):

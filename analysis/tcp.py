@@ -75,14 +75,14 @@ class _Streams(NamedTuple):
 
 
 @lean_kernel
-def _after(left, right):  # type: ignore[no-untyped-def]
+def _after(left: int, right: int) -> int:
     """Signed distance of two sequence numbers modulo 2^32: positive where `left` is later."""
     distance = (left - right) & 0xFFFFFFFF
     return distance - 0x100000000 if distance >= 0x80000000 else distance
 
 
 @lean_kernel
-def _elapsed(now, then):  # type: ignore[no-untyped-def]
+def _elapsed(now: int, then: int) -> int:
     """Time since `then` in ns; a clock that ran backwards counts as very long ago, as in Wireshark 4.0."""
     if now == NO_TIME or then == NO_TIME or now < then:
         return NEVER
@@ -90,7 +90,7 @@ def _elapsed(now, then):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _clear(streams, stream):  # type: ignore[no-untyped-def]
+def _clear(streams: Any, stream: int) -> None:
     """Begin the state of a new stream."""
     for row in range(2 * stream, 2 * stream + 2):
         for i in range(streams.numbers.shape[1]):
@@ -104,7 +104,7 @@ def _clear(streams, stream):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _handshake(streams, stream, fwd, flags, now):  # type: ignore[no-untyped-def]
+def _handshake(streams: Any, stream: int, fwd: int, flags: int, now: int) -> None:
     """Time the handshake; a repeated SYN with the known number lets `next` fall back to what is contiguous."""
     times = streams.times
     if flags & (SYN | ACK) == SYN:
@@ -117,7 +117,7 @@ def _handshake(streams, stream, fwd, flags, now):  # type: ignore[no-untyped-def
 
 
 @lean_kernel
-def _scales(streams, fwd, rev, flags, scale):  # type: ignore[no-untyped-def]
+def _scales(streams: Any, fwd: int, rev: int, flags: int, scale: int) -> None:
     """Learn window scaling from a SYN (RFC 7323 2.2): it is used only where both sides offer it."""
     marks = streams.marks
     if scale >= 0 and not (flags & ACK and marks[rev, SCALE] == SCALE_UNUSED):
@@ -130,7 +130,7 @@ def _scales(streams, fwd, rev, flags, scale):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def _bare_ack(streams, fwd, rev, seq, ack, window, length, plain):  # type: ignore[no-untyped-def]
+def _bare_ack(streams: Any, fwd: int, rev: int, seq: int, ack: int, window: int, length: int, plain: bool) -> int:
     """Checks 5, 7, 8 and 9: what a segment without data says by repeating or changing its window."""
     numbers = streams.numbers
     marks = streams.marks
@@ -146,18 +146,18 @@ def _bare_ack(streams, fwd, rev, seq, ack, window, length, plain):  # type: igno
 
 
 @lean_kernel
-def _window_full(streams, rev, end):  # type: ignore[no-untyped-def]
+def _window_full(streams: Any, rev: int, end: int) -> bool:
     """Check 6: the segment ends exactly at the edge of the window that the peer offered last."""
     scale = streams.marks[rev, SCALE]
     if scale == SCALE_UNKNOWN or streams.marks[rev, WINDOW] < 0:
         return False
     shift = 0 if scale == SCALE_UNUSED or streams.marks[rev, FIRST_ACK_PENDING] else scale
     edge = streams.numbers[rev, LAST_ACK] + (streams.marks[rev, WINDOW] << shift)
-    return end & 0xFFFFFFFF == edge & 0xFFFFFFFF
+    return bool(end & 0xFFFFFFFF == edge & 0xFFFFFFFF)
 
 
 @lean_kernel
-def _repeat(streams, stream, fwd, rev, seq, length, end, now):  # type: ignore[no-untyped-def]
+def _repeat(streams: Any, stream: int, fwd: int, rev: int, seq: int, length: int, end: int, now: int) -> int:
     """Check 12: whether a segment with data, SYN or FIN comes again or late; the first of four rules that fits."""
     numbers = streams.numbers
     next_seq = numbers[fwd, NEXT]
@@ -178,7 +178,9 @@ def _repeat(streams, stream, fwd, rev, seq, length, end, now):  # type: ignore[n
 
 
 @lean_kernel
-def _verdict(streams, stream, side, seq, ack, flags, window, length, now):  # type: ignore[no-untyped-def]
+def _verdict(
+    streams: Any, stream: int, side: int, seq: int, ack: int, flags: int, window: int, length: int, now: int
+) -> int:
     """All checks in Wireshark's order for one segment; moves the state of its stream on. Returns the flags' bits."""
     fwd = 2 * stream + side
     rev = 2 * stream + 1 - side
@@ -234,7 +236,7 @@ def _verdict(streams, stream, side, seq, ack, flags, window, length, now):  # ty
 
 
 @kernel
-def _analyse(segments, streams, known_streams):  # type: ignore[no-untyped-def]
+def _analyse(segments: Any, streams: Any, known_streams: int) -> int:
     """Judge every TCP segment of a batch; returns the number of streams whose state has begun."""
     for i in range(len(segments.tcp_flags)):
         flags = 0 + segments.tcp_flags[i]
@@ -291,7 +293,7 @@ class TcpAnalysis:
         """Set the bits of `analysis` for every TCP segment of the batch."""
         self._grow(self._flows.n_tcp)
         segments = _Segments(*(as_kernel_sees(getattr(batch.packets, name)) for name in _Segments._fields))
-        arrays = (self._numbers, self._marks, self._times, self._flows.narrow)
+        arrays: tuple[Array, ...] = (self._numbers, self._marks, self._times, self._flows.narrow)
         self._known = _analyse(segments, _Streams(*map(as_kernel_sees, arrays)), self._known)
         flagged = batch.packets.analysis[batch.packets.analysis != 0]
         if len(flagged):

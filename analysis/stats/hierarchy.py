@@ -46,7 +46,7 @@ class _Paths(NamedTuple):
 
 
 @kernel
-def _count(frames, paths, known, first):  # type: ignore[no-untyped-def]
+def _count(frames: Any, paths: Any, known: int, first: int) -> tuple[int, int]:
     """Count frames from row `first` on into their paths; stops where the table is full.
 
     Returns (rows done, paths known).
