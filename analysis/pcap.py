@@ -71,15 +71,15 @@ def walk(
     while row < rows:
         body = at + record_len
         if body > end:
-            return row, at, 0
+            return row, at, MORE
         cap_len = _u32(data, at + 8, big)
         frame_len = _u32(data, at + 12, big)
-        if lengths == 1 or (lengths == 2 and cap_len > frame_len):
+        if lengths == EXCHANGED or (lengths == MAYBE_EXCHANGED and cap_len > frame_len):
             cap_len, frame_len = frame_len, cap_len
         if cap_len > max_len:
-            return row, at, 2
+            return row, at, DAMAGED
         if body + cap_len > end:
-            return row, at, 0
+            return row, at, MORE
         nanos = _u32(data, at + 4, big) * unit_ns
         fault = 0
         if nanos >= 1000000000:
@@ -94,7 +94,7 @@ def walk(
         index.fault[row] = fault
         row += 1
         at = body + cap_len
-    return row, at, 1
+    return row, at, FULL
 
 
 class PcapReader:

@@ -101,26 +101,26 @@ def walk(
     rows = index.start.shape[0]
     while row < rows:
         if at + 12 > end:
-            return row, at, 0
+            return row, at, MORE
         kind = _u32(data, at, big)
         if kind == 0x0A0D0D0A:  # its length is in the byte order of the section that begins
-            return row, at, 2
+            return row, at, BLOCK
         length = _u32(data, at + 4, big)
         if length < 12 or length > MAX_BLOCK_BYTES:
-            return row, at, 3
+            return row, at, DAMAGED
         padded = (length + 3) // 4 * 4
         if at + padded > end:
-            return row, at, 0
+            return row, at, MORE
         if _u32(data, at + padded - 4, big) != length:
-            return row, at, 3
+            return row, at, DAMAGED
         if kind == 6 or kind == 2:
             # Enhanced packet, section 4.3: interface 32, time high 32, low 32, captured 32, original 32, data, options.
             # Obsolete packet, appendix A: interface 16, drops 16, then the same.
             if length < 32:
-                return row, at, 3
+                return row, at, DAMAGED
             cap_len = _u32(data, at + 20, big)
             if cap_len > length - 32 or cap_len > max_cap:
-                return row, at, 3
+                return row, at, DAMAGED
             if kind == 6:
                 interface = _u32(data, at + 8, big)
             else:
@@ -142,13 +142,13 @@ def walk(
         elif kind == 3:
             # Simple packet, section 4.4: original length 32, data. Interface 0, no time; cut at its snapshot length.
             if length < 16:
-                return row, at, 3
+                return row, at, DAMAGED
             frame_len = _u32(data, at + 8, big)
             cap_len = frame_len
             if snaplen != 0 and cap_len > snaplen:
                 cap_len = snaplen
             if cap_len > length - 16 or cap_len > max_cap:
-                return row, at, 3
+                return row, at, DAMAGED
             index.start[row] = at + 12
             index.cap_len[row] = cap_len
             index.frame_len[row] = frame_len
@@ -163,7 +163,7 @@ def walk(
             body = at + 8 if kind == 9 else at + 12
             size = at + length - 4 - body
             if size < 0:
-                return row, at, 3
+                return row, at, DAMAGED
             if kind == 9:  # text: its padding does not count
                 for _ in range(3):
                     if size > 0 and data[body + size - 1] == 0:
@@ -173,14 +173,14 @@ def walk(
             index.frame_len[row] = size
             index.ticks[row] = 0
             index.interface[row] = -1
-            index.link[row] = -9 if kind == 9 else -0xBAD
+            index.link[row] = JOURNAL_LINK if kind == 9 else CUSTOM_LINK
             index.timed[row] = 0
             index.comment[row] = 0
             row += 1
         elif kind == 1 or kind == 4 or kind == 5:
-            return row, at, 2
+            return row, at, BLOCK
         at += padded
-    return row, at, 1
+    return row, at, FULL
 
 
 class Clock(NamedTuple):
@@ -451,6 +451,3 @@ class PcapngReader:
 def _text(value: bytes) -> str:
     """UTF-8 text of an option, without padding zeros; what is not UTF-8 is replaced."""
     return value[:MAX_TEXT].split(b"\x00", 1)[0].decode("utf-8", "replace")
-
-
-assert CUSTOM_LINK == -0xBAD and JOURNAL_LINK == -9  # the kernel has them as literals
