@@ -98,7 +98,7 @@ class Records(NamedTuple):
     frame_len: Array  # int64[n] bytes on the wire (as the file says)
     time_ns: Array  # int64[n] Unix time in ns, NO_TIME where there is none
     interface: Array  # int32[n] index into Capture.interfaces (global over sections and files)
-    link_type: Array  # int32[n] LINKTYPE_ number
+    link_type: Array  # int32[n] LINKTYPE_ number; negative: no packet, see analysis.origin
     fault: Array  # int32[n] bits of FAULTS
     number: Array  # int64[n] frame number, 1-based over the whole analysis
 
@@ -111,7 +111,7 @@ PACKET_COLUMNS = (
     Column("cap_len", "int32", "bytes", "stored length"),
     Column("frame_len", "int64", "bytes", "length on the wire: what every byte count of the tables uses"),
     Column("interface", "int32", "", "index into the capture's interfaces"),
-    Column("link_type", "int32", "", "LINKTYPE_ number"),
+    Column("link_type", "int32", "", "LINKTYPE_ number; negative: a file block that is no packet (analysis.origin)"),
     Column("fault", "int32", "bits", "see FAULTS"),
     Column("n_layers", "uint8", "", "layers used in the three matrices below"),
     Column("n_taps", "uint8", "", "taps of this packet"),

@@ -119,7 +119,7 @@ def _with_dumpcap(
         finally:
             _stop(child)
     text = "\n".join(said)
-    if child.returncode not in (0, -2) and not files:
+    if child.returncode not in (0, -2):
         raise LiveError(f"interface {interface!r}: {_dumpcap_error(said)}")
     total = re.search(r"Packets captured: (\d+)", text)
     drops = re.search(r"received/dropped on interface .*?: \d+/(\d+)", text)
