@@ -1,0 +1,84 @@
+"""Who may connect and try to log in: counts and rates per address, server-wide bans.
+
+Asked before a byte is read (admit) and before a password is looked at (may_try). Pure: `now` runs steadily, `wall` is
+the time of day.
+"""
+
+from typing import Final
+
+from chat.errors import Refusal
+from chat.limits import Buckets, Limits, Rates
+from chat.rooms import Ban, address_key, covers
+
+MINUTE: Final = 60.0
+
+
+class Door:
+    """Counts connections. `exempt`: networks whose addresses are not counted (loopback, the lab's subnet)."""
+
+    def __init__(self, limits: Limits, rates: Rates, exempt: tuple[str, ...], bans: list[Ban]) -> None:
+        self.bans = bans
+        self.total = 0
+        self.waiting = 0  # connections before login
+        self._limits = limits
+        self._exempt = exempt
+        self._known: dict[str, bool] = {}
+        self._counts: dict[str, int] = {}
+        self._connects = Buckets(rates.connects_per_10min / 600, rates.connects_per_10min)
+        self._tries = Buckets(rates.logins_per_minute / MINUTE, rates.login_burst)
+
+    def exempt(self, address: str) -> bool:
+        """True if the address belongs to a network that is not counted."""
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) > 4096:
+                self._known.clear()
+            plain = address_key(address).split("/")[0]
+            known = self._known[address] = any(covers(net, plain) for net in self._exempt)
+        return known
+
+    def admit(self, address: str, now: float, wall: float) -> None:
+        """Count a new connection. Raises Refusal: banned, full, too-many; then nothing was counted."""
+        if any(ban.holds("", address, wall) for ban in self.bans):
+            raise Refusal("banned", "this address is banned")
+        if self.total >= self._limits.connections or self.waiting >= self._limits.connections_before_login:
+            raise Refusal("full", "no place, come back later", 5000)
+        if not self.exempt(address):
+            name = address_key(address)
+            if self._counts.get(name, 0) >= self._limits.connections_per_address:
+                raise Refusal(
+                    "too-many", f"{self._limits.connections_per_address} connections from this address already"
+                )
+            wait = self._connects.take(name, now)
+            if wait:
+                raise Refusal("too-many", "too many new connections from this address", int(abs(wait) * 1000))
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self.total += 1
+        self.waiting += 1
+
+    def logged_in(self) -> None:
+        """A connection leaves the pool of those before login."""
+        self.waiting -= 1
+
+    def release(self, address: str, logged_in: bool) -> None:
+        """A connection that was admitted is gone."""
+        self.total -= 1
+        if not logged_in:
+            self.waiting -= 1
+        name = address_key(address)
+        left = self._counts.get(name, 0) - 1
+        if left > 0:
+            self._counts[name] = left
+        else:
+            self._counts.pop(name, None)
+
+    def failed(self, address: str, account: str, now: float) -> None:
+        """A secret was wrong: takes a token of the address and of the account."""
+        self._tries.take("a " + address_key(address), now)
+        self._tries.take("n " + account, now)
+
+    def may_try(self, address: str, account: str, now: float) -> None:
+        """Raises Refusal flood while too many secrets were wrong, from this address or for this account."""
+        wait = max(self._tries.wait("a " + address_key(address), now), self._tries.wait("n " + account, now))
+        if wait > 0:
+            raise Refusal("flood", "too many wrong secrets, wait", int(wait * 1000) + 1)
