@@ -12,8 +12,9 @@ import zlib
 from typing import NamedTuple
 
 from analysis import layers
-from analysis.facts import Http, Payload
-from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Dissect, Malformed, Pdu
+from analysis.facts import Http
+from analysis.protocols import exploits, http2, logins
+from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Pdu
 
 METHODS = frozenset(
     b"""GET PUT POST HEAD DELETE OPTIONS TRACE CONNECT PATCH LINK UNLINK PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK
@@ -24,7 +25,8 @@ METHODS = frozenset(
 PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
-METHOD = re.compile(rb"[A-Z][A-Z_-]{2,17} ")
+FORM_SECRET = re.compile(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
+FORM_USER = re.compile(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
 
 # Media type -> layer of the body (Wireshark's media_type table); what is not listed is `media`.
 BODIES: dict[str, int] = {
@@ -56,7 +58,7 @@ BODIES: dict[str, int] = {
     "application/javascript": layers.DATA_TEXT_LINES,
     "application/x-javascript": layers.DATA_TEXT_LINES,
     "application/x-ns-proxy-autoconfig": layers.DATA_TEXT_LINES,
-    "message/http": layers.HTTP,
+
 }
 
 
@@ -91,9 +93,7 @@ def start_line(line: bytes) -> Message | None:
 def looks_like_http(data: bytes) -> bool:
     """The first line is a status line, or a request line that names its version (as Wireshark's heuristic wants)."""
     line = data[:LONGEST_HEAD].split(b"\n", 1)[0].rstrip(b"\r")
-    if line.startswith(b"HTTP/1."):
-        return True
-    return METHOD.match(line) is not None and b" HTTP/" in line
+    return line.startswith(b"HTTP/1.") or line[-8:-1] == b"HTTP/1."
 
 
 def head(data: bytes) -> Head | None:
@@ -125,6 +125,9 @@ def head(data: bytes) -> Head | None:
 def dissect(pdu: Pdu) -> bool:
     """Dissect one or several messages; refuses what cannot be HTTP."""
     state = pdu.stream.state
+    if http2.starts(pdu.data):
+        pdu.stream.dissector = http2.dissect
+        return http2.dissect(pdu)
     switched: Dissect | None = state.get("http_switched")
     at = 0
     while at < pdu.length:
@@ -181,7 +184,7 @@ def _message(pdu: Pdu, at: int) -> int:
     if size < 0:
         return 0
     body = data[section.size : section.size + size]
-    pdu.add(layers.HTTP, min(section.size + size, len(data)))
+    pdu.add(layers.HTTP, section.size if body else min(section.size + size, len(data)))
     _remember(pdu, message, section, body)
     if body and size:
         _body(pdu, message, section, body, size)
@@ -200,11 +203,25 @@ def _loose_fields(data: bytes) -> dict[bytes, bytes]:
 
 
 def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
-    """Bytes that start no message: a body whose head was missed, shown as HTTP where HTTP was seen before."""
-    pdu.add(layers.HTTP, len(data))
-    if data:
-        pdu.add(layers.DATA, len(data))
+    """Bytes that start no message: HTTP where they look like header lines, else nothing is shown (as Wireshark does)."""
+    if len(data) < left and data and data.isascii() and data[0] >= 0x20:
+        raise Cut
+    if _starts_with_header(data):
+        pdu.add(layers.HTTP, len(data))
     return left
+
+
+def _starts_with_header(data: bytes) -> bool:
+    """An empty line, or a field name (RFC 9110 5.1 token) before a colon."""
+    line = data[:LONGEST_HEAD].split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        return True
+    for byte in line:
+        if byte == 0x3A:
+            return True
+        if not 0x20 < byte < 0x7F or byte in b'()<>@,;\\"/[]?={}':
+            return False
+    return False
 
 
 def _body_size(pdu: Pdu, message: Message, section: Head, data: bytes, left: int, at: int) -> int:
@@ -368,6 +385,7 @@ def _remember(pdu: Pdu, message: Message, section: Head, body: bytes) -> None:
         _switch(pdu, message, fields)
     length = fields.get(b"content-length", b"")
     others = b"\n".join(name + b": " + value for name, value in fields.items()) if message.status == 0 else b""
+    _judge(pdu, message, fields, others, body)
     pdu.stream.facts.add(
         "http",
         Http(
@@ -385,6 +403,24 @@ def _remember(pdu: Pdu, message: Message, section: Head, body: bytes) -> None:
             _text(others),
         ),
     )
+
+
+def _judge(pdu: Pdu, message: Message, fields: dict[bytes, bytes], others: bytes, body: bytes) -> None:
+    """Credentials and attack shapes of a request, the verdict of a response on a login."""
+    if message.status:
+        if "login" in pdu.stream.state:
+            logins.settle(pdu, message.status not in (401, 403, 407))
+        return
+    for name in (b"authorization", b"proxy-authorization"):
+        scheme, _, blob = fields.get(name, b"").partition(b" ")
+        if scheme.lower() == b"basic":
+            logins.pending(pdu, "http", logins.text(logins.base64_text(blob).split(b":")[0]), True)
+    if message.method == b"POST" and b"urlencoded" in fields.get(b"content-type", b"").lower():
+        secret = FORM_SECRET.search(body[:4096])
+        if secret:
+            user = FORM_USER.search(body[:4096])
+            logins.pending(pdu, "http", exploits.percent_decoded(logins.text(user[1])) if user else "", True)
+    exploits.web(pdu, _text(message.uri), _text(others), _text(body[:4096]))
 
 
 def _switch(pdu: Pdu, message: Message, fields: dict[bytes, bytes]) -> None:
@@ -405,4 +441,3 @@ def _text(value: bytes) -> str:
     return value[:2048].decode("utf-8", "replace")
 
 
-__all__ = ["Malformed", "Payload", "dissect", "head", "heuristic", "looks_like_http", "start_line", "unpack"]

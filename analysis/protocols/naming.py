@@ -13,12 +13,14 @@ import numpy as np
 
 from analysis import layers
 from analysis.columns import MAX_LAYERS, TCP, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
-from analysis.facts import Facts
-from analysis.protocols import registry
-from analysis.protocols.pdu import Dissect, Layer
+from analysis.facts import Facts, Kerberos
+from analysis.protocols import http2, kerberos, registry, tls_records
+from analysis.protocols.pdu import Dissect, Layer, Pdu
 from analysis.protocols.streams import Segment, Stream, deliver
 
 RST = 4
+MOST_ANNOUNCED = 65_536  # data connections that control connections named
+UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
 
 
 class FlowSource(Protocol):
@@ -30,18 +32,49 @@ class FlowSource(Protocol):
 
 
 class Shared:
-    """What connections tell about other connections: announced data channels."""
+    """What dissectors may ask of the whole analysis: announced data connections, and to hand a stream over."""
 
-    def __init__(self) -> None:
-        self.announced: dict[tuple[int, int], Dissect] = {}
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._announced: dict[int, Dissect] = {}
+
+    def announce(self, stream: Stream, port: int, dissect: Dissect) -> None:
+        """A connection to `port` of one of the stream's hosts will speak `dissect`."""
+        if port > 1023 and len(self._announced) < MOST_ANNOUNCED:
+            self._announced[port] = dissect
+
+    def expected(self, a_port: int, b_port: int) -> Dissect | None:
+        """What was announced for a new connection between these ports."""
+        return self._announced.get(b_port) or self._announced.get(a_port)
+
+    def start_tls(self, pdu: Pdu) -> None:
+        """From the next segment on, the stream is TLS."""
+        pdu.stream.dissector = tls_records.dissect
 
     def upgrade(self, word: str) -> Dissect | None:
         """The dissector behind an HTTP Upgrade token."""
-        return None
+        return UPGRADES.get(word)
 
-    def guess(self, pdu: registry.Pdu) -> bool:
+    def guess(self, pdu: Pdu) -> bool:
         """What a tunnel carries."""
         return registry.guess(pdu)
+
+    def kerberos(self, pdu: Pdu, data: bytes) -> None:
+        """Remember one Kerberos message."""
+        message = kerberos.parse(data)
+        if message is not None:
+            row = Kerberos(
+                pdu.number,
+                pdu.time_ns,
+                pdu.stream.flow,
+                message.type,
+                message.etypes,
+                message.realm,
+                message.client,
+                message.service,
+                message.error,
+            )
+            self._facts.add("kerberos", row)
 
 
 class Naming:
@@ -51,7 +84,7 @@ class Naming:
         self.facts = Facts()
         self._flow_table = flow_table
         self._streams: dict[int, Stream] = {}
-        self._shared = Shared()
+        self._shared = Shared(self.facts)
 
     def update(self, batch: Batch) -> None:
         """Append the layers above transport to each packet of `batch`, in place."""
@@ -92,6 +125,7 @@ class Naming:
             if not server and flows.synack[flow]:
                 server = a_port if flows.originator[flow] == 1 else b_port
             stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
+            stream.dissector = self._shared.expected(a_port, b_port)
             self._streams[flow] = stream
         return stream
 

@@ -7,10 +7,33 @@ dissector may refuse, and what all refuse is `data`. A new protocol is a module 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from analysis import layers
-from analysis.protocols import http, tls_records
+from analysis.protocols import (
+    bittorrent,
+    databases,
+    dcerpc,
+    directory,
+    ftp,
+    http,
+    http2,
+    industrial,
+    mail,
+    messaging,
+    misc,
+    rdp,
+    rpc,
+    smb,
+    socks,
+    ssh,
+    tapwall_chat,
+    telnet,
+    tls_records,
+    vnc,
+)
+from analysis.protocols.framing import recognised
 from analysis.protocols.pdu import Dissect, Pdu
 
 
@@ -23,11 +46,79 @@ class Protocol(NamedTuple):
     heuristic: Dissect | None = None
 
 
+def _by_start(dissect: Dissect, starts: Callable[[bytes], bool]) -> Dissect:
+    """A heuristic from a test on the first bytes."""
+    return recognised(dissect, lambda pdu: starts(pdu.data))
+
+
+# Ports: `tshark -G decodes`. Heuristics are asked in the order of the rows.
 TABLE: tuple[Protocol, ...] = (
-    Protocol("tls", (443, 465, 636, 802, 853, 993, 995, 1300, 2221, 2443, 3496, 5061, 5671, 5684, 8883, 19999),
-             tls_records.dissect, tls_records.heuristic),
+    Protocol("tls", (324, 443, 465, 636, 802, 853, 993, 995, 1300, 2221, 2443, 3249, 3250, 3251, 3252, 3496, 5061,
+                     5671, 5684, 5868, 8883, 11207, 19999, 27017), tls_records.dissect, tls_records.heuristic),
     Protocol("http", (80, 631, 1900, 2710, 2869, 3128, 3132, 3689, 5985, 8080, 8088, 11371), http.dissect,
              http.heuristic),
+    Protocol("http2", (), http2.dissect),
+    Protocol("ssh", (22, 29418), ssh.dissect),
+    Protocol("ftp", (21,), ftp.dissect),
+    Protocol("ftp-data", (20,), ftp.dissect_data),
+    Protocol("nbss", (139, 445), smb.dissect),
+    Protocol("smtp", (25, 587), mail.dissect_smtp),
+    Protocol("pop", (110,), mail.dissect_pop),
+    Protocol("imap", (143,), mail.dissect_imap),
+    Protocol("telnet", (23,), telnet.dissect),
+    Protocol("rlogin", (513,), telnet.dissect_rlogin),
+    Protocol("rsh", (514,), misc.dissect_rsh),
+    Protocol("exec", (512,), misc.dissect_exec),
+    Protocol("finger", (79,), misc.dissect_finger),
+    Protocol("gopher", (70,), misc.dissect_gopher),
+    Protocol("whois", (43,), misc.dissect_whois),
+    Protocol("chargen", (19,), misc.dissect_chargen),
+    Protocol("nntp", (119,), misc.dissect_nntp),
+    Protocol("rsync", (873,), misc.dissect_rsync),
+    Protocol("git", (9418,), misc.dissect_git),
+    Protocol("msnms", (1863,), misc.dissect_msnms),
+    Protocol("irc", (6667, 57000), messaging.dissect_irc),
+    Protocol("xmpp", (5222,), messaging.dissect_xmpp),
+    Protocol("amqp", (5672,), messaging.dissect_amqp),
+    Protocol("mqtt", (1883,), messaging.dissect_mqtt),
+    Protocol("ldap", (389, 3268), directory.dissect_ldap),
+    Protocol("kerberos", (88,), directory.dissect_kerberos),
+    Protocol("tpkt", (102, 3389), rdp.dissect),
+    Protocol("h225", (1720,), rdp.dissect_h225),
+    Protocol("vnc", (5500, 5501, 5900, 5901), vnc.dissect, _by_start(vnc.dissect, vnc.starts)),
+    Protocol("x11", tuple(range(6000, 6064)), misc.dissect_x11),
+    Protocol("rtsp", (554, 7236, 8554), misc.dissect_rtsp),
+    Protocol("sip", (5060,), misc.dissect_sip, _by_start(misc.dissect_sip, misc.looks_like_sip)),
+    Protocol("mysql", (3306,), databases.mysql),
+    Protocol("pgsql", (5432,), databases.dissect_pgsql),
+    Protocol("tds", (1433, 2433), databases.dissect_tds, databases.heuristic_tds),
+    Protocol("tns", (1521,), databases.dissect_tns),
+    Protocol("resp", (6379,), databases.dissect_redis),
+    Protocol("memcache", (11211,), databases.dissect_memcache),
+    Protocol("couchbase", (11210,), databases.dissect_couchbase),
+    Protocol("cql", (9042,), databases.dissect_cql),
+    Protocol("kafka", (9092,), databases.dissect_kafka),
+    Protocol("mbtcp", (502,), industrial.dissect_modbus),
+    Protocol("dnp3", (20000,), industrial.dissect_dnp3),
+    Protocol("enip", (44818,), industrial.dissect_enip),
+    Protocol("opcua", (4840,), industrial.dissect_opcua),
+    Protocol("iec104", (2404,), industrial.dissect_iec104),
+    Protocol("rpc", (111,), rpc.dissect, _by_start(rpc.dissect, rpc.looks_like_rpc)),
+    Protocol("dns", (53, 5353), misc.dissect_dns),
+    Protocol("bgp", (179,), misc.dissect_bgp),
+    Protocol("ldp", (646,), misc.dissect_ldp),
+    Protocol("diameter", (3868,), misc.dissect_diameter),
+    Protocol("tacplus", (49,), misc.dissect_tacplus),
+    Protocol("ajp13", (8009,), misc.dissect_ajp13),
+    Protocol("rmi", (1099,), misc.dissect_rmi),
+    Protocol("pptp", (1723,), misc.dissect_pptp),
+    Protocol("openvpn", (1194,), misc.dissect_openvpn),
+    Protocol("skinny", (2000,), misc.dissect_skinny),
+    Protocol("socks", (1080,), socks.dissect),
+    Protocol("bittorrent", tuple(range(6881, 6890)), bittorrent.dissect,
+             _by_start(bittorrent.dissect, bittorrent.starts)),
+    Protocol("dcerpc", (), dcerpc.dissect, dcerpc.heuristic),
+    Protocol("tapwall", (), tapwall_chat.dissect, _by_start(tapwall_chat.dissect, tapwall_chat.starts)),
 )  # fmt: skip
 
 BY_PORT: dict[int, Dissect] = {port: row.dissect for row in TABLE for port in row.ports}
@@ -52,8 +143,14 @@ def choose(pdu: Pdu) -> None:
 
 
 def guess(pdu: Pdu) -> bool:
-    """Heuristics alone: what a tunnel carries."""
-    return any(_try(heuristic, pdu) for heuristic in HEURISTICS)
+    """Heuristics alone: what a tunnel carries. The conversation stays what it is."""
+    stream = pdu.stream
+    kept = stream.dissector
+    taken = any(_try(heuristic, pdu) for heuristic in HEURISTICS)
+    if taken and stream.dissector is not kept and stream.dissector is not None:
+        stream.state["http_switched"] = stream.dissector
+    stream.dissector = kept
+    return taken
 
 
 def _try(dissector: Dissect, pdu: Pdu) -> bool:

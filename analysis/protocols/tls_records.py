@@ -8,15 +8,18 @@ direction changes to encrypted records. It must not know how a connection came t
 from __future__ import annotations
 
 from analysis import layers
+from analysis.protocols import tls_facts
 from analysis.protocols.pdu import ONE_MORE, Pdu
 
 HEADER = 5
 LONGEST_RECORD = 16_384 + 2_048
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 21, 22, 23, 24
+CLIENT_HELLO = 1
+SSL2_MESSAGES = (1, 2, 4)  # client hello, client master key, server hello
 
 
 def looks_like_tls(data: bytes) -> bool:
-    """A record header of SSL 3.0 … TLS 1.3 whose length and first message can be."""
+    """A record header of SSL 3.0 … TLS 1.3 whose length can be."""
     if len(data) < HEADER:
         return False
     kind, version, length = data[0], data[1] << 8 | data[2], data[3] << 8 | data[4]
@@ -24,8 +27,16 @@ def looks_like_tls(data: bytes) -> bool:
 
 
 def dissect(pdu: Pdu) -> bool:
-    """Dissect TLS: every call is one `tls` layer, whatever the bytes are."""
+    """Dissect records one after the other: one `tls` layer for all of them. Refuses plain text.
+
+    Before the version of the session is known, bytes that are no record count as continuation; after that every five
+    bytes are believed to be a record header, as Wireshark does.
+    """
+    data = pdu.data
+    if len(data) >= 4 and all(0x20 <= byte < 0x7F for byte in data[:4]):
+        return False
     pdu.add(layers.TLS)
+    state = pdu.stream.state
     at = 0
     while at < pdu.length:
         left = pdu.length - at
@@ -33,16 +44,41 @@ def dissect(pdu: Pdu) -> bool:
             if pdu.whole:
                 pdu.wish(at, ONE_MORE)
             return True
-        pdu.need(at, 3)
-        if not CHANGE_CIPHER_SPEC <= pdu.data[at] <= HEARTBEAT or pdu.data[at + 1] != 3:
+        pdu.need(at, HEADER)
+        record = CHANGE_CIPHER_SPEC <= data[at] <= HEARTBEAT and data[at + 1] == 3 and data[at + 2] <= 4
+        ssl2 = not record and data[at + 2] in SSL2_MESSAGES and (data[at] & 0x80 or "tls_version" not in state)
+        if ssl2:
+            size = _ssl2_size(data, at)
+        elif record or "tls_version" in state:
+            size = HEADER + (data[at + 3] << 8 | data[at + 4])
+        else:
             return True
-        size = HEADER + pdu.be16(at + 3)
-        if size > left:
-            if pdu.whole:
-                pdu.wish(at, size - left)
-                return True
+        if size > left and pdu.whole:
+            pdu.wish(at, size - left)
+            return True
+        if record:
+            _record(pdu, at, size)
         at += size
     return True
+
+
+def _ssl2_size(data: bytes, at: int) -> int:
+    """Length of an SSL 2 record: two or three header bytes."""
+    if data[at] & 0x80:
+        return 2 + ((data[at] & 0x7F) << 8 | data[at + 1])
+    return 3 + ((data[at] & 0x3F) << 8 | data[at + 1])
+
+
+def _record(pdu: Pdu, at: int, size: int) -> None:
+    """What a record tells: the session has a version, handshake messages, the change to encryption."""
+    state = pdu.stream.state
+    kind = pdu.data[at]
+    if kind != HANDSHAKE or (size > HEADER and len(pdu.data) > at + HEADER and pdu.data[at + HEADER] != CLIENT_HELLO):
+        state["tls_version"] = True
+    if not state.get(("tls_sealed", pdu.direction)):
+        tls_facts.record(pdu, kind, pdu.data[at + HEADER : at + size], size - HEADER)
+        if kind in (CHANGE_CIPHER_SPEC, APPLICATION):
+            state["tls_sealed", pdu.direction] = True
 
 
 def heuristic(pdu: Pdu) -> bool:

@@ -1,0 +1,106 @@
+"""Protocols above TCP that need a line each: framed by one length field, or a layer per segment.
+
+In: nothing. Out: dissectors for the registry, made by framing.py. What needs more than a row has a module of its own.
+"""
+
+from __future__ import annotations
+
+from analysis import layers
+from analysis.protocols.framing import Framing, segments, units
+from analysis.protocols.pdu import ONE_MORE, Pdu, framed
+
+dissect_bgp = units(layers.BGP, Framing(19, 16, 2), lambda pdu: pdu.data[:16] == b"\xff" * 16 or pdu.length < 16)
+dissect_diameter = units(
+    layers.DIAMETER, Framing(4, 1, 3), lambda pdu: pdu.data[:1] == b"\x01" and len(pdu.data) >= 4 and pdu.be16(2) > 0
+)
+dissect_tacplus = units(layers.TACPLUS, Framing(12, 8, 4, "big", 12), lambda pdu: pdu.data[:1] in (b"\xc0", b"\xc1"))
+dissect_ajp13 = units(layers.AJP13, Framing(4, 2, 2, "big", 4))
+dissect_ldp = units(layers.LDP, Framing(4, 2, 2, "big", 4), lambda pdu: len(pdu.data) < 2 or pdu.be16(0) == 1)
+dissect_openvpn = units(layers.OPENVPN, Framing(2, 0, 2, "big", 2))
+dissect_rmi = segments(layers.RMI)
+dissect_nntp = segments(layers.NNTP)
+dissect_rsh = segments(layers.RSH)
+dissect_exec = segments(layers.EXEC)
+dissect_finger = segments(layers.FINGER)
+dissect_gopher = segments(layers.GOPHER)
+dissect_whois = segments(layers.WHOIS)
+dissect_rsync = segments(layers.RSYNC)
+dissect_msnms = segments(layers.MSNMS)
+dissect_chargen = segments(layers.CHARGEN)
+dissect_pptp = units(layers.PPTP, Framing(4, 0, 2), lambda pdu: pdu.length < 8 or pdu.data[4:8] == b"\x1a\x2b\x3c\x4d")
+dissect_dns = units(layers.DNS, Framing(2, 0, 2, "big", 2), lambda pdu: pdu.length < 2 or pdu.be16(0) >= 12)
+dissect_skinny = units(layers.SKINNY, Framing(4, 0, 4, "little", 8))
+dissect_git = segments(layers.GIT)
+
+
+def _x11_size(pdu: Pdu, at: int) -> int:
+    """Set-up request 12 bytes and the authorisation; anything else as it comes."""
+    return pdu.length - at
+
+
+def dissect_x11(pdu: Pdu) -> bool:
+    """X11: one layer per segment."""
+    return framed(pdu, 1, _x11_size, lambda unit: unit.add(layers.X11))
+
+
+SIP_METHODS = (
+    b"INVITE ", b"ACK ", b"BYE ", b"CANCEL ", b"REGISTER ", b"OPTIONS sip", b"PRACK ", b"SUBSCRIBE ", b"NOTIFY ",
+    b"PUBLISH ", b"INFO ", b"REFER ", b"MESSAGE ", b"UPDATE ", b"SIP/2.0 ",
+)  # fmt: skip
+RTSP_STARTS = (
+    b"DESCRIBE ", b"SETUP ", b"PLAY ", b"PAUSE ", b"TEARDOWN ", b"OPTIONS ", b"ANNOUNCE ", b"GET_PARAMETER ",
+    b"SET_PARAMETER ", b"RECORD ", b"REDIRECT ", b"RTSP/",
+)  # fmt: skip
+
+
+def looks_like_sip(data: bytes) -> bool:
+    """A request line with a SIP method, or a SIP status line."""
+    return data.startswith(SIP_METHODS)
+
+
+def _text_size(pdu: Pdu, at: int) -> int:
+    """Header section and Content-Length of a message in HTTP's manner; 0 where the headers are not complete."""
+    end = pdu.data.find(b"\r\n\r\n", at)
+    if end < 0:
+        return 0
+    size = end + 4 - at
+    for line in pdu.data[at:end].split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and name.strip().lower() in (b"content-length", b"l") and value.strip().isdigit():
+            size += min(int(value.strip()[:9]), 1 << 24)
+    return size
+
+
+def _sip(pdu: Pdu) -> None:
+    end = pdu.data.find(b"\r\n\r\n")
+    pdu.add(layers.SIP)
+    if end >= 0 and len(pdu.data) > end + 4 and b"application/sdp" in pdu.data[:end].lower():
+        pdu.add(layers.SDP, len(pdu.data) - end - 4)
+
+
+def dissect_sip(pdu: Pdu) -> bool:
+    """SIP over TCP (RFC 3261 18.3)."""
+    if not looks_like_sip(pdu.data):
+        return False
+    return framed(pdu, 4, _text_size, _sip)
+
+
+def _rtsp(pdu: Pdu) -> None:
+    end = pdu.data.find(b"\r\n\r\n")
+    pdu.add(layers.RTSP)
+    if end >= 0 and len(pdu.data) > end + 4 and b"application/sdp" in pdu.data[:end].lower():
+        pdu.add(layers.SDP, len(pdu.data) - end - 4)
+
+
+def dissect_rtsp(pdu: Pdu) -> bool:
+    """RTSP (RFC 2326), with interleaved frames as part of it."""
+    if pdu.data[:1] == b"$":
+        pdu.add(layers.RTSP)
+        return True
+    if not pdu.data.startswith(RTSP_STARTS):
+        pdu.add(layers.RTSP)
+        return True
+    if b"\r\n\r\n" not in pdu.data and pdu.whole:
+        pdu.wish(0, ONE_MORE)
+        return True
+    return framed(pdu, 4, _text_size, _rtsp)
