@@ -94,10 +94,6 @@ class Steady:
     def __init__(self, layer: int, mask: int = 0, value: int = 0) -> None:
         self.layer, self.mask, self.value = layer, mask, value
 
-    def fits(self, first: int, second: int) -> bool:
-        """True for a payload that begins with these bytes (second 0 where there is one byte only)."""
-        return (first << 8 | second) & self.mask == self.value
-
 
 class Context:
     """What rules remember from datagram to datagram. Bounded by the number of flows, and by MAX_ENDPOINTS."""
@@ -107,6 +103,7 @@ class Context:
         self.names = Names(facts)
         self.conversations: dict[int, Rule] = {}  # flow -> rule that has claimed it, asked before the port tables
         self.endpoints: dict[Endpoint, Rule] = {}  # announced (SDP) or learned (TFTP) endpoints
+        self.endpoint_ports: set[int] = set()  # their ports, so that most datagrams need no look-up
         self.steady: dict[int, Steady] = {}  # flow -> verdict
         self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
@@ -121,6 +118,7 @@ class Context:
         """`rule` is asked first about flows from or to this endpoint."""
         if len(self.endpoints) < MAX_ENDPOINTS:
             self.endpoints[endpoint] = rule
+            self.endpoint_ports.add(endpoint[2])
 
     def settle(self, datagram: Datagram, layer: int, mask: int = 0, value: int = 0) -> None:
         """Later payloads of the flow that `Steady(layer, mask, value)` fits are not read any more."""

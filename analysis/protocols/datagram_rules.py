@@ -7,7 +7,10 @@ before it has shown a layer, and after. A new protocol is a line here, or a rule
 
 from __future__ import annotations
 
+import numpy as np
+
 from analysis import layers
+from analysis.columns import Array
 from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 
@@ -159,6 +162,7 @@ PORTS: dict[int, Rule] = {
     2727: voip.mgcp_rule,
     3222: starting(layers.GLBP, b"\x01", shortest=12),
     3478: voip.stun_rule,
+    3503: starting(layers.MPLS_ECHO, b"\x00\x01", shortest=32),
     3784: routing.bfd_rule,
     3785: routing.bfd_echo_rule,
     3799: _radius,
@@ -272,3 +276,27 @@ HEURISTICS: tuple[Rule, ...] = (
     voip.classic_stun_rule,
     dht_heuristic,
 )
+
+
+def _beginnings() -> Array:
+    """bool[65536]: the first two bytes (big-endian) that one of the heuristics could accept.
+
+    A flow that nobody recognised is only read again where its payload begins so. ONC RPC is left out: it begins with
+    any bytes, and its flows are recognised by their first call.
+    """
+    first, second = np.divmod(np.arange(65536), 256)
+    found = (first == 0xFF) & (second == 0xFF)  # Wake on LAN
+    found |= (first >= 1) & (first <= 4) & (second == 0)  # WireGuard
+    found |= first <= 1  # STUN: binding, allocate and their answers
+    found |= (first >> 6 == 2) & np.isin(second, voip.REPORTS)  # RTCP
+    found |= (first >= 0x80) & np.isin(second, (0x00, 0x6B, 0xFA, 0xFF))  # QUIC versions
+    found |= np.isin(first, (0x09, 0x0D))  # Google's QUIC with a version
+    found |= (first >= 20) & (first <= 25) & np.isin(second, (0xFE, 0x01))  # DTLS
+    found |= (first == 4) & (second <= 19)  # DCE/RPC
+    found |= (first == ord("d")) & np.isin(second, (ord("1"), ord("2")))  # distributed hash table
+    for word in (*voip.SIP_METHODS, b"SIP/"):
+        found[word[0] << 8 | word[1]] = True
+    return found
+
+
+BEGINNINGS = _beginnings()

@@ -11,15 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from analysis import layers
-from analysis.columns import MAX_LAYERS, Array, Batch
+from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch
 from analysis.facts import Facts
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
-from analysis.protocols.datagram_rules import HEURISTICS, PORTS
+from analysis.protocols.datagram_rules import BEGINNINGS, HEURISTICS, PORTS
 from analysis.protocols.link_facts import LinkFacts
 
 UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
 
-REFUSALS_TO_DATA = 48  # payloads of one flow that no rule took, after which the flow is `data` without being read
+REFUSALS_TO_DATA = 8  # payloads of one flow that no rule took, after which only promising beginnings are read
 MAX_READ = 65_535  # bytes of a payload handed to a rule
 
 # ICMP errors quote the packet that caused them; Wireshark dissects the quoted UDP payload as a layer of the frame.
@@ -77,8 +77,9 @@ class DatagramNaming:
     def _is_steady(self, flow: Array, first: Array) -> Array:
         known = flow >= 0
         at = np.where(known, flow, 0)
-        fits: Array = (first & self._steady_mask[at]) == self._steady_value[at]
-        return np.asarray(known & (self._steady_layer[at] > 0) & fits)
+        layer = self._steady_layer[at]
+        fits = known & (layer > 0) & ((first & self._steady_mask[at]) == self._steady_value[at])
+        return np.asarray(fits & ~((layer == layers.DATA) & BEGINNINGS[first]))
 
     def _grow(self, flows: int) -> None:
         """Room for `flows` flows, at least one, doubling."""
@@ -137,20 +138,24 @@ class DatagramNaming:
         context = self._context
         fresh: list[int] = []
         verdicts = context.steady
+        writer = _Writer()
         for row, can_read, start, cap, length, ports, addresses, family, where in columns:
             flow = where[2]
             verdict = verdicts.get(flow)
-            if verdict is not None and can_read and verdict.fits(buffer[start], buffer[start + 1] if cap > 1 else 0):
-                fresh.append(row)
-                continue
+            if verdict is not None and can_read:
+                first = buffer[start] << 8 | (buffer[start + 1] if cap > 1 else 0)
+                if first & verdict.mask == verdict.value and not (verdict.layer == layers.DATA and BEGINNINGS[first]):
+                    fresh.append(row)
+                    continue
             data = bytes(buffer[start : start + min(cap, MAX_READ)]) if can_read else b""
             datagram = Datagram(data, length, ports, addresses, family, where)
-            append(batch, row, self._ask(datagram))
-            verdict = verdicts.get(flow)
-            if verdict is not None and flow >= 0:
+            writer.add(row, self._ask(datagram))
+            if flow in verdicts and flow >= 0:
+                verdict = verdicts[flow]
                 self._steady_layer[flow] = verdict.layer
                 self._steady_mask[flow] = verdict.mask
                 self._steady_value[flow] = verdict.value
+        writer.write(batch)
         return fresh
 
     def _ask(self, datagram: Datagram) -> Layers:
@@ -162,7 +167,8 @@ class DatagramNaming:
             found = rule(datagram, context)
             if found is not None:
                 return found
-        if context.endpoints:
+        ports = context.endpoint_ports
+        if ports and (datagram.dst_port in ports or datagram.src_port in ports):
             for endpoint in (datagram.destination_endpoint, datagram.source_endpoint):
                 rule = context.endpoints.get(endpoint)
                 if rule is not None:
@@ -203,6 +209,7 @@ class DatagramNaming:
         protocol, kind = packets.ip_protocol, packets.icmp_type
         error = (protocol == ICMP_NUMBER) & np.isin(kind, ICMP_ERRORS)
         error |= (protocol == ICMPV6_NUMBER) & np.isin(kind, ICMPV6_ERRORS)
+        writer = _Writer()
         for row in np.flatnonzero(error & (packets.transport_start >= 0)).tolist():
             last = int(packets.layers[row, max(int(packets.n_layers[row]) - 1, 0)])
             if last not in (layers.ICMP, layers.ICMPV6):
@@ -210,7 +217,8 @@ class DatagramNaming:
             datagram = self._quoted(batch, row)
             if datagram is not None:
                 found = self._ask(datagram)
-                append(batch, row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
+                writer.add(row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
+        writer.write(batch)
 
     @staticmethod
     def _quoted(batch: Batch, row: int) -> Datagram | None:
@@ -246,19 +254,43 @@ class DatagramNaming:
         return datagram
 
 
-def append(batch: Batch, row: int, found: Layers) -> None:
-    """Write `found` behind the layers of packet `row`; direct repeats add bytes and PDUs, what exceeds MAX_LAYERS is left."""
-    packets = batch.packets
-    at = int(packets.n_layers[row])
-    for layer, size in found:
-        if at and packets.layers[row, at - 1] == layer:
-            packets.layer_bytes[row, at - 1] += size
-            packets.layer_pdus[row, at - 1] += 1
-            continue
-        if at >= MAX_LAYERS:
-            break
-        packets.layers[row, at] = layer
-        packets.layer_bytes[row, at] = size
-        packets.layer_pdus[row, at] = 1
-        at += 1
-    packets.n_layers[row] = at
+class _Writer:
+    """Layers found for many rows, written to the matrices at once. A row is added once."""
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+        self._steps: list[int] = []
+        self._layers: list[int] = []
+        self._sizes: list[int] = []
+        self._pdus: list[int] = []
+
+    def add(self, row: int, found: Layers) -> None:
+        """`found` stands above what the row has; direct repeats become PDUs of one layer."""
+        step, before = 0, 0
+        for layer, size in found:
+            if layer == before:
+                self._sizes[-1] += size
+                self._pdus[-1] += 1
+                continue
+            self._rows.append(row)
+            self._steps.append(step)
+            self._layers.append(layer)
+            self._sizes.append(size)
+            self._pdus.append(1)
+            step, before = step + 1, layer
+
+    def write(self, batch: Batch) -> None:
+        """Write everything that was added; what exceeds MAX_LAYERS is left out and marked."""
+        if not self._rows:
+            return
+        packets = batch.packets
+        rows = np.array(self._rows)
+        steps = np.array(self._steps)
+        at = packets.n_layers[rows].astype(np.int64) + steps
+        room = at < MAX_LAYERS
+        packets.fault[rows[~room]] |= TOO_MANY_LAYERS
+        rows, at = rows[room], at[room]
+        packets.layers[rows, at] = np.array(self._layers)[room]
+        packets.layer_bytes[rows, at] = np.array(self._sizes)[room]
+        packets.layer_pdus[rows, at] = np.array(self._pdus)[room]
+        np.maximum.at(packets.n_layers, rows, (at + 1).astype(np.uint8))

@@ -63,9 +63,9 @@ def rpc_rule(datagram: Datagram, context: Context) -> Layers | None:
     """On port 111 every payload is RPC; the program's layer stands behind the header and its credentials."""
     data = datagram.data
     size = len(data)
-    found = datagram.whole(layers.RPC)
+    whole = datagram.whole(layers.RPC)
     if size < 8:
-        return found
+        return whole
     kind = int.from_bytes(data[4:8], "big")
     calls = _calls(context)
     transaction = (datagram.flow, data[:4])
@@ -76,21 +76,21 @@ def rpc_rule(datagram: Datagram, context: Context) -> Layers | None:
         at = 24
         for _ in range(2):  # credentials, verifier
             if at + 8 > size:
-                return found
+                return whole
             at += 8 + (int.from_bytes(data[at + 4 : at + 8], "big") + 3 & ~3)
     elif kind == _REPLY and transaction in calls and size >= 20:
         program = calls[transaction]
-        if data[8:12] != b"\0\0\0\0":  # denied
-            return found
+        if data[8:12] != b"\0\0\0\0":  # denied: versions follow a mismatch, a reason follows a refusal
+            return [(layers.RPC, min(size, 24 if data[12:16] == b"\0\0\0\0" else 20))]
         at = 12 + 8 + (int.from_bytes(data[16:20], "big") + 3 & ~3) + 4
         if at > size or data[at - 4 : at] != b"\0\0\0\0":  # not successful
-            return found
+            return whole
     else:
-        return found
+        return whole
     layer = PROGRAMS.get(program, 0)
-    if at < size and layer:
-        found.append((layer, size - at))
-    return found
+    if at > size:
+        return datagram.ends_early(layers.RPC)
+    return [(layers.RPC, at), (layer, size - at)] if layer else whole
 
 
 # -- DCE/RPC -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 
 MAX_SDP_LINES = 256
 
-_SIP_METHODS = frozenset(
+SIP_METHODS = frozenset(
     b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE "
     b"BENOTIFY NEGOTIATE SERVICE KDMQ DO QAUTH SPRACK PING".split()
 )
@@ -30,7 +30,7 @@ def looks_like_sip(data: bytes) -> bool:
         return False
     if words[0].startswith(b"SIP/"):
         return words[1][:3].isdigit() and len(words[1]) == 3
-    return words[-1].startswith(b"SIP/") or words[0] in _SIP_METHODS
+    return words[-1].startswith(b"SIP/") or words[0] in SIP_METHODS
 
 
 def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -160,33 +160,28 @@ def rtp_rule(kinds: dict[int, int]) -> Rule:
     return rule
 
 
-_REPORTS = (200, 201, 203, 204, 206)  # what may begin a compound packet; BYE, APP and PSFB do in practice
+REPORTS = (200, 201, 203, 204, 206)  # what may begin a compound packet; BYE, APP and PSFB do in practice
 
 
 def rtcp_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     """Version 2, a report or what passes for one, and a length of whole words."""
     data = datagram.data
-    if len(data) < 4 or data[0] >> 6 != 2 or data[1] not in _REPORTS or datagram.length % 4:
+    if len(data) < 4 or data[0] >> 6 != 2 or data[1] not in REPORTS or datagram.length % 4:
         return None
     return rtcp_rule(datagram, context)
 
 
 def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """A compound packet: each part is a PDU of its own."""
+    """A compound packet: each part is a PDU of its own. What follows the last known part (SRTCP's tag) is no layer."""
     data = datagram.data
     if len(data) < 4 or data[0] >> 6 != 2:
         return None
     found: Layers = []
     at, end = 0, len(data)
-    while at < end and len(found) < 64:
-        if end - at < 4:
-            return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
+    while at + 4 <= end and 192 <= data[at + 1] <= 213 and len(found) < 64:
         size = 4 * (1 + int.from_bytes(data[at + 2 : at + 4], "big"))
         if at + size > end:
             return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
-        if not 192 <= data[at + 1] <= 213:
-            found.append((layers.RTCP, end - at))
-            break
         found.append((layers.RTCP, size))
         at += size
     return found

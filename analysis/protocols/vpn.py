@@ -85,7 +85,7 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.whole(layers.OPENVPN)
     message = bytes(kept)
     kept.clear()
-    return [(layers.OPENVPN, len(data)), *_tls_layers(message)]
+    return [(layers.OPENVPN, len(data)), (layers.TLS, len(message))]
 
 
 def _control_payload(data: bytes) -> int:
@@ -100,19 +100,6 @@ def _control_payload(data: bytes) -> int:
     if data[0] >> 3 != _ACK_V1:
         at += 4
     return at if at <= len(data) else -1
-
-
-def _tls_layers(message: bytes) -> Layers:
-    found: Layers = []
-    at = 0
-    while at + 5 <= len(message) and len(found) < 64:
-        if message[at] not in (20, 21, 22, 23) or message[at + 1] != 3:
-            break
-        size = 5 + int.from_bytes(message[at + 3 : at + 5], "big")
-        size = min(size, len(message) - at)
-        found.append((layers.TLS, size))
-        at += size
-    return found
 
 
 # -- WireGuard (its protocol page, messages 1 to 4) --------------------------------------------------------------------
