@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from chat import wire
 from chat.errors import ChatError
-from chat.link import Address
+from chat.link import Address, is_loopback
 from chat.safe_text import safe_name
 
 READ_BYTES: Final = 1 << 18
@@ -57,7 +57,7 @@ class Plan:
     timed: int = 200  # members whose deliveries are timed; all are counted
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Member:
     """One connection."""
 
@@ -70,6 +70,7 @@ class Member:
     tail: bytes = b""
     received: int = 0
     acked: int = 0
+    refused: int = 0
     sent: int = 0
     gone: str = ""
 
@@ -191,7 +192,7 @@ class _Run:
 
     def _fill_windows(self, senders: list[Member]) -> None:
         for member in senders:
-            while not member.gone and member.sent - member.acked < self.plan.window:
+            while not member.gone and member.sent - member.acked - member.refused < self.plan.window:
                 self._say(member, time.monotonic())
 
     def _say(self, member: Member, at: float) -> None:
@@ -222,10 +223,10 @@ class _Run:
         self.wall_s = time.monotonic() - began
 
     def _missing(self) -> int:
-        """Deliveries that readers did not get; edge: what was sent and refused counts as an error, not as missing."""
+        """Deliveries that readers did not get, and messages without an answer. What was refused is an error, not missing."""
         taken = sum(member.acked for member in self.members)
-        waiting = sum(member.sent for member in self.members) - taken - sum(self.errors.values())
-        return max(waiting, 0) + sum(
+        waiting = sum(max(member.sent - member.acked - member.refused, 0) for member in self.members if not member.gone)
+        return waiting + sum(
             max(taken - member.received, 0) for member in self.members if not member.slow and not member.gone
         )
 
@@ -270,6 +271,7 @@ class _Run:
         if member.sent:
             member.acked += seen.count(ACK)
         if ERROR in seen:
+            member.refused += seen.count(ERROR)
             codes = [code.decode() for code in _CODE.findall(seen)]
             self.errors.update(codes or ["error"] * seen.count(ERROR))
         if GAP in seen:
@@ -351,7 +353,7 @@ def _percentile_ms(ordered: "list[int]", share: float) -> float | None:
 
 def find_server(address: Address) -> int | None:
     """The process on this machine that listens on the address's port; None if it is elsewhere or somebody else's."""
-    inodes = _listening(address.port)
+    inodes = _listening(address.port) if is_loopback(address.host) else set()
     if not inodes:
         return None
     wanted = {f"socket:[{inode}]" for inode in inodes}
