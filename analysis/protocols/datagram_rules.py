@@ -296,7 +296,7 @@ def _beginnings() -> Array:
     found |= (first == ord("d")) & np.isin(second, (ord("1"), ord("2")))  # distributed hash table
     for word in (*voip.SIP_METHODS, b"SIP/"):
         found[word[0] << 8 | word[1]] = True
-    return found
+    return np.asarray(found)
 
 
 BEGINNINGS = _beginnings()

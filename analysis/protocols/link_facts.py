@@ -53,26 +53,35 @@ class LinkFacts:
         return fit
 
     def _arp(self, batch: Batch, rows: Array) -> None:
-        packets = batch.packets
-        for row in self._room("arp", rows):
-            start = int(packets.start[row])
-            frame = bytes(batch.data[start : start + min(int(packets.cap_len[row]), 96)])
-            at = _before_payload(batch, row)
-            body = frame[at : at + ARP_BYTES]
-            if len(body) < ARP_BYTES or body[4] != 6 or body[5] != 4:
+        packets, data = batch.packets, batch.data
+        rows = np.array(self._room("arp", rows), np.int64)
+        if not len(rows):
+            return
+        start = packets.start[rows]
+        body = start + _before_last_layer(batch, rows)
+        fits = body + ARP_BYTES <= start + packets.cap_len[rows]
+        rows, start, body = rows[fits], start[fits], body[fits]
+        bodies = data[body[:, None] + np.arange(ARP_BYTES)].tobytes()
+        ethernet = ((packets.link_type[rows] == 1) & (packets.cap_len[rows] >= 14)).tolist()
+        heads = data[np.minimum(start[:, None] + np.arange(12), len(data) - 1)].tobytes()
+        numbers, times = packets.number[rows].tolist(), packets.time_ns[rows].tolist()
+        append = self._facts.arp.append
+        for index, number in enumerate(numbers):
+            arp = bodies[index * ARP_BYTES : (index + 1) * ARP_BYTES]
+            if arp[4] != 6 or arp[5] != 4:
                 continue
-            ethernet = packets.layers[row, 0] in (layers.ETH, layers.FRAME) and int(packets.link_type[row]) == 1
-            self._facts.arp.append(
+            head = heads[index * 12 : index * 12 + 12] if ethernet[index] else b""
+            append(
                 Arp(
-                    int(packets.number[row]),
-                    int(packets.time_ns[row]),
-                    body[6] << 8 | body[7],
-                    body[8:14].hex(":"),
-                    f"{body[14]}.{body[15]}.{body[16]}.{body[17]}",
-                    body[18:24].hex(":"),
-                    f"{body[24]}.{body[25]}.{body[26]}.{body[27]}",
-                    frame[6:12].hex(":") if ethernet else "",
-                    frame[0:6].hex(":") if ethernet else "",
+                    number,
+                    times[index],
+                    arp[6] << 8 | arp[7],
+                    arp[8:14].hex(":"),
+                    f"{arp[14]}.{arp[15]}.{arp[16]}.{arp[17]}",
+                    arp[18:24].hex(":"),
+                    f"{arp[24]}.{arp[25]}.{arp[26]}.{arp[27]}",
+                    head[6:12].hex(":"),
+                    head[0:6].hex(":"),
                 )
             )
 
@@ -124,19 +133,17 @@ class LinkFacts:
             )
 
 
-def _before_payload(batch: Batch, row: int) -> int:
-    """Offset of the last layer's first byte in the frame: the sum of the layers before it."""
-    packets = batch.packets
-    last = int(packets.n_layers[row]) - 1
-    return sum(_header_size(int(packets.layers[row, i]), int(packets.layer_bytes[row, i])) for i in range(last))
-
-
 _ETHERNET_HEADER = 14
 
 
-def _header_size(layer: int, size: int) -> int:
-    """An Ethernet layer's own bytes count padding too; its header is always 14 bytes."""
-    return _ETHERNET_HEADER if layer == layers.ETH else size
+def _before_last_layer(batch: Batch, rows: Array) -> Array:
+    """int64[n]: header bytes before the last layer. An Ethernet layer's own bytes count padding; its header is 14."""
+    packets = batch.packets
+    sizes = packets.layer_bytes[rows].astype(np.int64)
+    sizes[packets.layers[rows] == layers.ETH] = _ETHERNET_HEADER
+    behind = np.arange(sizes.shape[1]) >= packets.n_layers[rows].astype(np.int64)[:, None] - 1
+    sizes[behind] = 0
+    return np.asarray(sizes.sum(axis=1))
 
 
 def _advert_options(advert: bytes) -> tuple[str, tuple[str, ...]]:
