@@ -206,6 +206,25 @@ def expire(db: sqlite3.Connection, room: int, keep_from: int) -> None:
     db.execute("UPDATE rooms SET oldest = ?, indexed = max(indexed, ?) WHERE id = ?", (keep_from, keep_from - 1, room))
 
 
+def keep_from(db: sqlite3.Connection, room: int, days: int, count: int, wall: float) -> int:
+    """The first seq of a room that is neither too old nor too many; 1 when all are kept."""
+    base, first = room << SHIFT, 1
+    span = (base, base | SEQ_MASK)
+    if count:
+        row = db.execute(
+            "SELECT id FROM messages WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1 OFFSET ?", (*span, count - 1)
+        ).fetchone()
+        first = max(first, row[0] & SEQ_MASK if row else 1)
+    if days:
+        since = int((wall - days * 86_400) * 1000)
+        row = db.execute(
+            "SELECT id FROM messages WHERE id > ? AND id <= ? AND ts >= ? ORDER BY id LIMIT 1", (*span, since)
+        ).fetchone()
+        last = db.execute("SELECT max(id) FROM messages WHERE id > ? AND id <= ?", span).fetchone()[0]
+        first = max(first, row[0] & SEQ_MASK if row else ((last or base) & SEQ_MASK) + 1)
+    return first
+
+
 # --- reading (the reader thread) -----------------------------------------------------------------------------------------
 
 

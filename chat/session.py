@@ -35,7 +35,17 @@ TAKES: Final[dict[State, frozenset[type[wire.Body]]]] = {
     State.LOGIN: _ALWAYS.union([wire.Auth]),
     State.CHECKING: _ALWAYS,
     State.OPEN: _ALWAYS.union(
-        [wire.Join, wire.Part, wire.MembersAsk, wire.Send, wire.History, wire.Resume, wire.Offer, wire.Fetch, wire.Admin]
+        [
+            wire.Join,
+            wire.Part,
+            wire.MembersAsk,
+            wire.Send,
+            wire.History,
+            wire.Resume,
+            wire.Offer,
+            wire.Fetch,
+            wire.Admin,
+        ]
     ),
     State.FILE: _ALWAYS.union([wire.Data, wire.Credit, wire.Done]),
     State.CLOSING: frozenset(),
@@ -157,6 +167,11 @@ class Session:
     def progress(self, now: float) -> None:
         """The peer took bytes of ours: a download is alive though it says nothing."""
         self._heard = now
+
+    @property
+    def has_output(self) -> bool:
+        """True if something is queued."""
+        return bool(self._out)
 
     def data_to_send(self) -> bytes:
         """What is queued, once."""

@@ -166,6 +166,11 @@ class Store:
 
         return self._after_writer(run)
 
+    def keep_from(self, room: str, days: int, count: int, wall: float) -> "Future[int]":
+        """The first seq that retention keeps: not older than `days`, not more than `count` messages; 0 is no limit."""
+        row = self._rooms.get(room, 0)
+        return self.read(lambda db: history.keep_from(db, row, days, count, wall))
+
     # --- threads -------------------------------------------------------------------------------------------------------
 
     def _after_writer(self, run: Callable[[sqlite3.Connection], T]) -> "Future[T]":

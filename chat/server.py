@@ -1,0 +1,730 @@
+"""The chat server: asyncio around the pure cores.
+
+The loop of every connection is in chat/connection.py; this file carries out what the hub answers (chat/effects.py),
+talks to the store's threads, sweeps the timers once a second, and starts, reloads and stops the whole. The contract:
+it MUST acknowledge a message only after the store has answered, MUST show it to nobody before, MUST NOT wait in a
+callback, and MUST NOT keep more than the configured bytes for anybody.
+"""
+
+import asyncio
+import functools
+import gc
+import logging
+import resource
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from chat import effects, history, log, metrics, tls, wire
+from chat.accounts import Accounts, Identity, Ways
+from chat.config import Config, fixed_changes
+from chat.connection import BUSY, FLOOD, UNACKED, Connection
+from chat.door import Door
+from chat.errors import ChatError, ConfigError, Refusal
+from chat.fanout import Fanout
+from chat.hub import Hub, Policy
+from chat.rooms import User
+from chat.session import Rules, Session, State
+from chat.store import Store
+
+SWEEP_S: Final = 1.0  # timers are this coarse; 5,000 connections cost about 3 ms a sweep
+EXPIRE_S: Final = 3600.0  # between two rounds of retention
+TICK_BYTES: Final = 1 << 20  # frames waiting for the flush: senders stop above it
+SWITCH_S: Final = 0.001  # the interpreter's switch interval: the writer thread waits no longer for a busy loop
+FEATURES: Final = ["rooms", "direct", "history", "search", "edit", "files", "resume"]
+
+
+class Server:
+    """A server of one configuration: start(), then stop()."""
+
+    def __init__(self, config: Config, reload: Callable[[], Config] | None = None) -> None:
+        self.config = config
+        self.counters = metrics.Counters()
+        self.conns: dict[int, Connection] = {}
+        self.port = 0
+        self.metrics_port = -1
+        self.loop: asyncio.AbstractEventLoop
+        self._reload = reload
+        self._next = 0
+        self._posts: list[effects.Post] = []
+        self._unstored = 0
+        self._busy: list[Connection] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._ready = False
+        self._expired = 0.0
+        self._do: dict[type[effects.Effect], Callable[[Any], None]] = {
+            effects.Reply: self._reply,
+            effects.ToRoom: self._to_room,
+            effects.Enter: self._enter,
+            effects.Leave: self._leave,
+            effects.Post: self._post,
+            effects.Save: self._save,
+            effects.Read: self._read,
+            effects.Account: self._account,
+            effects.Close: self._close,
+            effects.Delay: self._delay,
+        }
+
+    # --- start, reload, stop -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the data folder, listen. Raises ConfigError, StoreError, OSError."""
+        config = self.config
+        self.loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_S)
+        _check_open_files(config.limits.connections)
+        self.store = Store(config.data, self.loop.call_soon_threadsafe)
+        state = self.store.start()
+        self.memory = None if config.history.durable else history.MemoryHistory(config.history.memory_messages)
+        self.door = Door(config.limits, config.rates, config.server.exempt, state.bans)
+        policy = Policy(config.server.open_rooms, config.history.days, config.history.messages)
+        self.hub = Hub(config.limits, config.rates, config.timeouts, policy, self.door.exempt)
+        self.hub.wall = time.time()
+        self.hub.bans, self.hub.accounts, self.hub.operators = state.bans, state.accounts, state.operators
+        for room in state.rooms:
+            if self.memory is not None:
+                room.seq, room.oldest = 0, 1
+            known = self.hub.rooms.get(room.name)
+            if known is not None:
+                room.number = known.number
+                self.hub.rooms[room.name] = room
+            else:
+                self.hub.add_room(room)
+        ways = Ways(config.server.guests, config.server.registration, config.server.unicode_names)
+        self.accounts = Accounts(self.store, ways, state.accounts, state.operators)
+        self.fanout = Fanout(lambda: self.loop.call_soon(self._flush), config.limits.ring_bytes)
+        self._set_rules()
+        self.fingerprint = ""
+        self._ssl = self._context() if config.tls_on else None
+        self._listener = await self.loop.create_server(
+            functools.partial(Connection, self),
+            config.server.host,
+            config.server.port,
+            ssl=self._ssl,
+            ssl_handshake_timeout=config.timeouts.tls_s if self._ssl else None,
+            backlog=1024,
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._page = metrics.Page(self._metrics, lambda: self._ready and not self._stopping)
+        if config.metrics.port >= 0:
+            self.metrics_port = await self._page.start(config.metrics.host, config.metrics.port)
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._ready = True
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not walk it again
+
+    async def stop(self, reason: str = "shutdown", retry_ms: int = 1000) -> None:
+        """Accept nobody, finish what is on its way to the disk, tell everybody to come back, close."""
+        self._stopping = True
+        self._listener.close()
+        self._page.stop()
+        self._sweeper.cancel()
+        end = self.loop.time() + self.config.timeouts.drain_s
+        for conn in self.conns.values():
+            conn.hold(BUSY)
+        while self._unstored and self.loop.time() < end:
+            await asyncio.sleep(0.005)
+        now = self.loop.time()
+        for conn in list(self.conns.values()):
+            conn.session.go_away(reason, retry_ms, now)
+            self.push(conn)
+        while self.conns and self.loop.time() < end:
+            await asyncio.sleep(0.005)
+        for conn in list(self.conns.values()):
+            conn.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.accounts.stop()
+        await self.loop.run_in_executor(None, self.store.stop)
+        log.event("stopped", reason=reason)
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration and the certificate again. What is wrong is logged, and all stays as it was."""
+        if self._reload is None:
+            return
+        try:
+            config = self._reload()
+            for name in fixed_changes(self.config, config):
+                log.event("reload-needs-restart", logging.WARNING, key=name)
+            if self._ssl is not None:
+                self._ssl.load_cert_chain(*self._certificate(config))
+        except (ChatError, OSError, ssl.SSLError) as error:
+            log.event("reload-failed", logging.WARNING, error=str(error))
+            return
+        self.config = config
+        self.hub.limits, self.hub.rates, self.hub.timeouts = config.limits, config.rates, config.timeouts
+        self.hub.policy = Policy(config.server.open_rooms, config.history.days, config.history.messages)
+        self.accounts.ways = Ways(config.server.guests, config.server.registration, config.server.unicode_names)
+        self._set_rules()
+        log.event("reloaded")
+
+    def _set_rules(self) -> None:
+        welcome = wire.Welcome(
+            wire.VERSION, self.config.server.name, FEATURES, announced(self.config), self.accounts.ways.mechanisms()
+        )
+        self._rules = Rules(wire.encode(welcome), self.config.timeouts)
+
+    def _certificate(self, config: Config) -> tuple[Path, Path]:
+        if config.tls.cert:
+            return Path(config.tls.cert), Path(config.tls.key)
+        return tls.ensure(config.data, config.server.host)
+
+    def _context(self) -> ssl.SSLContext:
+        cert, key = self._certificate(self.config)
+        self.fingerprint = tls.fingerprint(cert)
+        log.event("certificate", fingerprint=self.fingerprint, file=str(cert))
+        if self.config.tls.keylog:
+            log.event(
+                "keylog-is-on",
+                logging.WARNING,
+                file=self.config.tls.keylog,
+                note="whoever has this file reads everything",
+            )
+        return tls.context(cert, key, self.config.tls.keylog)
+
+    # --- connections -----------------------------------------------------------------------------------------------------
+
+    def connected(self, conn: Connection) -> None:
+        """A new connection: a session for it, or the door."""
+        self._next += 1
+        conn.id = self._next
+        now = self.loop.time()
+        conn.session = Session(self._rules, now)
+        self.conns[conn.id] = conn
+        self.counters.connections += 1
+        try:
+            if self._stopping:
+                raise Refusal("full", "the server stops", 1000)
+            self.door.admit(conn.address, now, self.hub.wall)
+            conn.admitted = True
+        except Refusal as no:
+            self.counters.refused += 1
+            conn.session.close(no.code, no.text, now, no.retry_ms)
+            self.push(conn)
+
+    def disconnected(self, conn: Connection) -> None:
+        """A connection is gone."""
+        now = self.loop.time()
+        seat = self.hub.seats.get(conn.id)
+        numbers = [room.number for room in seat.rooms.values()] if seat else []
+        self.fanout.forget(conn, numbers)
+        del self.conns[conn.id]
+        if conn.admitted:
+            self.door.release(conn.address, conn.logged_in)
+        self._apply(self.hub.drop(conn.id, now, for_good=conn.session.reason == "left"))
+        if conn.session.reason == "timeout":
+            self.counters.timeouts += 1
+        if seat is not None:
+            self._log("disconnect", conn, user=seat.user.name, reason=conn.session.reason or "closed")
+
+    def take(self, conn: Connection, body: wire.Body, now: float) -> None:
+        """Act on a body that the session let through."""
+        if conn.session.state is State.OPEN:
+            self._apply(self.hub.handle(conn.id, body, now))
+        elif isinstance(body, wire.Auth):
+            self.spawn(self._login(conn, body))
+        elif isinstance(body, wire.Hello):
+            conn.session.close("bad-token", "no such transfer", now)
+
+    def push(self, conn: Connection) -> None:
+        """Send what the session has queued; close behind it if it is closing."""
+        out = conn.session.data_to_send()
+        if out and not conn.gone:
+            self.fanout.send(conn, out)
+        if conn.session.state is State.CLOSING and not conn.gone:
+            self.loop.call_soon(self._hang_up, conn)
+
+    def _hang_up(self, conn: Connection) -> None:
+        """Close when the last frames are written; the sweep aborts who does not take them."""
+        if not conn.gone:
+            self.fanout.flush()
+            conn.transport.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that belongs to the server; a mistake in it is logged, not lost."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            assert error is not None
+            log.failure("task-failed", error)
+
+    def _log(self, event: str, conn: Connection, **fields: Any) -> None:
+        if self.config.server.log_addresses:
+            fields["address"] = conn.address
+        log.event(event, conn=conn.id, **fields)
+
+    # --- slow readers ----------------------------------------------------------------------------------------------------
+
+    def paused(self, conn: Connection) -> None:
+        """Its buffer is full."""
+        seat = self.hub.seats.get(conn.id)
+        self.fanout.pause(conn, [room.number for room in seat.rooms.values()] if seat else [])
+        self.counters.slow_pauses += 1
+
+    def resumed(self, conn: Connection) -> None:
+        """Its buffer has room: replay from the rings, or say exactly what is missing."""
+        lags, conn.lags = conn.lags, None
+        if conn.gone or not lags:
+            return
+        for number, after in lags.items():
+            channel = self.fanout.channels.get(number)
+            missing = self.fanout.attach(conn, number, after) if channel else None
+            if channel is None or missing is None:
+                continue
+            self.counters.slow_gaps += 1
+            self.fanout.send(conn, wire.encode(wire.Gap(channel.name, *missing, "slow"), number))
+            self.fanout.attach(conn, number, missing[1])
+
+    def stalled(self, conn: Connection) -> None:
+        """It has not read for too long."""
+        conn.stall = None
+        conn.session.reason = "stalled"
+        self.counters.stalled += 1
+        self._log("stalled", conn)
+        conn.abort()
+
+    # --- login -------------------------------------------------------------------------------------------------------------
+
+    async def _login(self, conn: Connection, auth: wire.Auth) -> None:
+        """Verify an AUTH and seat the connection."""
+        secret = auth.mechanism != "guest"
+        try:
+            if secret:
+                self.door.may_try(conn.address, auth.user, self.loop.time())
+            who = await self.accounts.verify(auth, self.hub.wall)
+            if conn.gone or conn.session.state is not State.CHECKING:
+                return
+            self._refuse_banned(who, conn)
+            user = User(who.name, who.guest, who.operator, conn.address)
+            self.hub.login(conn.id, user, self.loop.time(), who.returning)
+        except Refusal as no:
+            self._refuse_login(conn, auth, no)
+            return
+        token = await self.accounts.open_session(who, self.hub.wall + self.config.timeouts.session_s)
+        conn.logged_in = True
+        self.door.logged_in()
+        self.counters.logins += 1
+        roles = ["operator"] if who.operator else []
+        conn.session.accept(wire.AuthOk(who.name, token, roles, who.guest), self.loop.time())
+        self.push(conn)
+        self._log("login", conn, user=who.name, mechanism=auth.mechanism)
+
+    def _refuse_banned(self, who: Identity, conn: Connection) -> None:
+        if not who.operator and any(ban.holds(who.name, conn.address, self.hub.wall) for ban in self.hub.bans):
+            raise Refusal("banned", "banned from this server")
+
+    def _refuse_login(self, conn: Connection, auth: wire.Auth, no: Refusal) -> None:
+        now = self.loop.time()
+        self.counters.login_failures += 1
+        if no.code == "auth-failed" and auth.mechanism != "guest":
+            self.door.failed(conn.address, auth.user, now)
+        self._log("login-refused", conn, mechanism=auth.mechanism, code=no.code)
+        if conn.gone or conn.session.state is not State.CHECKING:
+            return
+        conn.session.refuse(no.code, no.text, now, no.retry_ms)
+        self.push(conn)
+
+    # --- effects -------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, wanted: list[effects.Effect]) -> None:
+        for effect in wanted:
+            self._do[type(effect)](effect)
+
+    def _reply(self, effect: effects.Reply) -> None:
+        conn = self.conns.get(effect.conn)
+        if conn is not None and not conn.gone:
+            body = effect.body
+            if type(body) is wire.Error:
+                self.counters.errors += 1
+                self.counters.floods += body.code == "flood"
+            channel = body.channel if type(body) is wire.Joined else 0
+            self.fanout.send(conn, wire.encode(body, channel))
+
+    def _to_room(self, effect: effects.ToRoom) -> None:
+        self.fanout.post(effect.number, wire.encode(effect.body, effect.number), effect.seq)
+
+    def _enter(self, effect: effects.Enter) -> None:
+        conn = self.conns.get(effect.conn)
+        if conn is None or conn.gone:
+            return
+        self.fanout.open(effect.number, effect.room, effect.seq)
+        after = effect.after
+        if after + 1 < effect.oldest and after < effect.seq:
+            after = self._gap(conn, effect, after, min(effect.oldest - 1, effect.seq), "retention")
+        if effect.seq - after > self.config.limits.replay_messages:
+            after = self._gap(conn, effect, after, effect.seq - self.config.limits.replay_messages, "long")
+        if self.fanout.attach(conn, effect.number, after) is not None:
+            self.spawn(self._replay(conn, effect, after))
+
+    def _gap(self, conn: Connection, effect: effects.Enter, after: int, last: int, reason: str) -> int:
+        """Tell the client what will not come by itself; returns where it goes on."""
+        self.fanout.send(conn, wire.encode(wire.Gap(effect.room, after + 1, last, reason), effect.number))
+        return last
+
+    async def _replay(self, conn: Connection, effect: effects.Enter, after: int) -> None:
+        """Messages that the ring no longer has, from history, a page at a time as the client reads; then live."""
+        limits = self.config.limits
+        while not conn.gone and conn.open:
+            missing = self.fanout.attach(conn, effect.number, after)
+            if missing is None:
+                return
+            ask = wire.History(effect.room, after=after)
+            page, _ = await self._page_of(effect.room, ask, after, limits.history_page, limits.history_page_bytes)
+            page = [m for m in page if m.seq <= missing[1]]
+            last = page[-1].seq if page else missing[1]
+            frames = [wire.encode(m, effect.number) for m in page]
+            if len(page) < last - after:  # expired meanwhile
+                first = page[0].seq if page else last + 1
+                frames.insert(0, wire.encode(wire.Gap(effect.room, after + 1, first - 1, "retention"), effect.number))
+            if conn.gone:
+                return
+            self.fanout.send(conn, b"".join(frames))
+            after = last
+            self.fanout.flush()
+            await conn.writable()
+            seat = self.hub.seats.get(conn.id)
+            if seat is None or effect.room not in seat.rooms:
+                return
+
+    def _leave(self, effect: effects.Leave) -> None:
+        conn = self.conns.get(effect.conn)
+        if conn is not None:
+            self.fanout.detach(conn, effect.number)
+
+    def _post(self, effect: effects.Post) -> None:
+        if self.memory is not None:
+            self._show([self.memory.write(effect, int(self.hub.wall * 1000))])
+            return
+        if self._unstored >= self.config.limits.unstored:
+            busy = wire.Error("flood", "the disk is behind", ref=effect.id, retry_ms=1000)
+            self._reply(effects.Reply(effect.conn, busy))
+            return
+        self._unstored += 1
+        if not self._posts:
+            self.loop.call_soon(self._submit)
+        self._posts.append(effect)
+        conn = self.conns.get(effect.conn)
+        if conn is not None:
+            conn.unacked += 1
+            if conn.unacked >= self.config.limits.unacked:
+                conn.hold(UNACKED)
+
+    def _submit(self) -> None:
+        """Once a loop tick: what came in goes to the writer together."""
+        posts, self._posts = self._posts, []
+        self.store.submit(posts, int(time.time() * 1000), self._stored)
+
+    def _stored(self, stored: list[history.Stored]) -> None:
+        """The writer's answer, after the commit: acknowledge and show."""
+        self._unstored -= len(stored)
+        for each in stored:
+            conn = self.conns.get(each.post.conn)
+            if conn is not None:
+                conn.unacked -= 1
+                if conn.held & UNACKED and conn.unacked < self.config.limits.unacked // 2:
+                    conn.let(UNACKED)
+        self._show(stored)
+
+    def _show(self, stored: list[history.Stored]) -> None:
+        for each in stored:
+            if each.code:
+                self._reply(effects.Reply(each.post.conn, wire.Error(each.code, each.text, ref=each.post.id)))
+                continue
+            self.counters.messages += 1
+            self._apply(self.hub.committed(each.post, each.seq, each.ts, each.again))
+        if self.fanout.waiting_bytes > TICK_BYTES:
+            self._hold_senders(stored)
+
+    def _hold_senders(self, stored: list[history.Stored]) -> None:
+        """More waits for the flush than should: its senders pause until it is done."""
+        for each in stored:
+            conn = self.conns.get(each.post.conn)
+            if conn is not None and not conn.held & BUSY:
+                conn.hold(BUSY)
+                self._busy.append(conn)
+
+    def _flush(self) -> None:
+        self.fanout.flush()
+        if self._busy and not self._stopping:
+            busy, self._busy = self._busy, []
+            for conn in busy:
+                conn.let(BUSY)
+
+    def _save(self, effect: effects.Save) -> None:
+        if effect.what == "remove_room" and self.memory is not None:
+            self.memory.forget(effect.args[0])
+        self.store.save(effect.what, effect.args).add_done_callback(_log_save)
+
+    def _close(self, effect: effects.Close) -> None:
+        conn = self.conns.get(effect.conn)
+        if conn is not None and not conn.gone:
+            conn.session.close(effect.code, effect.text, self.loop.time())
+            self.push(conn)
+
+    def _delay(self, effect: effects.Delay) -> None:
+        """Stop reading from a fast sender for a while."""
+        conn = self.conns.get(effect.conn)
+        if conn is not None and effect.seconds > 0:
+            if not conn.held & FLOOD:
+                self.loop.call_later(effect.seconds, conn.let, FLOOD)
+            conn.hold(FLOOD)
+
+    # --- history ---------------------------------------------------------------------------------------------------------------
+
+    def _read(self, effect: effects.Read) -> None:
+        self.spawn(self._answer_history(effect))
+
+    async def _answer_history(self, effect: effects.Read) -> None:
+        """HISTORY: a page or a search."""
+        ask, limits = effect.ask, self.config.limits
+        limit = max(1, min(ask.limit, limits.history_page))
+        try:
+            if ask.query:
+                query = history.parse_query(ask.query)
+                floors = {name: floor for name, floor in effect.rooms.items() if query.room in {"", name}}
+                found, more = await self._search(query, floors, limit)
+                oldest = 0
+            else:
+                (name, floor), *_ = effect.rooms.items()
+                found, more = await self._page_of(name, ask, floor, limit, limits.history_page_bytes)
+                oldest = self.hub.rooms[name].oldest if name in self.hub.rooms else 0
+            answer: wire.Body = wire.HistoryPage(ask.room, found, more, oldest, ask.ref)
+        except Refusal as no:
+            answer = wire.Error(no.code, no.text, ref=ask.ref or "HISTORY")
+        finally:
+            self.hub.has_read(effect.conn)
+        self._reply(effects.Reply(effect.conn, answer))
+
+    async def _page_of(
+        self, room: str, ask: wire.History, floor: int, limit: int, size: int
+    ) -> tuple[list[wire.Msg], bool]:
+        if self.memory is not None:
+            return self.memory.page(room, ask, floor, limit, size)
+        return await asyncio.wrap_future(self.store.page(room, ask, floor, limit, size))
+
+    async def _search(self, query: history.Query, floors: dict[str, int], limit: int) -> tuple[list[wire.Msg], bool]:
+        size, seconds = self.config.limits.history_page_bytes, self.config.timeouts.search_s
+        if self.memory is not None:
+            return self.memory.search(query, floors, limit, size)
+        try:
+            return await asyncio.wrap_future(self.store.search(query, floors, limit, size, seconds))
+        except OSError:
+            raise
+        except Exception as error:
+            raise Refusal("bad-query", f"the search gave up: {error}") from None
+
+    # --- account commands ------------------------------------------------------------------------------------------------------
+
+    def _account(self, effect: effects.Account) -> None:
+        self.spawn(self._answer_account(effect))
+
+    async def _answer_account(self, effect: effects.Account) -> None:
+        ask = effect.ask
+        try:
+            text, rows = await self._account_action(effect)
+            answer: wire.Body = wire.AdminResult(ask.action, ask.ref, True, text, rows)
+            if ask.action != "audit":
+                row = (time.time(), effect.by, ask.action, ask.room, ask.target, ask.text)
+                self._save(effects.Save("audit", row))
+        except Refusal as no:
+            answer = wire.Error(no.code, no.text, ref=ask.ref, retry_ms=no.retry_ms)
+        self._reply(effects.Reply(effect.conn, answer))
+
+    async def _account_action(self, effect: effects.Account) -> tuple[str, list[dict[str, str]]]:
+        ask, accounts, wall = effect.ask, self.accounts, time.time()
+        target = ask.target.lower()
+        if ask.action == "account":
+            await accounts.make(target, ask.value, wall)
+        elif ask.action in {"suspend", "restore"}:
+            await accounts.suspend(target, ask.action == "suspend")
+            if ask.action == "suspend":
+                self._end_sessions(target, "suspended")
+        elif ask.action == "operator":
+            await accounts.set_operator(target, ask.value == "1")
+            if target in self.hub.users and not self.hub.users[target].guest:
+                self.hub.users[target].operator = ask.value == "1"
+        elif ask.action == "password":
+            await accounts.set_password(effect.by, ask.value)
+            self._end_sessions(effect.by, "password changed", but=effect.conn)
+        elif ask.action == "bot-token":
+            return await accounts.bot_token(target or effect.by), []
+        elif ask.action == "invite-token":
+            uses = int(ask.value) if ask.value.isdecimal() and len(ask.value) < 7 else 1
+            return await accounts.invite_token(effect.by, uses, wall + (ask.seconds or 7 * 86_400)), []
+        elif ask.action == "audit":
+            return "", await self._audit(ask)
+        return "", []
+
+    async def _audit(self, ask: wire.Admin) -> list[dict[str, str]]:
+        count = min(500, int(ask.value)) if ask.value.isdecimal() and len(ask.value) < 7 else 100
+        sql = "SELECT ts, actor, action, room, target, text FROM audit WHERE ? IN ('', room) ORDER BY id DESC LIMIT ?"
+        rows = await asyncio.wrap_future(self.store.call(lambda db: db.execute(sql, (ask.room, count)).fetchall()))
+        names = ("ts", "actor", "action", "room", "target", "text")
+        return [dict(zip(names, map(str, row), strict=True)) for row in rows]
+
+    def _end_sessions(self, name: str, text: str, but: int = 0) -> None:
+        user = self.hub.users.get(name)
+        for conn in list(user.seats) if user else []:
+            if conn != but:
+                self._close(effects.Close(conn, "suspended", text))
+
+    # --- timers ------------------------------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Once a second: time-outs, presence, retention."""
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        now = self.loop.time()
+        self.hub.wall = time.time()
+        for conn in list(self.conns.values()):
+            if conn.session.tick(now):
+                conn.abort()
+            else:
+                self.push_waiting(conn)
+        self._apply(self.hub.tick(now))
+        if now - self._expired > EXPIRE_S:
+            self._expired = now
+            self.spawn(self._expire())
+
+    def push_waiting(self, conn: Connection) -> None:
+        """Send what a tick has queued, if it has."""
+        if conn.session.has_output:
+            self.push(conn)
+
+    async def _expire(self) -> None:
+        """Retention: days and counts of each room, old sessions."""
+        self._save(effects.Save("expire_sessions", (self.hub.wall,)))
+        if self.memory is not None:
+            return
+        for room in list(self.hub.rooms.values()):
+            keep = await asyncio.wrap_future(
+                self.store.keep_from(room.name, room.history_days, room.history_messages, self.hub.wall)
+            )
+            if keep > room.oldest:
+                room.oldest = keep
+                self._save(effects.Save("expire", (room.name, keep)))
+
+    def _metrics(self) -> str:
+        self.counters.deliveries = self.fanout.deliveries
+        self.counters.writes = self.fanout.writes
+        self.counters.commits = self.store.commits
+        gauges = {
+            "connected": len(self.conns),
+            "users": len(self.hub.users),
+            "rooms": len(self.hub.rooms),
+            "unstored": self._unstored,
+            "passwords_waiting": self.accounts.busy,
+            "ready": float(self._ready and not self._stopping),
+        }
+        return metrics.exposition(self.counters, gauges)
+
+
+def announced(config: Config) -> wire.Limits:
+    """The limits as WELCOME tells them."""
+    limits, rates, timeouts, files = config.limits, config.rates, config.timeouts, config.files
+    return wire.Limits(
+        text_bytes=limits.text_bytes,
+        login_frame_bytes=wire.LOGIN_CAP,
+        control_frame_bytes=wire.CONTROL_CAP,
+        data_frame_bytes=wire.DATA_CAP,
+        history_page=limits.history_page,
+        rooms_per_session=limits.rooms_per_session,
+        room_members=limits.room_members,
+        sessions_per_account=limits.sessions_per_account,
+        connections_per_address=limits.connections_per_address,
+        message_burst=rates.message_burst,
+        messages_per_s=rates.messages_per_s,
+        file_bytes=files.file_bytes,
+        account_bytes=files.account_bytes,
+        file_days=files.days,
+        ping_s=timeouts.ping_s,
+        dead_s=timeouts.dead_s,
+        login_s=timeouts.login_s,
+        frame_s=timeouts.frame_s,
+    )
+
+
+def _check_open_files(connections: int) -> None:
+    """Raise the soft limit on open files as far as it goes; a lower one is said at start, not met at midnight."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 256
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < wanted:
+        log.event(
+            "open-files",
+            logging.WARNING,
+            limit=soft,
+            needed=wanted,
+            note="fewer connections fit than limits.connections says",
+        )
+
+
+def _log_save(future: Any) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        log.failure("save-failed", future.exception())
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a started server listens. metrics_port: -1 when off. fingerprint: '' without TLS."""
+
+    host: str
+    port: int
+    metrics_port: int = -1
+    fingerprint: str = ""
+
+
+def serve(config: Config, ready: Callable[[Address], None], reload: Callable[[], Config] | None = None) -> None:
+    """Run a server until SIGTERM or SIGINT. `ready` is called when it listens; `reload` gives the configuration again at
+    SIGHUP. Raises ConfigError, StoreError, OSError when it cannot start."""
+    log.set_up(config.server.log)
+    with asyncio.Runner(loop_factory=loop_factory(config.server.loop)) as runner:
+        runner.run(_run(config, ready, reload))
+
+
+async def _run(config: Config, ready: Callable[[Address], None], reload: Callable[[], Config] | None) -> None:
+    server = Server(config, reload)
+    await server.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server.loop.add_signal_handler(number, stop.set)
+    server.loop.add_signal_handler(signal.SIGHUP, server.reload)
+    if not config.loopback and not config.tls_on:
+        log.event(
+            "plaintext",
+            logging.WARNING,
+            host=config.server.host,
+            note="tls.insecure_lab: everybody on the way reads along",
+        )
+    ready(Address(config.server.host, server.port, server.metrics_port, server.fingerprint))
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+def loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed and wanted, else asyncio's."""
+    if wanted == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if wanted == "uvloop":
+            raise ConfigError("server.loop = 'uvloop', but uvloop is not installed") from None
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
