@@ -7,24 +7,32 @@ here, from the first batch to `finish`. It must not know files, statistics or de
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from analysis import layers
-from analysis.columns import MAX_LAYERS, TCP, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
+from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
 from analysis.facts import Facts, Kerberos
-from analysis.protocols import http2, kerberos, registry, tls_records
+from analysis.protocols import http2, kerberos, logins, registry, tls_facts, tls_records
+from analysis.protocols.datagrams import DatagramNaming
 from analysis.protocols.pdu import Dissect, Layer, Pdu
 from analysis.protocols.streams import Segment, Stream, deliver
 
 RST = 4
+MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
+SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
 UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
 
 
 class FlowSource(Protocol):
     """What naming needs of the flow table."""
+
+    @property
+    def application(self) -> Array:
+        """uint16[flows], writable: the protocol above transport."""
+        ...
 
     def flows(self) -> Flows:
         """All conversations so far."""
@@ -85,20 +93,59 @@ class Naming:
         self._flow_table = flow_table
         self._streams: dict[int, Stream] = {}
         self._shared = Shared(self.facts)
+        self._datagrams = DatagramNaming(self.facts)
 
     def update(self, batch: Batch) -> None:
         """Append the layers above transport to each packet of `batch`, in place."""
         packets = batch.packets
-        last = packets.layers[np.arange(len(packets.number)), np.maximum(packets.n_layers, 1) - 1]
+        if not len(packets.number):
+            return
+        had = packets.n_layers.copy()
+        last = packets.layers[np.arange(len(had)), np.maximum(had, 1) - 1]
         rows = np.flatnonzero(
             (last == layers.TCP) & (packets.payload_len > 0) & (packets.flow >= 0) & (packets.tcp_flags & RST == 0)
         )
         if len(rows):
             rows = rows[np.argsort(packets.flow[rows], kind="stable")]
             self._name_streams(batch, rows)
+        self._datagrams.update(batch)
+        self._vote(packets, had)
+        if len(self._streams) > MOST_STREAMS:
+            self._forget()
 
     def finish(self) -> None:
-        """Report what only the end of the capture tells."""
+        """Report what only the end of the capture tells, and put the facts in frame order."""
+        for stream in self._streams.values():
+            self._close(stream)
+        self._streams.clear()
+        for kind in SORTED_FACTS:
+            getattr(self.facts, kind).sort(key=_number)
+
+    def _close(self, stream: Stream) -> None:
+        logins.flush(self.facts, stream.state)
+        tls_facts.emit(self.facts, stream.flow, stream.state)
+
+    def _forget(self) -> None:
+        """Drop the older half of the streams: a flow that goes on is judged anew."""
+        for flow in list(self._streams)[: MOST_STREAMS // 2]:
+            self._close(self._streams.pop(flow))
+
+    def _vote(self, packets: Packets, had: Array) -> None:
+        """Each flow's application: the first layer above transport that is more than `data`."""
+        rows = np.flatnonzero((packets.n_layers > had) & (packets.flow >= 0))[::-1]
+        if not len(rows):
+            return
+        application = self._flow_table.application
+        layer = packets.layers[rows, had[rows]]
+        plain = layer == layers.DATA
+        faulty = (layer == layers.SHORT) | (layer == layers.MALFORMED) | (layer == layers.UNREASSEMBLED)
+        flow = packets.flow[rows]
+        undecided = application[flow] == 0
+        of_data = plain & undecided
+        application[flow[of_data]] = layers.DATA
+        undecided = (application[flow] == 0) | (application[flow] == layers.DATA)
+        named = ~plain & ~faulty & undecided
+        application[flow[named]] = layer[named]
 
     def _name_streams(self, batch: Batch, rows: Array) -> None:
         packets, data = batch.packets, batch.data
@@ -130,6 +177,10 @@ class Naming:
         return stream
 
 
+def _number(fact: Any) -> int:
+    return int(fact.number)
+
+
 def append_layers(packets: Packets, row: int, found: list[Layer]) -> None:
     """Write layers behind those that the frame has; direct repeats count as PDUs of one layer."""
     n = int(packets.n_layers[row])
@@ -145,6 +196,3 @@ def append_layers(packets: Packets, row: int, found: list[Layer]) -> None:
         else:
             packets.fault[row] |= TOO_MANY_LAYERS
     packets.n_layers[row] = n
-
-
-__all__ = ["TCP", "Naming", "append_layers"]

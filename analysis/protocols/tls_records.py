@@ -15,6 +15,7 @@ HEADER = 5
 LONGEST_RECORD = 16_384 + 2_048
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 21, 22, 23, 24
 CLIENT_HELLO = 1
+SSL2_VERSIONS = (b"\x00\x02", b"\x03\x00", b"\x03\x01", b"\x03\x02", b"\x03\x03")
 SSL2_MESSAGES = (1, 2, 4)  # client hello, client master key, server hello
 
 
@@ -29,8 +30,7 @@ def looks_like_tls(data: bytes) -> bool:
 def dissect(pdu: Pdu) -> bool:
     """Dissect records one after the other: one `tls` layer for all of them. Refuses plain text.
 
-    Before the version of the session is known, bytes that are no record count as continuation; after that every five
-    bytes are believed to be a record header, as Wireshark does.
+    Bytes that are no record count as continuation.
     """
     data = pdu.data
     if len(data) >= 4 and all(0x20 <= byte < 0x7F for byte in data[:4]):
@@ -46,13 +46,12 @@ def dissect(pdu: Pdu) -> bool:
             return True
         pdu.need(at, HEADER)
         record = CHANGE_CIPHER_SPEC <= data[at] <= HEARTBEAT and data[at + 1] == 3 and data[at + 2] <= 4
-        ssl2 = not record and data[at + 2] in SSL2_MESSAGES and (data[at] & 0x80 or "tls_version" not in state)
-        if ssl2:
+        if _is_ssl2(data, at, "tls_version" in state):
             size = _ssl2_size(data, at)
-        elif record or "tls_version" in state:
+        elif record:
             size = HEADER + (data[at + 3] << 8 | data[at + 4])
         else:
-            return True
+            return True  # continuation of something that was missed
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
             return True
@@ -60,6 +59,15 @@ def dissect(pdu: Pdu) -> bool:
             _record(pdu, at, size)
         at += size
     return True
+
+
+def _is_ssl2(data: bytes, at: int, known: bool) -> bool:
+    """A record of SSL 2: any of its hellos in a session of unknown version, later only a client hello."""
+    if CHANGE_CIPHER_SPEC <= data[at] <= HEARTBEAT and data[at + 1] == 3:
+        return False
+    if known:
+        return bool(data[at] & 0x80) and data[at + 2] == 1 and data[at + 3 : at + 5] in SSL2_VERSIONS
+    return data[at + 2] in SSL2_MESSAGES
 
 
 def _ssl2_size(data: bytes, at: int) -> int:
