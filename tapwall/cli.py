@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rules": ("tapwall.rules_cli", "rules", "Make firewall rules from captures, replay and prove them."),
     "firewall": ("firewall.cli", "cli", "Check, replay, prove, render and apply rules."),
     "chat": ("chat.cli", "cli", "Serve, join and test the chat."),
+    "lab": ("tapwall.lab.cli", "lab", "Play the services of the lab."),
 }
 
 
