@@ -24,6 +24,7 @@ from chat.client import Client
 from chat.errors import ChatError
 from chat.events import Message
 from chat.link import Address, LinkError, RefusedError
+from chat.load import Plan, run_load
 
 ROOM: Final = "check"
 START_S: Final = 20.0  # for the server to say where it listens
@@ -31,6 +32,20 @@ QUIET_S: Final = 60.0  # after the last round: until all have the same
 PAGE: Final = 200
 SHOWN: Final = 20  # violations in the report
 
+
+LOAD_CONFIG: Final = """
+[history]
+durable = {durable}
+[limits]
+connections = {places}
+room_members = {places}
+[rates]
+messages_per_s = 0.0
+account_messages_per_s = 0.0
+address_messages_per_s = 0.0
+room_messages_per_s = 0.0
+requests_per_s = 0.0
+"""
 
 Teller = Callable[[str], None]  # progress for people, one line a round
 
@@ -290,6 +305,19 @@ class _Check:
             "files": self.files_whole, "file_bytes": self.plan.file_bytes, "wall_s": round(wall_s, 1),
             "violations": self.violations[:SHOWN], "violation_count": len(self.violations),
         }  # fmt: skip
+
+
+async def spawned_load(plan: Plan, durable: bool) -> dict[str, Any]:
+    """A load run against a server of its own: no rate limits, enough places, history on disk or in memory."""
+    with tempfile.TemporaryDirectory(prefix="tapwall-load-") as folder:
+        settings = Path(folder) / "load.toml"
+        settings.write_text(LOAD_CONFIG.format(durable=str(durable).lower(), places=plan.clients + 100))
+        server = Server(Path(folder), ("--config", str(settings)))
+        try:
+            address = await server.start()
+            return await asyncio.to_thread(run_load, plan, address, server.pid) | {"durable": durable}
+        finally:
+            await server.kill(signal.SIGTERM)
 
 
 def compare(history: list[Message], seen: list[Seen], sent: dict[str, Sent]) -> list[str]:

@@ -1,7 +1,7 @@
 """Trust on first use: the certificate a server showed the first time is the one it must show from then on.
 
 In: host, port and the certificate as it came in the handshake. Out: nothing, or TrustError. The pin file has one line a
-server, `host:port sha256:HEX`; it is only ever added to, by hand or here. It knows nothing of the chat's frames.
+server, `host:port FINGERPRINT`; it is only ever added to, by hand or here. It knows nothing of the chat's frames.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ def default_pins() -> Path:
 
 
 def fingerprint_of(certificate: bytes) -> str:
-    """`sha256:` and the hash of a DER certificate, as `tapwall chat cert` prints it."""
-    return "sha256:" + hashlib.sha256(certificate).hexdigest()
+    """SHA-256 of a DER certificate as `tapwall chat cert`, browsers and OpenSSL show it: capital digits in pairs."""
+    return hashlib.sha256(certificate).digest().hex(":").upper()
 
 
 def check_pin(host: str, port: int, certificate: bytes, tls: Tls) -> None:
