@@ -14,12 +14,15 @@ import numpy as np
 from analysis import layers
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
 from analysis.facts import Facts, Kerberos
-from analysis.protocols import http2, kerberos, logins, registry, tls_facts, tls_records
+from analysis.protocols import http2, kerberos, logins, registry, ssh, tls_facts, tls_records
+from analysis.protocols.bulk import DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
 from analysis.protocols.pdu import Dissect, Layer, Pdu
-from analysis.protocols.streams import Segment, Stream, deliver
+from analysis.protocols.streams import Segment, Side, Stream, deliver, dissect_alone
 
 RST = 4
+REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
+FEW = 4  # segments of a flow left in a batch that are not worth another round of the kernel
 MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
@@ -94,6 +97,7 @@ class Naming:
         self._streams: dict[int, Stream] = {}
         self._shared = Shared(self.facts)
         self._datagrams = DatagramNaming(self.facts)
+        self._bulk = Bulk(registry.telling(), layers.DATA)
 
     def update(self, batch: Batch) -> None:
         """Append the layers above transport to each packet of `batch`, in place."""
@@ -148,21 +152,68 @@ class Naming:
         application[flow[named]] = layer[named]
 
     def _name_streams(self, batch: Batch, rows: Array) -> None:
-        packets, data = batch.packets, batch.data
+        """Walk the segments flow by flow: the kernel as far as it can, dissectors where they are needed."""
         flows = self._flow_table.flows()
-        for row in rows.tolist():
-            stream = self._stream(flows, int(packets.flow[row]))
-            start = int(packets.payload_start[row])
-            segment = Segment(
-                int(packets.number[row]),
-                int(packets.time_ns[row]),
-                int(packets.tcp_seq[row]),
-                data[start : start + int(packets.payload_cap[row])].tobytes(),
-                int(packets.payload_len[row]),
-                int(packets.tcp_flags[row]),
-                int(packets.analysis[row]),
-            )
-            append_layers(packets, row, deliver(stream, int(packets.direction[row]), segment))
+        self._bulk.grow(len(flows.kind))
+        walk = self._bulk.walk(batch, rows)
+        active = np.arange(len(walk.first))
+        while len(stopped := walk.advance(active)):
+            for index in stopped:
+                self._serve(batch, flows, walk, index)
+            active = np.array(stopped, dtype=np.int64)
+
+    def _serve(self, batch: Batch, flows: Flows, walk: Walk, index: int) -> None:
+        """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
+        packets, data = batch.packets, batch.data
+        lanes = self._bulk.lanes
+        at, end = int(walk.cursor[index]), int(walk.ends[index])
+        row = walk.rows[at]
+        stream = self._stream(flows, int(packets.flow[row]))
+        known = stream.dissector
+        while at < end:
+            row = walk.rows[at]
+            direction = int(packets.direction[row])
+            lane = 2 * stream.flow + direction
+            if lanes.lane[lane] == RECORDS:
+                resume_records(stream.sides[direction], lanes, lane)
+            lanes.lane[lane] = DISSECT
+            append_layers(packets, row, deliver(stream, direction, segment_of(packets, data, row)))
+            if stream.dissector is not None and known is None and at > walk.first[index]:
+                self._name_again(batch, stream, walk.rows[int(walk.first[index]) : at])
+            known = stream.dissector
+            at += 1
+            if self._steady(stream, direction, lanes, lane) and end - at >= FEW:
+                break
+        walk.cursor[index] = at
+
+    def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int) -> bool:
+        """Put a direction that needs no dissector any more into its lane."""
+        spoken = stream.spoken
+        if spoken is None:
+            if stream.refused < REFUSALS or registry.has_port(stream):
+                return False
+            lanes.layer[lane] = layers.DATA
+            lanes.lane[lane] = EVERY
+            return True
+        if spoken is ssh.dissect and stream.state.get(("ssh_sealed", direction)):
+            lanes.layer[lane] = layers.SSH
+            lanes.lane[lane] = EVERY
+            return True
+        if spoken is tls_records.dissect and stream.state.get(("tls_sealed", direction)):
+            return enter_records(stream.sides[direction], lanes, lane)
+        return False
+
+    def _name_again(self, batch: Batch, stream: Stream, rows: list[int]) -> None:
+        """The conversation turned out to speak a protocol: earlier segments that were `data` are dissected as that."""
+        packets = batch.packets
+        for row in rows:
+            n = int(packets.n_layers[row])
+            if packets.layers[row, n - 1] != layers.DATA or packets.layers[row, n - 2] != layers.TCP:
+                continue
+            packets.n_layers[row] = n - 1
+            packets.layers[row, n - 1] = packets.layer_bytes[row, n - 1] = packets.layer_pdus[row, n - 1] = 0
+            segment = segment_of(packets, batch.data, row)
+            append_layers(packets, row, dissect_alone(stream, int(packets.direction[row]), segment))
 
     def _stream(self, flows: Flows, flow: int) -> Stream:
         stream = self._streams.get(flow)
@@ -175,6 +226,50 @@ class Naming:
             stream.dissector = self._shared.expected(a_port, b_port)
             self._streams[flow] = stream
         return stream
+
+
+def segment_of(packets: Packets, data: Array, row: int) -> Segment:
+    """The TCP segment of one packet."""
+    start = int(packets.payload_start[row])
+    return Segment(
+        int(packets.number[row]),
+        int(packets.time_ns[row]),
+        int(packets.tcp_seq[row]),
+        data[start : start + int(packets.payload_cap[row])].tobytes(),
+        int(packets.payload_len[row]),
+        int(packets.tcp_flags[row]),
+        int(packets.analysis[row]),
+    )
+
+
+def enter_records(side: Side, lanes: Lanes, lane: int) -> bool:
+    """Hand a direction of TLS records to the kernel, unless it waits for something odd."""
+    span = side.spans[-1] if side.spans else None
+    missing = size = 0
+    if span is not None and not span.done and span.end > side.top:
+        if span.entire or span.filled != side.top - span.start:
+            return False
+        missing, size = span.end - side.top, span.end - span.start
+    elif span is not None and not span.done:
+        return False
+    lanes.layer[lane] = layers.TLS
+    lanes.following[lane] = side.top & 0xFFFFFFFF
+    lanes.missing[lane] = missing
+    lanes.size[lane] = size
+    lanes.lane[lane] = RECORDS
+    return True
+
+
+def resume_records(side: Side, lanes: Lanes, lane: int) -> None:
+    """Take a direction back from the kernel: the open record becomes a span whose content nobody needs."""
+    following, missing, size = int(lanes.following[lane]), int(lanes.missing[lane]), int(lanes.size[lane])
+    side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    side.spans.clear()
+    if missing:
+        span = side.open(side.top - (size - missing), side.top + missing, False)
+        filled = size - missing
+        span.data += (b"\x17\x03\x03" + (size - 5).to_bytes(2, "big") + bytes(filled))[:filled]
+        span.filled = filled
 
 
 def _number(fact: Any) -> int:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from analysis import layers
 from analysis.protocols import (
     bittorrent,
@@ -35,6 +38,7 @@ from analysis.protocols import (
 )
 from analysis.protocols.framing import recognised
 from analysis.protocols.pdu import Dissect, Pdu
+from analysis.protocols.streams import Stream
 
 
 class Protocol(NamedTuple):
@@ -128,6 +132,7 @@ HEURISTICS: tuple[Dissect, ...] = tuple(row.heuristic for row in TABLE if row.he
 def choose(pdu: Pdu) -> None:
     """Let the first dissector that accepts have the unit; `data` otherwise."""
     stream = pdu.stream
+    stream.spoken = None
     if stream.dissector is not None and _try(stream.dissector, pdu):
         return
     low, high = sorted((stream.a_port, stream.b_port))
@@ -137,25 +142,45 @@ def choose(pdu: Pdu) -> None:
             return
     for heuristic in HEURISTICS:
         if _try(heuristic, pdu):
+            stream.spoken = stream.dissector
             return
+    stream.refused += 1
     if pdu.data:
         pdu.add(layers.DATA)
+
+
+def has_port(stream: Stream) -> bool:
+    """Is a dissector registered on one of the stream's ports, or known for the conversation?"""
+    return stream.dissector is not None or stream.a_port in BY_PORT or stream.b_port in BY_PORT
+
+
+def telling() -> npt.NDArray[np.bool_]:
+    """[65536] by the first two bytes, big endian: could a heuristic of TABLE take a unit that begins with them?"""
+    found = np.zeros((256, 256), dtype=np.bool_)
+    found[20:25, 3] = True  # TLS records
+    found[5, :2] = True  # DCE/RPC
+    found[0x41:0x5B, 0x41:0x5B] = True  # HTTP, SIP, RTSP, VNC, chat: capital letters
+    found[0x13, 0x42] = True  # BitTorrent
+    found[0x80, 0] = found[0, 0] = True  # ONC RPC
+    found[list(databases.TDS_TYPES), :2] = True
+    return found.reshape(-1)
 
 
 def guess(pdu: Pdu) -> bool:
     """Heuristics alone: what a tunnel carries. The conversation stays what it is."""
     stream = pdu.stream
-    kept = stream.dissector
+    kept, spoken = stream.dissector, stream.spoken
     taken = any(_try(heuristic, pdu) for heuristic in HEURISTICS)
     if taken and stream.dissector is not kept and stream.dissector is not None:
         stream.state["http_switched"] = stream.dissector
-    stream.dissector = kept
+    stream.dissector, stream.spoken = kept, spoken
     return taken
 
 
 def _try(dissector: Dissect, pdu: Pdu) -> bool:
     kept = len(pdu.layers)
     if dissector(pdu):
+        pdu.stream.spoken = dissector
         return True
     del pdu.layers[kept:]
     pdu.more = 0

@@ -118,15 +118,16 @@ class Stream:
 
     __slots__ = (
         "a_port",
-        "application",
         "b_port",
         "choose",
         "dissector",
         "facts",
         "flow",
+        "refused",
         "server_port",
         "shared",
         "sides",
+        "spoken",
         "state",
     )
 
@@ -143,7 +144,8 @@ class Stream:
         self.dissector: Dissect | None = None
         self.sides = (Side(), Side())
         self.state: dict[str, Any] = {}
-        self.application = 0
+        self.spoken: Dissect | None = None  # who took the last unit
+        self.refused = 0  # units in a row that nobody took
 
     def to_server(self, direction: int) -> bool:
         """True where `direction` goes to the side whose port looks like the server's."""
@@ -163,6 +165,11 @@ def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
     if len(segment.data) < segment.length:
         return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
     return _Delivery(stream, side, direction, segment, start).run()
+
+
+def dissect_alone(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
+    """The layers of a segment by itself: what does not end in it is not waited for."""
+    return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
 
 
 class _Delivery:

@@ -1,0 +1,214 @@
+"""The fast lane: TCP segments whose layers follow from little state, named by a kernel without looking inside.
+
+In: the payload segments of a batch, sorted by flow, and per flow and direction a lane. Out: layers of all segments up
+to the first that needs a dissector. Lanes: EVERY (each segment is one layer, as in a connection that nobody knows or
+in encrypted SSH) and RECORDS (TLS records whose content is encrypted: only their lengths matter). Segments with TCP
+analysis flags that change anything, and gaps, go to the dissectors. It must not know how a lane was chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.columns import MAX_LAYERS, Array, Batch
+from analysis.flows import as_kernel_sees
+from analysis.kernel import kernel
+
+DISSECT, EVERY, RECORDS = 0, 1, 2  # lanes
+HEADER = 5  # of a TLS record
+
+# Bits of Packets.analysis (columns.TCP_FLAGS).
+RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER, KEEP_ALIVE = 1, 2, 4, 8, 1 << 12
+
+
+class Lanes(NamedTuple):
+    """State per flow and direction, index 2 * flow + direction."""
+
+    lane: Any  # uint8
+    layer: Any  # uint16 layer of the lane
+    following: Any  # int64 raw sequence number expected next (RECORDS)
+    missing: Any  # int64 bytes that the open record still needs, 0: none is open
+    size: Any  # int64 whole size of the open record
+
+
+class Columns(NamedTuple):
+    """What the kernel reads and fills of Packets."""
+
+    payload_start: Any
+    payload_len: Any
+    payload_cap: Any
+    tcp_seq: Any
+    direction: Any
+    flow: Any
+    analysis: Any
+    n_layers: Any
+    layers: Any
+    layer_bytes: Any
+    layer_pdus: Any
+
+
+@kernel
+def _put(packets: Any, row: int, layer: int, size: int, pdus: int, max_layers: int) -> None:
+    n = int(packets.n_layers[row])
+    if n < max_layers:
+        packets.layers[row, n] = layer
+        packets.layer_bytes[row, n] = size
+        packets.layer_pdus[row, n] = pdus
+        packets.n_layers[row] = n + 1
+
+
+@kernel
+def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telling: Any, max_layers: int) -> bool:
+    """A segment of lane EVERY; False where its first two bytes look as if a protocol began."""
+    bits = int(packets.analysis[row])
+    cap = int(packets.payload_cap[row])
+    if bits & SPURIOUS:
+        return True
+    if bits & KEEP_ALIVE:
+        if cap > 0:
+            _put(packets, row, data_layer, cap, 1, max_layers)
+        return True
+    if bits & OUT_OF_ORDER or bits & (RETRANSMISSION | FAST) == RETRANSMISSION:
+        return True
+    if cap <= 0:
+        return True
+    if layer == data_layer and cap > 1:
+        start = int(packets.payload_start[row])
+        if telling[int(data[start]) << 8 | int(data[start + 1])]:
+            return False
+    _put(packets, row, layer, cap, 1, max_layers)
+    return True
+
+
+@kernel
+def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int, max_layers: int) -> bool:
+    """A segment of lane RECORDS; False where it does not simply follow, and nothing was changed."""
+    length = int(packets.payload_len[row])
+    seq = int(packets.tcp_seq[row])
+    bits = int(packets.analysis[row])
+    if bits & KEEP_ALIVE or int(packets.payload_cap[row]) < length:
+        return False
+    ahead = ((seq - int(lanes.following[at]) + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    if ahead + length <= 0:
+        return bits & (SPURIOUS | OUT_OF_ORDER) != 0 or bits & (RETRANSMISSION | FAST) == RETRANSMISSION
+    if ahead != 0 or bits & (RETRANSMISSION | FAST | SPURIOUS | OUT_OF_ORDER):
+        return False
+    missing = int(lanes.missing[at])
+    if length < missing:
+        lanes.missing[at] = missing - length
+        lanes.following[at] = (seq + length) & 0xFFFFFFFF
+        return True
+    start = int(packets.payload_start[row])
+    where = missing
+    size = 0
+    while where < length:
+        if where + HEADER > length:
+            return False
+        kind = int(data[start + where])
+        if kind < 20 or kind > 24 or int(data[start + where + 1]) != 3 or int(data[start + where + 2]) > 4:
+            return False
+        size = HEADER + (int(data[start + where + 3]) << 8 | int(data[start + where + 4]))
+        if where + size > length:
+            break
+        where += size
+    total = 0
+    pdus = 0
+    if missing > 0:
+        total = int(lanes.size[at])
+        pdus = 1
+    if where > missing:  # at least one record lies whole in this segment; its layer takes all the rest
+        total += length - missing
+        pdus += 1
+    if pdus > 0:
+        _put(packets, row, layer, total, pdus, max_layers)
+    lanes.missing[at] = where + size - length if where < length else 0
+    lanes.size[at] = size
+    lanes.following[at] = (seq + length) & 0xFFFFFFFF
+    return True
+
+
+@kernel
+def _advance(
+    rows: Any, cursor: Any, ends: Any, active: Any, lanes: Any, packets: Any, data: Any, telling: Any, data_layer: int,
+    max_layers: int, stopped: Any,
+) -> int:  # fmt: skip
+    """Walk each active flow until a dissector is needed. Returns how many flows stopped; `stopped` names them."""
+    count = 0
+    for index in range(len(active)):
+        flow = int(active[index])
+        i = int(cursor[flow])
+        end = int(ends[flow])
+        while i < end:
+            row = int(rows[i])
+            at = 2 * int(packets.flow[row]) + int(packets.direction[row])
+            lane = int(lanes.lane[at])
+            layer = int(lanes.layer[at])
+            if lane == EVERY:
+                if not _every(packets, data, row, layer, data_layer, telling, max_layers):
+                    break
+            elif lane == RECORDS:
+                if not _records(packets, data, row, at, lanes, layer, max_layers):
+                    break
+            else:
+                break
+            i += 1
+        cursor[flow] = i
+        if i < end:
+            stopped[count] = flow
+            count += 1
+    return count
+
+
+class Bulk:
+    """The lanes of all flows, and the walk over a batch."""
+
+    def __init__(self, telling: Array, data_layer: int) -> None:
+        """`telling` [65536] bool: first two bytes with which some protocol could begin."""
+        self._telling = telling.astype(np.uint8)
+        self._data_layer = data_layer
+        self.lanes = Lanes(
+            np.zeros(0, np.uint8), np.zeros(0, np.uint16), *(np.zeros(0, np.int64) for _ in range(3))
+        )
+
+    def grow(self, flows: int) -> None:
+        """Room for `flows` flows."""
+        have = len(self.lanes.lane)
+        if 2 * flows > have:
+            longer = []
+            for array in self.lanes:
+                new = np.zeros(max(2048, 4 * flows), array.dtype)
+                new[:have] = array
+                longer.append(new)
+            self.lanes = Lanes(*longer)
+
+    def walk(self, batch: Batch, rows: Array) -> Walk:
+        """The payload segments `rows` of a batch, sorted by flow, ready to be walked."""
+        return Walk(self, batch, rows)
+
+
+class Walk:
+    """The passage of one batch: `advance` runs the kernel, the caller serves the flows that stopped."""
+
+    def __init__(self, bulk: Bulk, batch: Batch, rows: Array) -> None:
+        flow = batch.packets.flow[rows]
+        starts = np.flatnonzero(np.concatenate(([True], flow[1:] != flow[:-1])))
+        self.first = starts
+        self.cursor = starts.copy()
+        self.ends = np.append(starts[1:], len(rows))
+        self.rows = rows.tolist()
+        self._stopped = np.zeros(len(starts), np.int64)
+        see = as_kernel_sees
+        columns = Columns(*(see(getattr(batch.packets, name)) for name in Columns._fields))
+        lanes = Lanes(*(see(array) for array in bulk.lanes))
+        self._before = (see(np.ascontiguousarray(rows)), see(self.cursor), see(self.ends))
+        self._after = (lanes, columns, see(batch.data), see(bulk._telling), bulk._data_layer, MAX_LAYERS)
+
+    def advance(self, active: Array) -> list[int]:
+        """Walk the flows `active` (positions in `first`); returns those that need a dissector at their cursor."""
+        if not len(active):
+            return []
+        stopped = as_kernel_sees(self._stopped)
+        count = _advance(*self._before, as_kernel_sees(active), *self._after, stopped)
+        return self._stopped[:count].tolist()  # type: ignore[no-any-return]
