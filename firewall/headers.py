@@ -27,7 +27,13 @@ ETHERNET = 1
 MINIMUM = {1: 8, 6: 20, 17: 8, 33: 12, 58: 8, 132: 12, 136: 8}  # bytes a match module wants (xt_tcpudp, xt_multiport …)
 EXTENSIONS = (0, 43, 44, 51, 60)  # ipv6_ext_hdr(); 59 ("no next header") ends the chain
 EXTENSIONS_MAX = 16  # a chain longer than this is answered as cut: the kernel walks on, an attacker pays for it
-NOT_REACHING = ("not_ip", "bad_ip_header", "bad_checksum", "truncated")  # why a packet meets no rule at all
+NOT_REACHING = (
+    "not_ip",
+    "bad_ip_header",
+    "bad_checksum",
+    "truncated",
+    "impossible_address",
+)  # why a packet meets no rule at all
 
 
 class Headers(NamedTuple):
@@ -86,6 +92,9 @@ def read(batch: Batch) -> tuple[Headers, dict[str, int]]:
     lost["truncated"] += int(np.count_nonzero(good & ~keep))
     lost["bad_checksum"] = int(np.count_nonzero(keep & ~checksum))
     keep &= checksum
+    refused = keep & ~four & _refused6(data, start)
+    lost["impossible_address"] = int(np.count_nonzero(refused))
+    keep &= ~refused
     rows, start, end, length, header = (a[keep] for a in (rows, start, end, length, header))
     return _fields(batch, rows, start, end, length, header, four[keep]), lost
 
@@ -200,6 +209,19 @@ def _checksum_good(data: Array, start: Array, header: Array) -> Mask:
     folded = (folded & 0xFFFF) + (folded >> 16)
     right: Mask = (folded == 0xFFFF) | (_u16(data, start + 10) == 0)
     return right
+
+
+def _refused6(data: Array, start: Array) -> Mask:
+    """Addresses that ipv6_rcv throws away on a real link: ::1, a multicast or v4-mapped source, multicast scope 0 or 1."""
+    multicast = _u8(data, start + 24) == 0xFF
+    scope = _u8(data, start + 25) & 15
+    out: Mask = (_u8(data, start + 8) == 0xFF) | (multicast & (scope < 2))
+    for at in (8, 24):
+        head = sum((_u16(data, start + at + i) for i in range(0, 10, 2)), np.zeros(len(start), np.int64))
+        middle, tail = _u16(data, start + at + 10), _u16(data, start + at + 12)
+        loop = (head + middle + tail == 0) & (_u16(data, start + at + 14) == 1)
+        out |= loop | ((head == 0) & (middle == 0xFFFF) & (at == 8))
+    return out
 
 
 def _minimum(proto: Array) -> Array:

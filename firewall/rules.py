@@ -150,7 +150,7 @@ class Rule:
     """One line of a policy. `id` is a hash of what it does, so the same rule has the same id in every run."""
 
     action: Action
-    match: Match = Match()
+    match: Match = field(default_factory=Match)
     direction: Direction = Direction.ANY
     ttl_s: int | None = None
     description: str = ""

@@ -24,9 +24,10 @@ from firewall.rules import STATES
 from firewall.sets import AddrSet
 from firewall.space import Space
 from firewall.traffic import Conversations, Marked
-from firewall.walk import BY_HEADER, BY_POLICY, Outcome, Rows, Stepper, walk
+from firewall.walk import BY_HEADER, BY_POLICY, Rows, Stepper, walk
 
 IN, OUT, FORWARD, ELSEWHERE = 0, 1, 2, 3  # ways of a packet; ELSEWHERE: it passes by this machine
+Fate = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Array]  # dropped, doubtful, decider
 COLLATERAL_MAX = 50  # conversations listed per rule; their number is exact
 MASKS = ("src", "dst", "sport", "dport")
 
@@ -80,7 +81,8 @@ class Replay:
 
 class Simulator:
     """Runs a program over batches. `local`: own addresses (empty: every packet is forwarded). `clock=False`: as a
-    replay at full speed, where neither time-outs nor buckets refill. `findings`: id -> rows of Packets.flow."""
+    replay at full speed, where neither time-outs nor buckets refill. `harness=True`: as in the proof, where packets
+    that nobody forwards (multicast, TTL 1) make no connection entry. `findings`: id -> rows of Packets.flow."""
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Simulator:
         clock: bool = True,
         interface: str | None = None,
         stepwise: bool = False,
+        harness: bool = False,
     ) -> None:
         self.program = program
         self.conversations = Conversations()
@@ -98,6 +101,7 @@ class Simulator:
         self._local = local or AddrSet()
         self._findings = {name: np.asarray(rows, np.int64) for name, rows in (findings or {}).items()}
         self._clock = clock
+        self._harness = harness
         self._tracker = Tracker(clock) if program.uses("state") else None
         self._steps = stepwise or program.uses("rate")
         self._buckets: dict[int, Buckets] = {}
@@ -120,9 +124,10 @@ class Simulator:
         rows = Rows(self._space, classes, len(STATES) if self._tracker else 1)
         self._extend()
         if self._steps:
-            verdicts = self._step(rows, headers, of_packet, marked)
+            fate = self._step(rows, headers, of_packet, marked)
         else:
-            verdicts = self._vector(rows, headers, of_packet, marked)
+            fate = self._vector(rows, headers, of_packet, marked)
+        verdicts = Verdicts(*fate, headers, way)
         self._account(headers, marked.conversation, verdicts, way)
         return verdicts
 
@@ -145,11 +150,13 @@ class Simulator:
                 np.concatenate([a, room]) for a in (self._seen, self._prevented, self._bad)
             )
 
-    def _vector(self, rows: Rows, headers: Headers, of_packet: Array, marked: Marked) -> Verdicts:
+    def _vector(self, rows: Rows, headers: Headers, of_packet: Array, marked: Marked) -> Fate:
         outcome = walk(self.program, rows)
         row = of_packet
         if self._tracker is not None:
             drop_new = outcome.dropped[of_packet * len(STATES) + NEW].astype(np.int64)
+            if self._harness:
+                drop_new |= ~forwardable(headers)
             states = self._tracker.states(marked, headers.flags, headers.time_ns, drop_new, self.conversations.count)
             row = of_packet * len(STATES) + states
         packets = np.bincount(row, minlength=rows.size)
@@ -165,7 +172,7 @@ class Simulator:
             self._hit(number, at, int(sizes[hit].sum()), headers, marked)
         for number, parts in outcome.maybe.items():
             self._replay.lines[number].maybe += int(packets[np.concatenate(parts)].sum())
-        return _spread(outcome, row)
+        return outcome.dropped[row], outcome.doubtful[row], outcome.decider[row]
 
     def _hit(self, number: int, at: Array, size: int, headers: Headers, marked: Marked) -> None:
         hits = self._replay.lines[number]
@@ -176,12 +183,13 @@ class Simulator:
         hits.last_frame = last if hits.last_frame is None else max(last, hits.last_frame)
         self._pairs.setdefault(number, []).append(np.unique(marked.conversation[at]))
 
-    def _step(self, rows: Rows, headers: Headers, of_packet: Array, marked: Marked) -> Verdicts:
+    def _step(self, rows: Rows, headers: Headers, of_packet: Array, marked: Marked) -> Fate:
         """One packet at a time, in order: what buckets need."""
         stepper = Stepper(self.program, rows)
         n = len(of_packet)
         dropped, doubtful, decider = np.zeros(n, bool), np.zeros(n, bool), np.full(n, -1, np.int64)
         keys = np.stack([marked.src, marked.dst, headers.sport, headers.dport], axis=1)
+        stuck = ~forwardable(headers) if self._harness else np.zeros(n, bool)
         matched: dict[int, list[int]] = {}
         for i in range(n):
             now = int(headers.time_ns[i]) if self._clock else 0
@@ -192,7 +200,8 @@ class Simulator:
                 row += self._state(i, headers, marked)
             step = stepper.step(row, partial(self._passes, keys=keys, i=i, now=now))
             dropped[i], doubtful[i], decider[i] = step.dropped, step.doubtful and not step.dropped, step.decider
-            if self._tracker is not None and step.dropped and not known and row % rows.states == NEW:
+            gone = step.dropped or bool(stuck[i])
+            if self._tracker is not None and gone and not known and row % rows.states == NEW:
                 self._tracker.forget(int(marked.conversation[i]))
             for number in step.hits:
                 matched.setdefault(number, []).append(i)
@@ -201,7 +210,7 @@ class Simulator:
         for number, found in matched.items():
             at = np.array(found, np.int64)
             self._hit(number, at, int(headers.length[at].sum()), headers, marked)
-        return Verdicts(dropped, doubtful, decider)
+        return dropped, doubtful, decider
 
     def _state(self, i: int, headers: Headers, marked: Marked) -> int:
         """The state of one packet, as if it passed."""
@@ -263,15 +272,13 @@ class Simulator:
 
 @dataclass
 class Verdicts:
-    """Per packet of a chunk (rows of Headers): dropped for certain, in doubt, and who decided."""
+    """Per packet of a chunk (rows of Headers): dropped for certain, in doubt, who decided, and its way."""
 
     dropped: npt.NDArray[np.bool_]
     doubtful: npt.NDArray[np.bool_]
     decider: Array
-
-
-def _spread(outcome: Outcome, row: Array) -> Verdicts:
-    return Verdicts(outcome.dropped[row], outcome.doubtful[row], outcome.decider[row])
+    headers: Headers
+    way: Array
 
 
 def ways(headers: Headers, local: AddrSet) -> Array:
@@ -308,4 +315,19 @@ def _to_all(headers: Headers, local: AddrSet) -> npt.NDArray[np.bool_]:
         if last - first < 256:
             group |= four & (headers.dst_lo == (first | 255))
     out: npt.NDArray[np.bool_] = group
+    return out
+
+
+def forwardable(headers: Headers) -> npt.NDArray[np.bool_]:
+    """Packets that a Linux router sends on: not TTL 1, multicast, loopback, link-local IPv6 or unspecified addresses."""
+    four = headers.family == 4
+    out: npt.NDArray[np.bool_] = headers.ttl > 1
+    for low in (headers.src_lo, headers.dst_lo):
+        first = low >> 24
+        out &= ~(four & ((first == 127) | (first == 0) | (low >> 28 == 14) | (low == 0xFFFFFFFF)))
+    for high in (headers.src_hi, headers.dst_hi):
+        top = (high >> 48) & 0xFFFF
+        out &= ~(~four & ((top >> 8 == 0xFF) | (top & 0xFFC0 == 0xFE80)))
+    for high, low in ((headers.src_hi, headers.src_lo), (headers.dst_hi, headers.dst_lo)):
+        out &= ~(~four & (high == 0) & (low == 0))
     return out
