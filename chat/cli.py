@@ -116,7 +116,7 @@ def join(room: str, plain: bool, as_json: bool, stay: bool, downloads: Path | No
       tapwall chat join --user alice --room lobby
       echo hello | tapwall chat join --user alice --plain
     """
-    screen = not plain and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    screen = not plain and not as_json and all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
     if screen:
         from chat.terminal.views import image_widget
 

@@ -57,13 +57,13 @@ class HelpWindow(Window):
 
     def compose(self) -> ComposeResult:
         """Two tables in one text."""
-        text = Text("Keys\n\n", style="bold")
+        text = Text().append("Keys\n\n", style="bold")
         for key, what in KEYS:
-            text.append(f"  {key:<18}", style="cyan").append(f"{what}\n", style="default not bold")
+            text.append(f"  {key:<18}", style="cyan").append(f"{what}\n")
         text.append("\nCommands\n\n", style="bold")
         for name, command in COMMANDS.items():
-            text.append(f"  /{name} ", style="cyan").append(command.arguments, style="yellow not bold")
-            text.append(f"  {command.help}\n", style="default not bold")
+            text.append(f"  /{name} ", style="cyan").append(command.arguments, style="yellow")
+            text.append(f"  {command.help}\n")
         with VerticalScroll(classes="window"):
             yield Static(text)
 
@@ -179,7 +179,7 @@ class SearchWindow(Window):
             no_wrap=True,
             overflow="ellipsis",
         )
-        return line.append(line_of(message).replace("\n", " "), style="default")
+        return line.append(line_of(message).replace("\n", " "))
 
     @on(OptionList.OptionSelected)
     async def show(self, event: OptionList.OptionSelected) -> None:
@@ -192,6 +192,6 @@ class SearchWindow(Window):
             return
         text = Text()
         for message in neighbours:
-            style = "bold reverse" if message.seq == chosen.seq else "default"
+            style = "bold reverse" if message.seq == chosen.seq else ""
             text.append(f"{clock(message.time)} ", style="dim").append(line_of(message) + "\n", style=style)
         self.query_one("#context", Static).update(text)

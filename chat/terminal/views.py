@@ -94,14 +94,14 @@ class MemberList(VerticalScroll):
 
     def show(self, room: RoomState, me: str) -> None:
         """Draw the list of a room."""
-        text = Text(f"{room.count} in {room.title(me)}\n", style="dim", no_wrap=True, overflow="ellipsis")
+        text = Text(no_wrap=True, overflow="ellipsis").append(f"{room.count} in {room.title(me)}\n", style="dim")
         for one in room.sorted_people():
             text.append(self._line(one, me))
         self.query_one("#people", Static).update(text)
 
     @staticmethod
     def _line(one: Person, me: str) -> Text:
-        line = Text(f"{SIGNS.get(one.role, ' ')}", style="yellow")
+        line = Text().append(SIGNS.get(one.role, " "), style="yellow")
         line.append(one.name, style="bold" if one.name == me else name_colour(one.name))
         return line.append((" (muted)" if one.muted else "") + "\n", style="dim")
 
@@ -125,7 +125,7 @@ class MessageLine(Static):
 
     @staticmethod
     def _text(message: Message, me: str) -> Text:
-        text = Text(clock(message.time) + " ", style="dim")
+        text = Text().append(clock(message.time) + " ", style="dim")
         text.append(
             message.sender, style=f"bold {'reverse ' if message.sender == me else ''}{name_colour(message.sender)}"
         )
@@ -135,7 +135,7 @@ class MessageLine(Static):
         if message.file:
             text.append(f"▣ {message.file.name}", style="underline")
             return text.append(f"  {size_text(message.file.size_bytes)}  click, or /get", style="dim")
-        text.append(message.text, style="default")
+        text.append(message.text)
         return text.append(" (edited)", style="dim") if message.edited else text
 
     def change(self, message: Message) -> None:
