@@ -142,7 +142,9 @@ def analyze(
     if output is not None:
         _write(analysis, output)
     if as_json:
-        _print_json(analysis)
+        from analysis.json_out import write_json
+
+        write_json(analysis, sys.stdout.buffer)
     else:
         from analysis.summary import print_summary
 
@@ -161,12 +163,6 @@ def _write(analysis: Analysis, output: str) -> None:
     folder = Path(output)
     write_tables(analysis, folder)
     click.echo(f"report: {write_report(analysis, folder)}", err=True)
-
-
-def _print_json(analysis: Analysis) -> None:
-    import json
-
-    sys.stdout.write(json.dumps(analysis.to_json(), allow_nan=False) + "\n")
 
 
 def _fields(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:

@@ -86,6 +86,10 @@ class Analysis:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of outputs.md; parts that were not asked for (`only`) are left out."""
+        return {name: make() for name, make in self.makers().items()}
+
+    def makers(self) -> dict[str, Callable[[], Any]]:
+        """The parts of the JSON form, each made when it is called."""
         makers: dict[str, Callable[[], Any]] = {
             "capture": lambda: self.capture,
             "hierarchy": self.hierarchy.to_json,
@@ -101,7 +105,7 @@ class Analysis:
         kept = {*self.only, "timing"}
         if "findings" in kept:
             kept.add("not_assessable")
-        return {name: make() for name, make in makers.items() if name in kept}
+        return {name: make for name, make in makers.items() if name in kept}
 
 
 def analyse(

@@ -1,0 +1,131 @@
+"""The JSON form of an analysis, written straight from columns where tables are large.
+
+In: an `Analysis`, a binary stream. Out: exactly what `json.dumps(analysis.to_json())` means, as one line. Small
+analyses (interpreted kernels) go that way; large ones write conversations and endpoints by `rows`, without an object
+a row. The layout itself is outputs.md's and lives in `run` and `stats`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import kernel
+from analysis.columns import CONN_STATES, NO_TIME, Array
+from analysis.rows import INTEGER, OPTIONAL, SECONDS, TEXT, Pool, Value, pool, render
+from analysis.stats.conversations import SHOWN
+
+if TYPE_CHECKING:
+    from analysis.run import Analysis
+
+
+def write_json(analysis: Analysis, out: IO[bytes]) -> None:
+    """Write the JSON object and a line feed."""
+    for part in json_parts(analysis) if kernel.enabled() else [_dumps(analysis.to_json())]:
+        out.write(part)
+    out.write(b"\n")
+
+
+def json_parts(analysis: Analysis) -> Iterator[bytes]:
+    """The object in pieces, from columns."""
+    makers = analysis.makers()
+    large: dict[str, Callable[[str], Iterator[bytes]]] = {}
+    if "conversations" in makers or "endpoints" in makers:
+        address = pool(analysis.texts)
+        named = _names(analysis)
+        large = {
+            "conversations": lambda kind: _conversations(analysis, kind, address, named),
+            "endpoints": lambda kind: _endpoints(analysis, kind, address, named),
+        }
+    before = b"{"
+    for part, make in makers.items():
+        yield before + _dumps(part) + b": "
+        before = b", "
+        if part in large:
+            yield from _tables(large[part])
+        else:
+            yield _dumps(make())
+    yield b"}"
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def _tables(rows: Callable[[str], Iterator[bytes]]) -> Iterator[bytes]:
+    """{kind: [rows]}; a row ends in a comma, which the last one loses."""
+    for i, kind in enumerate(SHOWN):
+        yield (b"{" if i == 0 else b", ") + _dumps(kind) + b": ["
+        last = b""
+        for chunk in rows(kind):
+            yield last
+            last = chunk
+        yield last.removesuffix(b",") + b"]"
+    yield b"}"
+
+
+def _names(analysis: Analysis) -> tuple[Array, Pool]:
+    """Which addresses have names, and a pool of their JSON lists (`[]` for the others)."""
+    by_id = analysis.conversations.names
+    named = np.zeros(len(analysis.texts) + 1, dtype=bool)
+    named[list(by_id)] = True
+    if not by_id:
+        return named, pool(["[]"] * len(analysis.texts))
+    texts = ["[]"] * len(analysis.texts)
+    for i, names in by_id.items():
+        texts[i] = json.dumps(names)
+    return named, pool(texts)
+
+
+def _conversations(analysis: Analysis, kind: str, address: Pool, names: tuple[Array, Pool]) -> Iterator[bytes]:
+    columns = analysis.conversations.columns(kind)
+    if not len(columns["a_id"]):
+        return
+    untimed = columns["start_ns"] == NO_TIME
+    values = [Value(TEXT, columns["a_id"], address), Value(TEXT, columns["b_id"], address)]
+    pieces = ['{"a": "', '", "b": "']
+    quote = '", '
+    for name, column in columns.items():
+        if name in ("a_id", "b_id"):
+            continue
+        shown = f"{name[:-3]}_s" if name in ("start_ns", "duration_ns") else name
+        pieces.append(f'{quote}"{shown}": ')
+        quote = ", "
+        if shown != name:
+            values.append(Value(SECONDS, np.where(untimed, NO_TIME, column)))
+        elif name == "state":
+            values.append(Value(TEXT, column, pool([json.dumps(word or None) for word in CONN_STATES])))
+        else:
+            values.append(Value(OPTIONAL if name.startswith("bits") else INTEGER, column))
+    named, lists = names
+    either = named[columns["a_id"]] | named[columns["b_id"]]
+    if either.any():
+        for text, ids in ((', "names": {"a": ', columns["a_id"]), (', "b": ', columns["b_id"])):
+            values += [_switch(either, text), Value(TEXT, np.where(either, ids, -1), lists)]
+            pieces += ["", ""]
+        values.append(_switch(either, "}"))
+        pieces.append("")
+    yield from render([*pieces, "},"], values)
+
+
+def _endpoints(analysis: Analysis, kind: str, address: Pool, names: tuple[Array, Pool]) -> Iterator[bytes]:
+    columns = analysis.endpoints.columns(kind)
+    ids = columns.pop("address_id")
+    if not len(ids):
+        return
+    values = [Value(TEXT, ids, address), *(Value(INTEGER, column) for column in columns.values())]
+    pieces = ['{"address": "', *(f', "{name}": ' for name in columns)]
+    pieces[1] = f'"{pieces[1]}'
+    named, lists = names
+    if named[ids].any():
+        values += [_switch(named[ids], ', "names": '), Value(TEXT, np.where(named[ids], ids, -1), lists)]
+        pieces += ["", ""]
+    yield from render([*pieces, "},"], values)
+
+
+def _switch(on: Array, text: str) -> Value:
+    """`text` in the rows where `on` is set, nothing in the others."""
+    return Value(TEXT, np.where(on, 0, -1), pool([text]))
