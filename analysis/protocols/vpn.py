@@ -211,10 +211,16 @@ def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     version = int.from_bytes(data[1:5], "big")
     if version and not quic.known_version(version):
         return None
-    if quic.long_header(data) is None or (version == 0 and (len(data) - 7 - data[5]) % 4 and len(data) < 23):
+    header = quic.long_header(data)
+    if header is None or (version == 0 and not _offers_versions(data[7 + len(header.dcid) + len(header.scid) :])):
         return None
     context.claim(datagram, quic_rule)
     return quic_rule(datagram, context)
+
+
+def _offers_versions(listed: bytes) -> bool:
+    """True for the body of a Version Negotiation packet: whole numbers, the first of them a version (RFC 9000 17.2.1)."""
+    return len(listed) >= 4 and len(listed) % 4 == 0 and listed[:4] != bytes(4)
 
 
 def quic_rule(datagram: Datagram, context: Context) -> Layers | None:

@@ -1,0 +1,235 @@
+"""What stands above UDP, asked as the flow stage asks it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from udp_batches import Sent, above_udp, batch, path
+
+from analysis import layers
+from analysis.columns import MAX_LAYERS
+from analysis.facts import Facts
+from analysis.protocols import datagrams
+from analysis.protocols.datagram_rules import PORTS
+from analysis.protocols.datagrams import DatagramNaming
+
+DNS_QUERY = bytes.fromhex("1a2b01000001000000000000") + b"\x03www\x07example\x03com\0\0\x01\0\x01"
+WG_INITIATION = b"\1\0\0\0" + bytes(144)
+STUN = bytes.fromhex("000100002112a442") + bytes(12)
+DTLS = b"\x16\xfe\xfd" + bytes(8) + b"\0\2ab"
+ISAKMP = bytes(16) + b"\x21\x20\x22\x08" + bytes(4) + (60).to_bytes(4, "big") + bytes(32)
+SIP = b"OPTIONS sip:a@b SIP/2.0\r\nVia: x\r\n\r\n"
+SMB_BROWSE = (
+    b"\xffSMB\x25" + bytes(27) + b"\x11" + bytes(22) + b"\x04\0" + (86).to_bytes(2, "little") + bytes(8)
+    + b"\x15\0" + b"\\MAILSLOT\\BROWSE\0" + b"\x0c\0ab"
+)  # fmt: skip
+NBDGM = b"\x11\x02" + bytes(12) + (b"\x20" + b"CA" * 16 + b"\0") * 2
+
+# name, port, payload, path, and where the sizes matter: bytes of each layer
+CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
+    ("dns", 53, DNS_QUERY, "dns", [33]),
+    ("dns cut short by its sender", 53, DNS_QUERY[:8], "dns/_ws.malformed", [8, 0]),
+    ("mdns", 5353, DNS_QUERY, "mdns", None),
+    ("llmnr", 5355, DNS_QUERY, "llmnr", None),
+    ("nbns", 137, DNS_QUERY, "nbns", None),
+    ("host announcement", 138, NBDGM + SMB_BROWSE, "nbdgm/smb/mailslot/browser", [82, len(SMB_BROWSE), 25, 4]),
+    ("dhcp without options", 67, bytes(240), "dhcp", [240]),
+    ("dhcp of a few bytes", 67, bytes(40), "dhcp/_ws.malformed", None),
+    ("dhcpv6", 547, b"\x01abc\0\1\0\2xy", "dhcpv6", None),
+    ("ntp", 123, b"\x1b" + bytes(47), "ntp", [48]),
+    ("ntp control message", 123, b"\x16\x02" + bytes(10), "ntp", None),
+    ("ntp of one byte", 123, b"\x1b", "ntp/_ws.malformed", None),
+    ("snmp", 161, bytes.fromhex("302602010104067075626c6963a019020101020100020100300e300c06082b060102010101000500"), "snmp", None),
+    ("snmp that is none", 161, b"hello there", "data", None),
+    ("snmp that runs off its end", 161, bytes.fromhex("3026020101040670756261"), "snmp/_ws.malformed", None),
+    ("syslog", 514, b"<13>hello", "syslog", None),
+    ("tftp request", 69, b"\0\1a.txt\0octet\0", "tftp", None),
+    ("tftp data", 69, b"\0\3\0\1abc", "tftp/data", [4, 3]),
+    ("radius", 1812, b"\1\1\0\x1b" + bytes(16) + b"\1\7alice", "radius", [27]),
+    ("radius code that does not exist", 1812, b"\xee\1\0\x14" + bytes(16), "data", None),
+    ("radius longer than its datagram", 1812, b"\1\1\2\0" + bytes(16), "radius/_ws.malformed", None),
+    ("kerberos error", 88, bytes.fromhex("7e0830060201050201 1e".replace(" ", "")), "kerberos", None),
+    ("ssdp", 1900, b"M-SEARCH * HTTP/1.1\r\n\r\n", "ssdp", None),
+    ("something else on the port of ssdp", 1900, b"hello", "", None),
+    ("isakmp", 500, ISAKMP, "isakmp", [60]),
+    ("isakmp whose length is none", 500, bytes(40), "data", None),
+    ("isakmp behind nat", 4500, bytes(4) + ISAKMP, "udpencap/isakmp", [4, 60]),
+    ("esp", 4500, b"\1\2\3\4" + bytes(60), "udpencap/esp", [0, 64]),
+    ("nat keep-alive", 4500, b"\xff", "udpencap", [1]),
+    ("bfd", 3784, b"\x20\xc0\3\x18" + bytes(20), "bfd", [24]),
+    ("rip", 520, b"\2\2\0\0" + bytes(20), "rip", [24]),
+    ("sip", 5060, SIP, "sip", [len(SIP)]),
+    ("sip on another port", 40001, SIP, "sip", None),
+    ("stun", 40001, STUN, "stun", [20]),
+    ("rtcp, two parts", 40001, b"\x81\xc9\0\1abcd\x81\xca\0\1efgh", "rtcp", [16]),
+    ("wireguard", 40001, WG_INITIATION, "wg", [148]),
+    ("wireguard of another length", 40001, WG_INITIATION + b"x", "data", None),
+    ("dtls", 40001, DTLS, "dtls", None),
+    ("dht", 40001, b"d1:ad2:id20:" + bytes(20) + b"e1:q4:ping1:y1:qe", "bt-dht", None),
+    ("wake on lan", 9, b"\xff" * 6 + b"\2\0\0\0\0\1" * 16, "wol", [102]),
+    ("bacnet", 47808, b"\x81\x0b\0\x0c\x01\x20\xff\xff\0\xff\x10\x08", "bvlc/bacnet/bacapp", [4, 6, 2]),
+    ("portmap dump", 111, b"abcd" + bytes(4) + b"\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\4" + bytes(16), "rpc/portmap", [40, 0]),
+    ("messenger spam", 1026, b"\4\0\x28\0\x10\0\0\0" + bytes(16) + bytes.fromhex("f8917b5a00ffd011a9b200c04fb6e6fc") + bytes(34)
+     + b"\4\0" + bytes(4) + b"spam", "dcerpc/messenger", [84, 4]),
+    ("openvpn data", 1194, b"\x48\1\2\3abcd", "openvpn", None),
+    ("google quic", 40001, b"\x0d" + bytes(8) + b"Q039\1", "gquic", None),
+    ("memcached", 11211, b"\0\1\0\0\0\1\0\0stats\r\n", "memcache", None),
+    ("nothing known", 40001, b"zzzz", "data", [4]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("port", "payload", "expected", "sizes"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_one_datagram_is_named(port: int, payload: bytes, expected: str, sizes: list[int] | None) -> None:
+    """A single datagram from a client's port: ports, checks, heuristics, data."""
+    made = batch(Sent(payload, destination_port=port))
+    DatagramNaming(Facts()).update(made)
+    assert path(made) == expected
+    if sizes is not None:
+        assert [size for _, size, _ in above_udp(made)] == sizes
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_a_flood_is_named_as_a_single_datagram_is(case: tuple[str, int, bytes, str, list[int] | None]) -> None:
+    """One packet a flow, many flows, and many packets of one flow: neither way may change a name."""
+    _, port, payload, expected, _ = case
+    flows = [Sent(payload, source_port=30000 + row, destination_port=port) for row in range(datagrams.BULK_FROM_ROWS)]
+    made = batch(*flows, *[Sent(payload, destination_port=port)] * 20)
+    DatagramNaming(Facts()).update(made)
+    single = batch(Sent(payload, destination_port=port))
+    DatagramNaming(Facts()).update(single)
+    for row in range(len(made.packets.number)):
+        assert above_udp(made, row) == above_udp(single), row
+    assert path(made) == expected
+
+
+def test_the_compound_parts_of_rtcp_are_pdus() -> None:
+    """Two parts, two PDUs of one layer."""
+    made = batch(Sent(b"\x81\xc9\0\1abcd\x81\xca\0\1efgh"))
+    DatagramNaming(Facts()).update(made)
+    assert above_udp(made) == [("rtcp", 16, 2)]
+
+
+def test_an_empty_datagram_ends_at_udp() -> None:
+    """Nothing stands above it."""
+    made = batch(Sent(b"", destination_port=53))
+    DatagramNaming(Facts()).update(made)
+    assert made.packets.n_layers[0] == 3
+
+
+def test_a_cut_datagram_is_short_not_malformed() -> None:
+    """The capture stored less than the headers say."""
+    made = batch(Sent(DNS_QUERY[:20], destination_port=53, length=33), Sent(b"", destination_port=53, length=33))
+    DatagramNaming(Facts()).update(made)
+    assert path(made) == "dns/_ws.short"
+    assert path(made, 1).endswith("_ws.short")
+
+
+def test_a_tftp_server_answers_from_a_port_of_its_own() -> None:
+    """The request makes the client's endpoint known; other payloads of the server stay data."""
+    made = batch(
+        Sent(b"\0\1a\0octet\0", source_port=5000, destination_port=69),
+        Sent(b"\0\3\0\1abc", "10.0.0.2", 31337, "10.0.0.1", 5000),
+        Sent(b"\0\4\0\1", "10.0.0.1", 5000, "10.0.0.2", 31337),
+        Sent(b"\0\3\0\1abc", "10.0.0.2", 31337, "10.0.0.1", 5001),
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(4)] == ["tftp", "tftp/data", "tftp", "data"]
+
+
+def test_announced_media_is_rtp_and_other_media_is_data() -> None:
+    """A session description claims an endpoint for RTP, the next port for RTCP; telephone events are a layer of theirs."""
+    body = b"v=0\r\nc=IN IP4 10.0.0.9\r\nm=audio 6000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    voice, event = b"\x80\x00" + bytes(170), b"\x80\x65" + bytes(14)
+    made = batch(
+        Sent(b"INVITE sip:a@b SIP/2.0\r\n\r\n" + body, destination_port=5060),
+        Sent(voice, "10.0.0.1", 7000, "10.0.0.9", 6000),
+        Sent(voice, "10.0.0.9", 6000, "10.0.0.1", 7000),
+        Sent(event, "10.0.0.1", 7000, "10.0.0.9", 6000),
+        Sent(b"\x80\xc9\0\1abcd", "10.0.0.1", 7001, "10.0.0.9", 6001),
+        Sent(voice, "10.0.0.1", 7000, "10.0.0.8", 6000),
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(6)] == ["sip", "rtp", "rtp", "rtp/rtpevent", "rtcp", "data"]
+
+
+def test_a_quic_flow_keeps_its_short_headers() -> None:
+    """A long header begins the conversation; without one, the same bytes are data."""
+    long = b"\xc0\0\0\0\1\x08abcdefgh\x00\x00\x14" + bytes(20)
+    short = b"\x5a" + bytes(40)
+    made = batch(
+        Sent(long, destination_port=443),
+        Sent(short, "10.0.0.2", 443, "10.0.0.1", 40000),
+        Sent(short, destination_port=443, source_port=1),
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(3)] == ["quic", "quic", "data"]
+
+
+def test_the_lower_port_is_asked_first() -> None:
+    """A client of DNS on the port of SIP: what the lower port takes, the higher one never sees."""
+    made = batch(
+        Sent(DNS_QUERY, source_port=5060, destination_port=53), Sent(SIP, source_port=161, destination_port=5060)
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(2)] == ["dns", "sip"]
+
+
+def test_a_flow_nobody_knew_is_read_again_where_it_begins_to_make_sense() -> None:
+    """Media in the clear nobody announced, and RTCP that the heuristics know between it, far behind the first packets."""
+    media, report = Sent(b"\x90\x78" + bytes(100)), Sent(b"\x81\xc9\0\1abcd")
+    made = batch(*[media] * 50, report, media)
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in (0, 49, 50, 51)] == ["data", "data", "rtcp", "data"]
+
+
+def test_state_lasts_from_batch_to_batch() -> None:
+    """Chunks of one packet give the same names as one chunk."""
+    sent = [Sent(WG_INITIATION), Sent(b"\4\0\0\0" + bytes(28)), Sent(b"\4\0\0\0" + bytes(44)), Sent(b"zz")]
+    whole = batch(*sent)
+    DatagramNaming(Facts()).update(whole)
+    naming, flows = DatagramNaming(Facts()), {}  # type: ignore[var-annotated]
+    for row, one in enumerate(sent):
+        single = batch(one, first_number=row + 1, flows=flows)
+        naming.update(single)
+        assert above_udp(single) == above_udp(whole, row)
+
+
+def test_full_layer_matrices_are_marked_not_overrun() -> None:
+    """A frame of 24 layers takes no more."""
+    made = batch(Sent(DNS_QUERY, destination_port=53))
+    made.packets.n_layers[0] = MAX_LAYERS
+    made.packets.layers[0, MAX_LAYERS - 1] = layers.UDP
+    DatagramNaming(Facts()).update(made)
+    assert made.packets.n_layers[0] == MAX_LAYERS and made.packets.fault[0]
+
+
+PORT = st.sampled_from([*PORTS, 40001, 443])
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(PORT, st.binary(max_size=120), st.integers(0, 60)), min_size=1, max_size=8))
+def test_no_payload_raises(sent: list[tuple[int, bytes, int]]) -> None:
+    """Random payloads on every port of the table: a name, sizes that are no more than were captured."""
+    made = batch(*(Sent(payload, destination_port=port, length=len(payload) + more) for port, payload, more in sent))
+    DatagramNaming(Facts()).update(made)
+    assert (made.packets.layer_bytes >= 0).all()
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(CASES), st.lists(st.tuples(st.integers(0, 120), st.binary(max_size=4)), max_size=4))
+def test_no_mutated_payload_raises(
+    case: tuple[str, int, bytes, str, list[int] | None], patches: list[tuple[int, bytes]]
+) -> None:
+    """Good payloads with bytes replaced, cut and repeated."""
+    payload = case[2]
+    for at, patch in patches:
+        payload = payload[:at] + patch + payload[at + len(patch) :]
+    made = batch(
+        Sent(payload, destination_port=case[1]), Sent(payload + payload, "10.0.0.2", case[1], "10.0.0.1", 40000)
+    )
+    DatagramNaming(Facts()).update(made)
+    assert np.all(made.packets.n_layers >= 3)
