@@ -24,10 +24,10 @@ BUSY: Final = 8  # what waits to be flushed is too much
 
 
 class Connection(asyncio.Protocol):
-    """A client. `peer` is set while it is a file connection."""
+    """A client. `peer` is set while it is a file connection; `quiet` while only a download may write to it."""
 
     __slots__ = (
-        "address", "admitted", "busy_reading", "drained", "gone", "held", "id", "lags", "logged_in", "peer", "server", "session", "stall",
+        "address", "admitted", "busy_reading", "drained", "gone", "held", "id", "lags", "logged_in", "peer", "quiet", "server", "session", "stall",
         "transport", "unacked", "write",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.admitted = False
         self.logged_in = False
         self.gone = False
+        self.quiet = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A place at the door, buffers of fixed size."""

@@ -27,8 +27,9 @@ from chat.connection import BUSY, FLOOD, UNACKED, Connection
 from chat.door import Door
 from chat.errors import ChatError, ConfigError, Refusal
 from chat.fanout import Fanout
+from chat.files import Files
 from chat.hub import Hub, Policy
-from chat.rooms import User
+from chat.rooms import RANK, User
 from chat.session import Rules, Session, State
 from chat.store import Store
 
@@ -66,6 +67,8 @@ class Server:
             effects.Post: self._post,
             effects.Save: self._save,
             effects.Read: self._read,
+            effects.Upload: self._upload,
+            effects.Download: self._download,
             effects.Account: self._account,
             effects.Close: self._close,
             effects.Delay: self._delay,
@@ -98,6 +101,8 @@ class Server:
                 self.hub.add_room(room)
         ways = Ways(config.server.guests, config.server.registration, config.server.unicode_names)
         self.accounts = Accounts(self.store, ways, state.accounts, state.operators)
+        self.files = Files(self, config.data / "files")
+        await self.files.load()
         self.fanout = Fanout(lambda: self.loop.call_soon(self._flush), config.limits.ring_bytes)
         self._set_rules()
         self.fingerprint = ""
@@ -142,6 +147,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.accounts.stop()
+        self.files.stop()
         await self.loop.run_in_executor(None, self.store.stop)
         log.event("stopped", reason=reason)
 
@@ -215,6 +221,8 @@ class Server:
         seat = self.hub.seats.get(conn.id)
         numbers = [room.number for room in seat.rooms.values()] if seat else []
         self.fanout.forget(conn, numbers)
+        if conn.peer is not None:
+            self.files.lost(conn)
         del self.conns[conn.id]
         if conn.admitted:
             self.door.release(conn.address, conn.logged_in)
@@ -231,12 +239,18 @@ class Server:
         elif isinstance(body, wire.Auth):
             self.spawn(self._login(conn, body))
         elif isinstance(body, wire.Hello):
-            conn.session.close("bad-token", "no such transfer", now)
+            if self.files.claim(conn, body.transfer, now):
+                conn.logged_in = True
+                self.door.logged_in()
+            else:
+                conn.session.close("bad-token", "no such transfer", now)
+        elif conn.peer is not None:
+            self.files.take(conn, body)
 
     def push(self, conn: Connection) -> None:
         """Send what the session has queued; close behind it if it is closing."""
         out = conn.session.data_to_send()
-        if out and not conn.gone:
+        if out and not conn.gone and not conn.quiet:
             self.fanout.send(conn, out)
         if conn.session.state is State.CLOSING and not conn.gone:
             self.loop.call_soon(self._hang_up, conn)
@@ -403,9 +417,27 @@ class Server:
         if conn is not None:
             self.fanout.detach(conn, effect.number)
 
+    def announce(self, room: str, body: wire.Body) -> None:
+        """A frame to a room that history does not know."""
+        if room in self.hub.rooms:
+            self._to_room(effects.ToRoom(self.hub.rooms[room].number, body))
+
+    def post(self, post: effects.Post) -> None:
+        """A message of the server's own making: a file that has arrived."""
+        self._post(post)
+
+    def save(self, what: str, args: tuple[Any, ...]) -> None:
+        """Keep a change of state."""
+        self._save(effects.Save(what, args))
+
+    @property
+    def plain(self) -> bool:
+        """True without TLS: files may go from disk to socket by themselves."""
+        return self._ssl is None
+
     def _post(self, effect: effects.Post) -> None:
         if self.memory is not None:
-            self._show([self.memory.write(effect, int(self.hub.wall * 1000))])
+            self._show([self.memory.write(effect, int(time.time() * 1000))])
             return
         if self._unstored >= self.config.limits.unstored:
             busy = wire.Error("flood", "the disk is behind", ref=effect.id, retry_ms=1000)
@@ -439,6 +471,8 @@ class Server:
 
     def _show(self, stored: list[history.Stored]) -> None:
         for each in stored:
+            if each.post.file is not None:
+                self.files.shown(each.post.file.file_id, each.seq)
             if each.code:
                 self._reply(effects.Reply(each.post.conn, wire.Error(each.code, each.text, ref=each.post.id)))
                 continue
@@ -525,6 +559,22 @@ class Server:
         except Exception as error:
             raise Refusal("bad-query", f"the search gave up: {error}") from None
 
+    # --- files -----------------------------------------------------------------------------------------------------------------
+
+    def _upload(self, effect: effects.Upload) -> None:
+        self.spawn(self._answer(effect.conn, effect.ask.ref, self.files.offer(effect)))
+
+    def _download(self, effect: effects.Download) -> None:
+        self.spawn(self._answer(effect.conn, effect.ask.ref, self.files.fetch(effect)))
+
+    async def _answer(self, conn: int, ref: str, work: Coroutine[Any, Any, wire.Body]) -> None:
+        """Reply with what the work gives, or with its refusal."""
+        try:
+            answer = await work
+        except Refusal as no:
+            answer = wire.Error(no.code, no.text, ref=ref, retry_ms=no.retry_ms)
+        self._reply(effects.Reply(conn, answer))
+
     # --- account commands ------------------------------------------------------------------------------------------------------
 
     def _account(self, effect: effects.Account) -> None:
@@ -563,6 +613,8 @@ class Server:
         elif ask.action == "invite-token":
             uses = int(ask.value) if ask.value.isdecimal() and len(ask.value) < 7 else 1
             return await accounts.invite_token(effect.by, uses, wall + (ask.seconds or 7 * 86_400)), []
+        elif ask.action == "remove-file":
+            await self.files.remove(ask.target, functools.partial(self._may_remove, effect.by))
         elif ask.action == "audit":
             return "", await self._audit(ask)
         return "", []
@@ -574,7 +626,16 @@ class Server:
         names = ("ts", "actor", "action", "room", "target", "text")
         return [dict(zip(names, map(str, row), strict=True)) for row in rows]
 
+    def _may_remove(self, by: str, room_name: str, owner: str) -> bool:
+        """Who sent a file and who keeps order in its room may remove it."""
+        user, room = self.hub.users.get(by), self.hub.rooms.get(room_name)
+        if user is None:
+            return False
+        own = owner == (f"{by}@{user.address}" if user.guest else by)
+        return own or (room is not None and not room.direct and room.rank(user) >= RANK["moderator"])
+
     def _end_sessions(self, name: str, text: str, but: int = 0) -> None:
+        self.files.cut(name)
         user = self.hub.users.get(name)
         for conn in list(user.seats) if user else []:
             if conn != but:
@@ -605,6 +666,7 @@ class Server:
     async def _expire(self) -> None:
         """Retention: days and counts of each room, old sessions."""
         self._save(effects.Save("expire_sessions", (self.hub.wall,)))
+        await self.files.expire()
         if self.memory is not None:
             return
         for room in list(self.hub.rooms.values()):

@@ -135,6 +135,12 @@ class Session:
         self.reason = code
         self._enter(State.CLOSING, now)
 
+    def finish(self, now: float) -> None:
+        """All is said: start closing."""
+        if self.state is not State.CLOSING:
+            self.reason = self.reason or "done"
+            self._enter(State.CLOSING, now)
+
     def go_away(self, reason: str, retry_ms: int, now: float) -> None:
         """Queue GOAWAY and start closing."""
         if self.state is State.CLOSING:

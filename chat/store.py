@@ -341,6 +341,7 @@ SAVES: Final = {
     "remove_sessions": "DELETE FROM sessions WHERE name = ? AND guest = ?",
     "expire_sessions": "DELETE FROM sessions WHERE until < ?",
     "put_file": "INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?)",
+    "set_file_seq": "UPDATE files SET seq = ? WHERE id = ?",
     "remove_file": "DELETE FROM files WHERE id = ?",
 }
 
