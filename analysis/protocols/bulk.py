@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.columns import MAX_LAYERS, Array, Batch
 from analysis.flows import as_kernel_sees
-from analysis.kernel import kernel
+from analysis.kernel import inner_kernel, lean_kernel
 
 DISSECT, EVERY, RECORDS = 0, 1, 2  # lanes
 HEADER = 5  # of a TLS record
@@ -49,7 +49,7 @@ class Columns(NamedTuple):
     layer_pdus: Any
 
 
-@kernel
+@inner_kernel
 def _put(packets: Any, row: int, layer: int, size: int, pdus: int, max_layers: int) -> None:
     n = int(packets.n_layers[row])
     if n < max_layers:
@@ -59,7 +59,7 @@ def _put(packets: Any, row: int, layer: int, size: int, pdus: int, max_layers: i
         packets.n_layers[row] = n + 1
 
 
-@kernel
+@inner_kernel
 def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telling: Any, max_layers: int) -> bool:
     """A segment of lane EVERY; False where its first two bytes look as if a protocol began."""
     bits = int(packets.analysis[row])
@@ -82,7 +82,7 @@ def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telli
     return True
 
 
-@kernel
+@inner_kernel
 def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int, max_layers: int) -> bool:
     """A segment of lane RECORDS; False where it does not simply follow, and nothing was changed."""
     length = int(packets.payload_len[row])
@@ -129,7 +129,7 @@ def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int,
     return True
 
 
-@kernel
+@lean_kernel
 def _advance(
     rows: Any, cursor: Any, ends: Any, active: Any, lanes: Any, packets: Any, data: Any, telling: Any, data_layer: int,
     max_layers: int, stopped: Any,

@@ -17,6 +17,8 @@ REQUEST, RESPONSE, FAULT, BIND, BIND_ACK, BIND_NAK, ALTER, ALTER_RESPONSE, AUTH3
 LAST_TYPE = 19
 FIRST_FRAGMENT, LAST_FRAGMENT, OBJECT_UUID = 1, 2, 0x80
 MOST_CONTEXTS = 32
+LONGEST_FRAGMENT = 65_536
+MOST_PIPES = 256
 
 # Interface UUID -> layer (Wireshark's uuid table, the part that its dissectors name).
 INTERFACES: dict[str, int] = {
@@ -69,12 +71,22 @@ def dissect(pdu: Pdu) -> bool:
     return framed(pdu, HEADER, _size, one)
 
 
-def dissect_pipe(pdu: Pdu) -> bool:
-    """PDUs in the bytes of one pipe write, read or transaction."""
-    if not looks_like_dcerpc(pdu.data):
-        return False
-    framed(pdu, HEADER, _size, one)
-    return True
+def dissect_pipe(pdu: Pdu, pipe: object) -> None:
+    """The bytes of one write, read or transaction of `pipe`; a PDU may need several of them."""
+    partial: dict[object, bytes] = pdu.stream.state.setdefault("pipe_partial", {})
+    key = (pipe, pdu.direction)
+    data = partial.pop(key, b"") + pdu.data
+    if not looks_like_dcerpc(data):
+        pdu.add(layers.DATA)
+        return
+    inner = Pdu(data, len(data), pdu.stream, pdu.direction, pdu.number, pdu.time_ns, False)
+    inner.layers = pdu.layers
+    if _size(inner, 0) > len(data):
+        if len(data) < LONGEST_FRAGMENT and len(partial) < MOST_PIPES:
+            partial[key] = data
+        pdu.add(layers.DATA)
+        return
+    framed(inner, HEADER, _size, one)
 
 
 def heuristic(pdu: Pdu) -> bool:
@@ -131,7 +143,6 @@ def _call(pdu: Pdu, order: str, kind: int) -> None:
     auth = _word(pdu, 10, order)
     at = 24 + (16 if kind == REQUEST and flags & OBJECT_UUID else 0)
     end = pdu.length - (auth + 8 if auth else 0)
-    level = pdu.data[end + 1] if auth and 0 <= end + 1 < len(pdu.data) else 0
     if auth and 0 <= end + 2 < len(pdu.data):
         end -= pdu.data[end + 2]
     calls: dict[int, int] = pdu.stream.state.setdefault("rpc_calls", {})
@@ -149,7 +160,7 @@ def _call(pdu: Pdu, order: str, kind: int) -> None:
         )
         exploits.rpc(pdu, interface, operation, pdu.data[at:end], kind == RESPONSE)
     layer = INTERFACES.get(interface)
-    if layer is None or level == 6 or end <= at:
+    if layer is None or end < at:
         return
     if flags & 3 == 3:
         pdu.add(layer, min(end, len(pdu.data)) - at)

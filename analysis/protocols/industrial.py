@@ -35,6 +35,8 @@ DNP3_START = b"\x05\x64"
 def dnp3_size(length: int) -> int:
     """Bytes of a link frame: header 10, then blocks of 16 with a CRC each (IEEE 1815 9.2)."""
     user = length - 5
+    if user < 0:
+        return 1  # less than a header: the frame is malformed
     return 10 + user + 2 * ((user + 15) // 16)
 
 
@@ -42,7 +44,7 @@ def dissect_dnp3(pdu: Pdu) -> bool:
     """DNP3 link frames; refuses what does not start with 0x0564."""
     if pdu.data[:2] != DNP3_START:
         return False
-    return framed(pdu, 10, lambda unit, at: dnp3_size(max(unit.u8(at + 2), 5)), _dnp3)
+    return framed(pdu, 10, lambda unit, at: dnp3_size(unit.u8(at + 2)), _dnp3)
 
 
 def _dnp3(pdu: Pdu) -> None:
@@ -66,10 +68,12 @@ def _dnp3(pdu: Pdu) -> None:
 # Octets per object by (group, variation): the ones that control traffic is made of (IEEE 1815 annex A).
 DNP3_OBJECTS = {(12, 1): 11, (12, 2): 11, (12, 3): 11, (41, 1): 5, (41, 2): 3, (41, 3): 5, (41, 4): 9}
 DNP3_REQUESTS = {3, 4, 5, 6}  # select, operate, direct operate, direct operate without acknowledgement
+RANGE_WIDTH = {0: 1, 1: 2, 2: 4, 3: 1, 4: 2, 5: 4, 7: 1, 8: 2, 9: 4}  # qualifier's range code -> octets of a number
+PREFIX_WIDTH = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4}
 
 
 def _objects_fit(user: bytes) -> bool:
-    """Do the objects of a control request end inside the fragment?"""
+    """Do the objects of a control request end inside the fragment (IEEE 1815 4.2.2.7)?"""
     if len(user) < 3 or user[2] not in DNP3_REQUESTS:
         return True
     at = 3
@@ -77,19 +81,23 @@ def _objects_fit(user: bytes) -> bool:
         if at + 3 > len(user):
             return False
         group, variation, qualifier = user[at], user[at + 1], user[at + 2]
-        at += 3
-        if qualifier == 0x28:
-            count, prefix = int.from_bytes(user[at : at + 2], "little"), 2
-            at += 2
-        elif qualifier == 0x17:
-            count, prefix = (user[at] if at < len(user) else 0), 1
-            at += 1
-        else:
-            return True
         size = DNP3_OBJECTS.get((group, variation))
         if size is None:
             return True
-        at += count * (prefix + size)
+        at += 3
+        code = qualifier & 0x0F
+        width = RANGE_WIDTH.get(code, 0)
+        numbers = [int.from_bytes(user[at + i * width : at + (i + 1) * width], "little") for i in (0, 1)]
+        count = 0
+        if code <= 5:
+            at += 2 * width
+            count = numbers[1] - numbers[0] + 1
+        elif width:
+            at += width
+            count = numbers[0]
+        if at > len(user) or count < 0:
+            return False
+        at += count * (PREFIX_WIDTH.get(qualifier >> 4 & 7, 0) + size)
     return at == len(user)
 
 

@@ -24,36 +24,38 @@ def _lines(data: bytes) -> list[bytes]:
 def dissect_smtp(pdu: Pdu) -> bool:
     """SMTP: commands and replies line by line, the message between DATA and the dot as one unit."""
     state = pdu.stream.state
-    if pdu.stream.to_server(pdu.direction):
-        if state.get("smtp_data"):
-            return _message(pdu)
-        pdu.add(layers.SMTP)
-        for line in _lines(pdu.data):
-            _smtp_command(pdu, line)
-        return True
-    if pdu.whole and pdu.data and not pdu.data.endswith(b"\n") and pdu.data[:1].isdigit():
+    if pdu.whole and b"\n" not in pdu.data and b"\r" not in pdu.data:
         pdu.wish(0, ONE_MORE)
         return True
     pdu.add(layers.SMTP)
+    if pdu.stream.to_server(pdu.direction):
+        if state.get("smtp_data"):
+            _message(pdu)
+            return True
+        for line in _lines(pdu.data):
+            _smtp_command(pdu, line)
+        return True
     for line in _lines(pdu.data):
         if line[:3].isdigit():
             _smtp_reply(pdu, int(line[:3]))
     return True
 
 
-def _message(pdu: Pdu) -> bool:
-    """Message text up to the line with a single dot."""
-    end = 0 if pdu.data.startswith(b".\r\n") else pdu.data.find(b"\r\n.\r\n")
+def _message(pdu: Pdu) -> None:
+    """Message text up to the line with a single dot: the segment with the dot carries `imf`, as long as all of it."""
+    state = pdu.stream.state
+    seen: bytes = state.get("smtp_tail", b"\r\n") + pdu.data
+    end = seen.find(b"\r\n.\r\n")
+    size = state.get("smtp_size", 0) + len(pdu.data)
     if end < 0:
-        if pdu.whole:
-            pdu.wish(0, ONE_MORE)
-        pdu.add(layers.SMTP)
-        return True
-    pdu.stream.state["smtp_data"] = False
-    pdu.add(layers.SMTP)
-    if end:
-        pdu.add(layers.IMF, end + 2)
-    return True
+        state["smtp_tail"], state["smtp_size"] = seen[-4:], size
+        return
+    state["smtp_data"] = False
+    state.pop("smtp_tail", None)
+    state.pop("smtp_size", None)
+    size -= len(seen) - end
+    if size > 0:
+        pdu.add(layers.IMF, size)
 
 
 def _smtp_command(pdu: Pdu, line: bytes) -> None:
@@ -114,15 +116,13 @@ def _smtp_reply(pdu: Pdu, code: int) -> None:
 
 
 def dissect_pop(pdu: Pdu) -> bool:
-    """POP3: one layer per segment; a message asked for with RETR or TOP is `imf` in the frame that completes it."""
+    """POP3: one layer per segment; what the server sends without a status is a message, `imf`."""
     state = pdu.stream.state
     if pdu.stream.to_server(pdu.direction):
         pdu.add(layers.POP)
         for line in _lines(pdu.data):
             _pop_command(pdu, line)
         return True
-    if state.get("pop_message"):
-        return _pop_message(pdu)
     pdu.add(layers.POP)
     if pdu.data.startswith((b"+OK", b"-ERR")):
         accepted = pdu.data.startswith(b"+OK")
@@ -130,23 +130,8 @@ def dissect_pop(pdu: Pdu) -> bool:
             logins.settle(pdu, accepted)
         if state.pop("pop_stls", False) and accepted:
             pdu.stream.shared.start_tls(pdu)
-    return True
-
-
-def _pop_message(pdu: Pdu) -> bool:
-    if pdu.data.startswith(b"-ERR"):
-        pdu.stream.state["pop_message"] = False
-        pdu.add(layers.POP)
-        return True
-    if b"\r\n.\r\n" not in pdu.data[-64:]:
-        if pdu.whole:
-            pdu.wish(0, ONE_MORE)
-        pdu.add(layers.POP)
-        return True
-    pdu.stream.state["pop_message"] = False
-    pdu.add(layers.POP)
-    first = pdu.data.find(b"\n") + 1
-    pdu.add(layers.IMF, max(len(pdu.data) - first, 0))
+    else:
+        pdu.add(layers.IMF)
     return True
 
 
@@ -164,8 +149,6 @@ def _pop_command(pdu: Pdu, line: bytes) -> None:
         state["pop_pass"] = True
     elif word == b"STLS":
         state["pop_stls"] = True
-    elif word in (b"RETR", b"TOP"):
-        state["pop_message"] = True
 
 
 # ---------------------------------------------------------------------------------------------------- IMAP

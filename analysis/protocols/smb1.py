@@ -76,10 +76,12 @@ def _follow(
 
 
 def _pipe_or_file(pdu: Pdu, pipe: bool, offset: int, length: int) -> None:
-    if not pipe or length == 0 or offset < HEADER:
+    if length == 0 or offset < HEADER:
         return
     inner = pdu.part(offset, min(length, pdu.length - offset))
-    if inner.data and not dcerpc.dissect_pipe(inner):
+    if pipe and inner.data:
+        dcerpc.dissect_pipe(inner, pdu.le16(24))
+    elif inner.data:
         inner.add(layers.DATA)
 
 
@@ -103,8 +105,9 @@ def _trans(pdu: Pdu, response: bool, at: int, words: int, multiplex: int) -> Non
     if not pipe or length == 0 or offset < HEADER:
         return
     inner = pdu.part(offset, min(length, pdu.length - offset))
-    if inner.data and not dcerpc.dissect_pipe(inner):
-        inner.add(layers.DATA)
+    if inner.data:
+        inner.add(layers.SMB_PIPE, 0)
+        dcerpc.dissect_pipe(inner, pdu.le16(24))
 
 
 def _large_transaction(pdu: Pdu, command: int, at: int, words: int) -> None:

@@ -101,10 +101,12 @@ def _content(pdu: Pdu, command: int, response: bool, status: int, message: bytes
             return
     else:
         return
-    if length == 0 or offset < body or not pipe:
+    if length == 0 or offset < body:
         return
     inner = pdu.part(offset, min(length, pdu.length - offset))
-    if inner.data and not dcerpc.dissect_pipe(inner):
+    if pipe and inner.data:
+        dcerpc.dissect_pipe(inner, tree)
+    elif command == READ and inner.data:
         inner.add(layers.DATA)
 
 
