@@ -47,7 +47,7 @@ class Incoming:
     path: Path
     fd: int
     intake: Intake
-    crcs: array[int] = field(default_factory=lambda: array("I"))
+    crcs: "array[int]" = field(default_factory=lambda: array("I"))
     conn: Connection | None = None
     followers: set["asyncio.Future[None]"] = field(default_factory=set)
     touched: float = 0.0
@@ -100,7 +100,7 @@ class Files:
         self._incoming: dict[str, Incoming] = {}  # by key
         self._by_id: dict[str, Incoming] = {}
         self._tickets: dict[str, Ticket] = {}
-        self._crcs: OrderedDict[str, array[int]] = OrderedDict()
+        self._crcs: OrderedDict[str, "array[int]"] = OrderedDict()
         self._shown: dict[str, asyncio.Future[int]] = {}
         self._downloads: dict[str, int] = {}
         self._used = 0  # bytes of complete files
@@ -442,7 +442,7 @@ class Files:
             crcs.append(value)
         return value
 
-    def _remember_crcs(self, sha256: str, crcs: array[int]) -> array[int]:
+    def _remember_crcs(self, sha256: str, crcs: "array[int]") -> "array[int]":
         self._crcs[sha256] = crcs
         while len(self._crcs) > KNOWN_CRCS:
             self._crcs.popitem(last=False)
