@@ -16,7 +16,7 @@ import contextlib
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ FILE_TRIES: Final = 8  # breaks of one transfer in a row without a byte of progr
 FATAL: Final = frozenset(
     {"auth-failed", "banned", "suspended", "bad-name", "bad-version", "bad-token"}
 )  # no use trying again
+STALE: Final = frozenset({"bad-token", "timeout", "full", "too-many"})  # of a file connection: ask again
 GONE: Final = frozenset(
     {"banned", "private", "no-room", "no-user", "not-member", "room-full", "too-many-rooms"}
 )  # from a room
@@ -90,6 +91,7 @@ class Client:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._link: Link | None = None
+        self._file_links: set[Link] = set()
         self._session = ""
         self._failure: Exception | None = None
         self._closing = False
@@ -169,9 +171,10 @@ class Client:
         return [safe_name(room) for room in self._cursors]
 
     def drop(self) -> None:
-        """Cut the line without a word, as a broken cable would; the client reconnects by itself. For tests and the lab."""
-        if self._link is not None:
-            self._link.abort()
+        """Cut all lines without a word, as a broken cable would; the client reconnects by itself. For tests and the lab."""
+        for link in (self._link, *self._file_links):
+            if link is not None:
+                link.abort()
 
     async def stop_reading(self, seconds: float) -> None:
         """Take nothing from the line for a while, as a stuck program would. For tests and the lab."""
@@ -293,11 +296,8 @@ class Client:
             source.close()
 
     async def _upload(self, source: sharing.Source, accept: wire.Accept, progress: sharing.Progress) -> None:
-        link = await open_link(self.address, transfer=accept.token)
-        try:
+        async with self._file_link(accept.token) as link:
             await sharing.upload(link, source, accept, progress)
-        finally:
-            await link.close()
 
     async def fetch(self, file: File, folder: Path, progress: sharing.Progress = sharing.no_progress) -> Path:
         """Receive a file into `folder`; the path of the verified file. Goes on after any break where it stopped.
@@ -318,10 +318,23 @@ class Client:
     async def _download(self, file_id: str, incoming: Download, progress: sharing.Progress) -> None:
         offset = incoming.offset
         accept = await self._ask(lambda ref: wire.Fetch(ref, file_id, offset), wire.Accept)
-        link = await open_link(self.address, transfer=accept.token)
-        try:
+        async with self._file_link(accept.token) as link:
             await sharing.download(link, incoming, file_id, progress)
+
+    @contextlib.asynccontextmanager
+    async def _file_link(self, token: str) -> AsyncIterator[Link]:
+        """A file connection. LinkError also if the token is not known (any more): a server that restarted has new ones."""
+        try:
+            link = await open_link(self.address, transfer=token)
+        except RefusedError as error:
+            if error.code in STALE:
+                raise LinkError(str(error)) from error
+            raise
+        self._file_links.add(link)
+        try:
+            yield link
         finally:
+            self._file_links.discard(link)
             link.abort()
 
     async def _wait_to_retry(self, tries: int, error: LinkError) -> None:
