@@ -189,17 +189,18 @@ def walk(
     packets: Any,
     taps: Any,
     n_taps: int,
+    half: int,
 ) -> tuple[int, int]:
     """Decode packets from `first` on; stop at one that needs Python (s[NEXT] >= ODD) or room for taps (s[NEXT] = FULL).
 
-    A packet whose s[NEXT] is not DONE on entry goes on where it stood. Returns (packet, taps so far).
+    `half` is 1 where packet `first` was begun before and goes on as its notepad says. Returns (packet, taps so far).
     """
     start, cap_len, frame_len, link_type, fault = records
     columns, matrices = packets
     room = taps[0].shape[1] - MAX_TAPS
     i = first
     while i < start.shape[0]:
-        if s[NEXT] == DONE:
+        if half == 0:
             if n_taps > room:
                 s[NEXT] = FULL
                 return i, n_taps
@@ -207,6 +208,7 @@ def walk(
             s[TYPE] = kind
             begin(s, start[i], cap_len[i], frame_len[i], fault[i])
             s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else LINK
+        half = 0
         while s[NEXT] != DONE:
             code = s[NEXT]
             if code >= ODD:
@@ -389,18 +391,19 @@ class Decoder:
         index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))
         columns, matrices, taps = _view(blocks.columns()), _view(blocks.matrices()), _view(blocks.taps())
         s = self._s
-        s[NEXT] = DONE
-        i = n_taps = 0
+        i = n_taps = half = 0
         while True:
             data = chunk.view
-            i, n_taps = walk(i, data, index, self._links, self._tables, s, (columns, matrices), taps, n_taps)
+            i, n_taps = walk(i, data, index, self._links, self._tables, s, (columns, matrices), taps, n_taps, half)
             if i >= n:
                 break
             if s[NEXT] == FULL:
                 blocks.grow()
                 taps = _view(blocks.taps())
-                s[NEXT] = DONE
-            elif s[NEXT] == FRAGMENTED:
+                half = 0
+                continue
+            half = 1
+            if s[NEXT] == FRAGMENTED:
                 self._fragment(chunk)
             else:
                 dissect(chunk.octets, self._slots)
@@ -415,7 +418,10 @@ class Decoder:
         s[AT] = chunk.append(whole)
         s[END] = s[LIMIT] = s[AT] + len(whole)
         s[FRAGMENT] = 2
-        s[NEXT] = EXTENSIONS if s[FAMILY] == 6 else TRANSPORT
+        s[NEXT] = TRANSPORT
+        if s[FAMILY] == 6:  # Wireshark counts the fragment header to the layer in this frame only
+            s[BYTES + s[N_LAYERS] - 1] += 8
+            s[NEXT] = EXTENSIONS
 
 
 def _packets(records: Records, blocks: _Blocks) -> Packets:

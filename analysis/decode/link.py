@@ -55,8 +55,7 @@ TABLE_SIZE = 197120
 def ethernet(data: Data, s: State, tables: Tables) -> None:
     """IEEE 802.3 header: 0 destination (6) | 6 source (6) | 12 type, or length up to 1500 (2)."""
     at = s[AT]
-    if s[END] - at < 14:
-        add_layer(s, layers.ETH, max(0, s[END] - at))
+    if s[END] - at < 14:  # Wireshark reads both addresses before it shows the layer
         cut(s, 14, 0)
         return
     slot = add_layer(s, layers.ETH, 14)
@@ -108,6 +107,7 @@ def vlan(data: Data, s: State, tables: Tables) -> None:
         cut(s, 4, 0)
         return
     add_layer(s, name, 4)
+    s[TRAILER] = -1  # Wireshark shows padding in the tag then
     s[AT] = at + 4
     typed(data, s, u16(data, at + 2), tables)
 
@@ -200,6 +200,7 @@ def pppoe(data: Data, s: State) -> None:
         cut(s, 6, 0)
         return
     add_layer(s, layers.PPPOES, 6)
+    s[TRAILER] = -1
     s[AT] = at + 6
     trim(s, at + 6 + u16(data, at + 4))
     s[NEXT] = PPP

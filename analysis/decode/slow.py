@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from analysis.decode import bridging, links, tunnelled, wlan
-from analysis.decode.state import NEXT
+from analysis.decode import bridging, links, tunnelled
+from analysis.decode.state import NEXT, STEPS
 from analysis.decode.walker import Cut, Walk
 
 DISSECTORS: dict[int, Callable[[Walk], None]] = {
     **bridging.DISSECTORS,
     **links.DISSECTORS,
     **tunnelled.DISSECTORS,
-    **wlan.DISSECTORS,
 }
 
 
@@ -25,6 +24,7 @@ def dissect(data: memoryview, s: Any) -> None:
     """Run the dissector that s[NEXT] names; afterwards s[NEXT] is what it left, `DONE` if it left nothing."""
     walk = Walk(data, s)
     code = s[NEXT]
+    s[STEPS] += 1
     walk.done()
     try:
         DISSECTORS.get(code, Walk.data_rest)(walk)

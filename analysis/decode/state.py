@@ -88,7 +88,7 @@ ODD = 4000
     CAPWAP,
     LISP,
     MPLS_UDP,
-    NDP_DATA,
+    PPPOED,
 ) = range(ODD, ODD + 31)
 
 # The walk: where it stands (absolute offsets into data).

@@ -16,6 +16,7 @@ from analysis.columns import UDP as KIND_UDP
 from analysis.decode.link import T_PORT
 from analysis.decode.state import (
     AT,
+    CHUNKS,
     DONE,
     END,
     FAMILY,
@@ -243,7 +244,7 @@ def icmpv6(data: Data, s: State) -> None:
 
 @kernel
 def sctp(data: Data, s: State) -> None:
-    """RFC 9260 3.1: 0 source port (2) | 2 destination port (2) | 4 tag (4) | 8 checksum (4) | 12 chunks."""
+    """RFC 9260 3.1: 0 source port (2) | 2 destination port (2) | 4 tag (4) | 8 checksum (4) | 12 chunks, which Python reads."""
     at = s[AT]
     s[TRANSPORT_START] = at
     if s[END] - at < 12:
@@ -251,5 +252,4 @@ def sctp(data: Data, s: State) -> None:
         cut(s, 12, BAD_TRANSPORT_HEADER)
         return
     s[TRANSPORT_TAP] = tap(s, KIND_SCTP, u16(data, at), u16(data, at + 2), s[FAMILY])
-    add_layer(s, layers.SCTP, s[END] - at)
-    payload(s, at + 12)
+    s[NEXT] = CHUNKS

@@ -62,7 +62,7 @@ def gre(data: Data, s: State) -> None:
         s[NEXT] = ETHERTYPE
         if s[TYPE] == 0x88BE or s[TYPE] == 0x22EB:
             s[NEXT] = ERSPAN
-            s[TYPE] = flags
+            s[TYPE] = flags * 65536 + s[TYPE]
 
 
 @kernel
