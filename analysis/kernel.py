@@ -62,7 +62,8 @@ def lean_kernel(function: Function) -> Function:
         return function
     from numba import njit
 
-    compiled: Any = njit(boundscheck=True, cache=True, nogil=True, _nrt=False)(function)
+    options: Any = {"boundscheck": True, "cache": True, "nogil": True, "_nrt": False}
+    compiled: Any = njit(**options)(function)
     return compiled  # type: ignore[no-any-return]
 
 
@@ -75,7 +76,9 @@ def inner_kernel(function: Function) -> Function:
         return function
     from numba import njit
 
-    compiled: Any = njit(boundscheck=True, nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    doors = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    options: Any = {"boundscheck": True, "nogil": True, "_nrt": False, **doors}
+    compiled: Any = njit(**options)(function)
     return compiled  # type: ignore[no-any-return]
 
 

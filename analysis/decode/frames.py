@@ -301,9 +301,9 @@ class _Blocks:
         self.sizes = np.zeros((n, MAX_LAYERS), dtype=np.int32)
         self.pdus = np.zeros((n, MAX_LAYERS), dtype=np.uint16)
         self.room = 4 * n + MAX_TAPS
-        self.t64 = np.empty((4, self.room), dtype=np.int64)
-        self.t32 = np.empty((3, self.room), dtype=np.int32)
-        self.t8 = np.empty((2, self.room), dtype=np.uint8)
+        self.t64: Array = np.empty((4, self.room), dtype=np.int64)
+        self.t32: Array = np.empty((3, self.room), dtype=np.int32)
+        self.t8: Array = np.empty((2, self.room), dtype=np.uint8)
 
     def grow(self) -> None:
         """Twice the room for taps."""
@@ -321,11 +321,15 @@ class _Blocks:
         return self.t64, self.t32, self.t8
 
 
+def _memory(array: Any) -> memoryview:
+    return memoryview(array)
+
+
 def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     """The arrays as the kernel wants them: themselves when compiled, else memoryviews (ten times quicker to index)."""
     if enabled():
         return arrays
-    return tuple(memoryview(a) for a in arrays)
+    return tuple(_memory(a) for a in arrays)
 
 
 class _Bytes:
@@ -340,7 +344,7 @@ class _Bytes:
         self._all = data
         shown = data.view()
         shown.flags.writeable = False  # one compiled form, whoever owns the bytes
-        self.octets = memoryview(shown)  # for Python
+        self.octets = _memory(shown)  # for Python
         self.view: Any = shown if enabled() else self.octets  # for the kernel
 
     def append(self, octets: bytes) -> int:
@@ -378,9 +382,9 @@ class Decoder:
         self._fragments = Fragments()
         self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
-            self._slots = memoryview(self._s)
+            self._slots = _memory(self._s)
         else:
-            self._tables, self._links, self._s = tables.tolist(), memoryview(links), [0] * state.SIZE
+            self._tables, self._links, self._s = tables.tolist(), _memory(links), [0] * state.SIZE
             self._slots = self._s
 
     def update(self, records: Records) -> Batch:

@@ -75,7 +75,7 @@ class Walk:
 
     def u8(self, at: int) -> int:
         self.need(at + 1)
-        return self.data[self.s[AT] + at]
+        return self.data[self.s[AT] + at]  # type: ignore[no-any-return]
 
     def u16(self, at: int) -> int:
         return int.from_bytes(self.octets(at, 2), "big")
