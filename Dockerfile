@@ -24,8 +24,8 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/tapwall \
     NUMBA_CACHE_DIR=/opt/kernels NUMBA_CPU_NAME=generic MPLCONFIGDIR=/tmp/matplotlib TERM=xterm-256color
 
 RUN useradd --uid 1234 --create-home --shell /usr/sbin/nologin tapwall \
- && mkdir -p /opt/tapwall /opt/kernels /captures /data /report \
- && chown tapwall: /captures /data /report
+ && mkdir -p /opt/tapwall /opt/kernels /captures /data /report/people \
+ && chown -R tapwall: /captures /data /report
 
 # the kernels, compiled now: a container's first capture does not wait for the compiler
 COPY analysis /opt/tapwall/analysis

@@ -37,6 +37,8 @@ class Story:
         )
         try:
             with os.fdopen(os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "ab") as out:
+                if out.tell() == 0:
+                    os.fchmod(out.fileno(), 0o666)  # the services run as different users
                 out.write(line.encode()[:MAX_LINE] + b"\n")
         except OSError as error:
             print(f"the story file cannot be written: {error.strerror}", flush=True)
