@@ -7,6 +7,8 @@ the frames mean is for `chat.client` and `chat.sharing`. Every wait has a time l
 import asyncio
 import contextlib
 import ipaddress
+import os
+import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -83,7 +85,7 @@ class Link:
         try:
             await self._writer.drain()
         except OSError as error:
-            raise LinkError(f"connection lost: {error.strerror or error}") from error
+            raise LinkError(f"connection lost: {_reason(error)}") from error
 
     async def receive(self, timeout_s: float) -> wire.Body:
         """The next frame's body. LinkError at the end of the connection, after `timeout_s` of silence or at bytes that are
@@ -97,7 +99,7 @@ class Link:
             except TimeoutError:
                 raise LinkError(f"the server was silent for {timeout_s:.0f} s") from None
             except OSError as error:
-                raise LinkError(f"connection lost: {error.strerror or error}") from error
+                raise LinkError(f"connection lost: {_reason(error)}") from error
             if not data:
                 raise LinkError("the server closed the connection")
             self._feed(data)
@@ -173,7 +175,7 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
             f"{address}: TLS: {safe_name(error.reason or str(error))}; is it a server in clear text? (--no-tls)"
         ) from error
     except (OSError, UnicodeError) as error:
-        raise LinkError(f"{address}: {safe_name(getattr(error, 'strerror', None) or str(error))}") from error
+        raise LinkError(f"{address}: {_reason(error)}") from error
     if address.tls is not None and address.tls.ca is None:
         try:
             check_pin(address.host, address.port, _certificate(writer), address.tls)
@@ -181,6 +183,13 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
             writer.transport.abort()
             raise
     return reader, writer
+
+
+def _reason(error: Exception) -> str:
+    """The system's words: asyncio's own repeat the address, and with several addresses list them all."""
+    number = getattr(error, "errno", None)
+    known = isinstance(number, int) and not isinstance(error, socket.gaierror)
+    return os.strerror(number) if known else safe_name(str(error))
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

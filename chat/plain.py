@@ -153,7 +153,7 @@ def event_line(event: events.Event, me: str) -> str:
         case events.Gap():
             return f"* {event.room}: messages {event.first} to {event.last} are gone ({event.reason})"
         case events.Notice():
-            return f"* {event.text}"
+            return f"* {notice_text(event)}"
         case events.Failure():
             return f"! {event.code}: {event.text}"
         case events.Connected():
@@ -161,6 +161,21 @@ def event_line(event: events.Event, me: str) -> str:
         case events.Disconnected():
             when = "" if event.retry_s is None else f", trying again in {event.retry_s:.1f} s"
             return f"* connection lost: {event.reason}{when}"
+
+
+def notice_text(event: events.Notice) -> str:
+    """What the system says, as a sentence: who did what to whom, and why."""
+    why = f": {event.text}" if event.text else ""
+    where = f" in {event.room}" if event.room else ""
+    match event.kind:
+        case "topic":
+            return f"{event.actor} set the topic of {event.room}{why}"
+        case "role":
+            return f"{event.actor} made {event.target} {event.text}{where}"
+        case "kick" | "ban" | "mute":
+            done = {"kick": "put out", "ban": "banned", "mute": "muted or unmuted"}[event.kind]
+            return f"{event.target} was {done}{where} by {event.actor}{why}"
+    return event.text + (f" ({event.actor}{where})" if event.actor and event.kind == "room" else "")
 
 
 def standard_streams() -> tuple[TextIO, TextIO]:

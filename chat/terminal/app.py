@@ -59,7 +59,7 @@ class ChatApp(App[None]):
     #head.lost { background: $error; }
     RoomList { width: 22; border: none; background: $surface; padding: 0; scrollbar-size-vertical: 1; }
     MemberList { width: 20; padding: 0 1; background: $surface; scrollbar-size-vertical: 1; }
-    .log { padding: 0 1; scrollbar-size-vertical: 1; }
+    .log { align-vertical: bottom; padding: 0 1; scrollbar-size-vertical: 1; }
     .day, .gap { color: $text-muted; text-align: center; }
     .marker { color: $error; border-top: dashed $error; height: 1; }
     .note { color: $text-muted; text-style: italic; }
@@ -196,8 +196,12 @@ class ChatApp(App[None]):
                 await (await self._room(event.room))[1].gap(event)
             case events.FileOffered():
                 self.desk.seen(event.file)
-                await (await self._room(event.room))[1].note(Text(event_line(event, self.client.account)))
+                if event.sender != self.client.account:
+                    _, log = await self._room(event.room)
+                    await log.note(Text(event_line(event, self.client.account)), arriving=event.file.file_id)
             case events.Notice() | events.Failure():
+                if isinstance(event, events.Notice) and event.kind == "topic" and event.room in self.rooms:
+                    self.rooms[event.room].topic = event.text
                 await self._note(event_line(event, self.client.account))
         self._draw_head()
 
@@ -458,7 +462,8 @@ class ChatApp(App[None]):
         head = self.query_one("#head", Static)
         place = room.title(self.client.account) if room else ""
         topic = f" │ {room.topic}" if room and room.topic else ""
-        head.update(Text(f"{place}{topic}  {self._state_text} ({self._address})", no_wrap=True, overflow="ellipsis"))
+        where = f" ({self._address})" if self.client.online else ""
+        head.update(Text(f"{place}{topic}  {self._state_text}{where}", no_wrap=True, overflow="ellipsis"))
         head.set_class(not self.client.online, "lost")
 
 

@@ -172,7 +172,8 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
         super().__init__(id=log_id(room), classes="log")
         self.room, self._me = room, me
         self._lines: dict[int, MessageLine] = {}
-        self._first_day = self._last_day = ""
+        self._arriving: dict[str, Static] = {}
+        self._last_day = ""
 
     def on_mount(self) -> None:
         """Follow the newest."""
@@ -192,10 +193,11 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
             elif message.seq not in self._lines:
                 if day_of(message.time) != self._last_day:
                     self._last_day = day_of(message.time)
-                    self._first_day = self._first_day or self._last_day
                     widgets.append(Separator(self._last_day, "day"))
                 line = self._lines[message.seq] = MessageLine(message, self._me())
                 widgets.append(line)
+                if message.file and message.file.file_id in self._arriving:
+                    await self._arriving.pop(message.file.file_id).remove()
         if widgets:
             await self.mount_all(widgets)
             await self._trim()
@@ -219,9 +221,12 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
         self._last_day = self._last_day or day
         self.call_after_refresh(lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False))
 
-    async def note(self, text: Text) -> None:
-        """A line that is no message: what a command answered, who came, a gap."""
-        await self.mount(Static(text, classes="note"))
+    async def note(self, text: Text, arriving: str = "") -> None:
+        """A line that is no message: what a command answered, who came; or, until its message is here, a file on its way."""
+        line = Static(text, classes="note")
+        if arriving:
+            self._arriving[arriving] = line
+        await self.mount(line)
         await self._trim()
 
     async def gap(self, gap: Gap) -> None:
