@@ -139,7 +139,8 @@ class Surveyor:
 
     def _gateways(self, own: AddrSet) -> AddrSet:
         """Local addresses whose network card also sends packets of foreign addresses."""
-        local, foreign = {}, Counter[int]()
+        local: dict[int, list[str]] = {}
+        foreign: Counter[int] = Counter()
         nobody = group()
         for mac, number in self._pairs:
             address = self._conversations.address(number)

@@ -1,0 +1,404 @@
+"""From findings and the analyst's decisions to a policy: the narrowest rules that suffice, and advice where none is fair.
+
+In: findings, decisions (permit, contain, protect), the survey of the capture. Out: `Proposal`: the policy, what is left
+to advice and why, what was refused and why, and the ladder behind each rule. A rule stops the accountable side, never
+the victim; an address that many share is not blocked; every block expires; what keeps the network alive stays open.
+Must not know detectors, dialects, files or clocks (`created` is an argument).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.findings import Finding, Severity
+from firewall import shared
+from firewall.anomalies import cuts, minimise
+from firewall.errors import ProtectedError, RuleError
+from firewall.essentials import Surroundings, protect
+from firewall.ladder import Rung, climb
+from firewall.region import at_most, overlap
+from firewall.rules import Action, Direction, Evidence, Match, Policy, Protected, Rate, Rule, Vantage
+from firewall.sets import AddrSet, PortSet
+from firewall.survey import Survey
+
+DAY_S = 86400
+TEXT_MAX = 200  # characters of a finding's title kept as a rule's reason
+GUARD_FACTOR = 2  # --protect: twice the fastest source seen in this capture is still let through …
+GUARD_LEAST = 10  # … and never less than ten new connections a second
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the analyst said. `prefixes`: wider blocks that were asked for; `force`: insist on refused rules."""
+
+    permit: tuple[str, ...] = ()
+    contain: tuple[str, ...] = ()
+    protect: tuple[str, ...] = ()
+    widen: tuple[str, ...] = ()
+    severity: Severity = Severity.MEDIUM
+    ttl_s: int = DAY_S
+    vantage: Vantage | None = None
+    permit_learned: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that did not become a rule: advice, or a refusal, with the reason."""
+
+    finding: str | None
+    address: str | None
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"finding": self.finding, "address": self.address, "text": self.text}
+
+
+@dataclass
+class Proposal:
+    """The policy and everything that led to it."""
+
+    policy: Policy
+    vantage_why: str
+    advice: list[Note] = field(default_factory=list)
+    refused: list[Note] = field(default_factory=list)
+    ladders: dict[str, list[Rung]] = field(default_factory=dict)  # rule id -> rungs
+
+
+def propose(
+    findings: Sequence[Finding],
+    decisions: Decisions,
+    survey: Survey,
+    names: Mapping[str, Sequence[str]],
+    *,
+    session: tuple[str, str, int] | None = None,
+    created: int | None = None,
+) -> Proposal:
+    """Make the policy. Raises RuleError for decisions that cannot be meant, ProtectedError never: refusals are notes."""
+    contained = AddrSet.parse(*decisions.contain)
+    trusted = AddrSet.parse(*decisions.permit) - contained
+    vantage, why = _vantage(decisions, survey, contained)
+    own = contained if vantage is Vantage.HOST and decisions.vantage is Vantage.HOST and not survey.own else survey.own
+    around = Surroundings(own, survey.gateways, survey.resolvers, survey.time_servers, session)
+    base = Policy(
+        vantage=vantage, local=own, trusted=trusted, protected=protect(around, vantage, contained), created=created
+    )
+    proposal = Proposal(base, why)
+    maker = _Maker(base, decisions, survey, names, proposal)
+    blocks = [*maker.contain(contained), *maker.guard(), *maker.findings(findings, contained)]
+    blocks = _admitted(base, blocks, decisions.force, proposal)
+    permits = [Rule(Action.PERMIT, Match(src=AddrSet.parse(net)), maker.direction(out=True), description=f"permitted by the analyst: {net}") for net in decisions.permit]  # fmt: skip
+    learned = maker.learned() if decisions.permit_learned else []
+    default = Action.DROP if decisions.permit_learned else Action.PERMIT
+    exempt = _exemptions(base, [*blocks, *([Rule(Action.DROP)] if learned else [])])
+    state = [*maker.established()] if learned else []
+    rules = _once([*exempt, *blocks, *state, *permits, *learned])
+    policy = replace(base, rules=tuple(rules), default=default, forced=decisions.force)
+    proposal.policy = _smaller(policy, proposal)
+    return proposal
+
+
+def refuse_cuts(policy: Policy) -> None:
+    """Raise ProtectedError where a drop of the policy would meet trusted or protected traffic."""
+    found = cuts(policy)
+    if found:
+        rule, name = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ProtectedError(f"rule {rule.id}: {rule.action.value} would cut {name}{more}; --force insists")
+
+
+def _vantage(decisions: Decisions, survey: Survey, contained: AddrSet) -> tuple[Vantage, str]:
+    if decisions.vantage is not None:
+        return decisions.vantage, "as asked"
+    if survey.own:
+        return Vantage.HOST, f"derived: {survey.own_why}"
+    return Vantage.SPAN, f"derived: {survey.own_why}"
+
+
+class _Maker:
+    """Rules out of one capture's findings and decisions."""
+
+    def __init__(
+        self, base: Policy, decisions: Decisions, survey: Survey, names: Mapping[str, Sequence[str]], proposal: Proposal
+    ) -> None:
+        self.base, self.decisions, self.survey, self.names, self.proposal = base, decisions, survey, names, proposal
+
+    def direction(self, *, out: bool) -> Direction:
+        """IN or OUT on a host, FORWARD on a router and in front of containers, ANY where the place is not known."""
+        if self.base.vantage is Vantage.HOST:
+            return Direction.OUT if out else Direction.IN
+        return Direction.ANY if self.base.vantage is Vantage.SPAN else Direction.FORWARD
+
+    def contain(self, contained: AddrSet) -> list[Rule]:
+        """Cut a host off, both ways; the essentials are exempted in front."""
+        out = []
+        for text in self.decisions.contain:
+            host = AddrSet.parse(text)
+            own = bool(host & self.base.local)
+            for match, leaves in ((Match(src=host), own), (Match(dst=host), not own)):
+                words = f"contain {text}: {'from' if match.src else 'to'} it"
+                out.append(Rule(Action.DROP, match, self.direction(out=leaves), self.decisions.ttl_s, words))
+        return out
+
+    def guard(self) -> list[Rule]:
+        """--protect: new connections to a service above twice the fastest source of this capture are dropped."""
+        out = []
+        for text in self.decisions.protect:
+            host, port = _service(text)
+            rate = Rate(
+                max(GUARD_LEAST, GUARD_FACTOR * self._fastest(host, port)),
+                1,
+                max(GUARD_LEAST, GUARD_FACTOR * self._fastest(host, port)),
+                True,
+                ("src",),
+            )
+            match = Match(dst=host, proto=6, dport=port, tcp_flags=(0x17, 2), rate=rate)
+            inward = not self.base.local or bool(host & self.base.local)
+            out.append(
+                Rule(
+                    Action.DROP,
+                    match,
+                    self.direction(out=not inward),
+                    self.decisions.ttl_s,
+                    f"protect {text}: new connections per source above {rate.packets}/s",
+                )
+            )
+        return out
+
+    def _fastest(self, host: AddrSet, port: PortSet | None) -> int:
+        """Most connections that one source opened to the service (an upper bound of its rate in any second)."""
+        t = self.survey.table
+        numbers = [n for n in range(len(self.survey.conversations.address_words)) if self.survey.text(n) in host]
+        rows = np.isin(t.b, np.array(numbers, np.int64)) & (t.proto == 6) & ~self.survey.bad()
+        if port is not None:
+            rows &= np.isin(
+                t.b_port, np.array([p for low, high in port.ranges for p in range(low, high + 1)], np.int64)
+            )
+        counts = np.unique(t.a[rows], return_counts=True)[1]
+        return min(int(counts.max(initial=0)), 1000)
+
+    def findings(self, findings: Sequence[Finding], contained: AddrSet) -> list[Rule]:
+        """The blocks that findings call for; the rest becomes advice."""
+        out: list[Rule] = []
+        for finding in findings:
+            reason = self._why_not(finding, contained)
+            if reason is not None:
+                address = finding.accountable.address if finding.accountable else None
+                if finding.severity >= Severity.LOW:
+                    self.proposal.advice.append(Note(finding.id, address, reason))
+                continue
+            assert finding.accountable is not None
+            sides = ("source", "destination") if finding.accountable.side == "both" else (finding.accountable.side,)
+            for side in sides:
+                out += self._block(finding, finding.accountable.address, side)
+        return out
+
+    def _why_not(self, finding: Finding, contained: AddrSet) -> str | None:
+        """Why a finding gets no rule, or None."""
+        if finding.severity < self.decisions.severity:
+            return f"watch: severity {finding.severity.word} is below {self.decisions.severity.word}"
+        if finding.accountable is None:
+            return "watch: no side is accountable, a rule could stop the victim"
+        address = finding.accountable.address
+        try:
+            host = AddrSet.parse(address)
+        except RuleError:
+            return f"watch: {address} is no IP address, a packet filter cannot match it"
+        if host & contained:
+            return f"{address} is contained as a whole"
+        if host & self.base.trusted:
+            return f"{address} is in a permitted network: never blocked"
+        if host & shared.group():
+            return f"{address} is a group address: no host to block"
+        owner = shared.operator(address)
+        if owner is not None:
+            return f"{address} is shared ({owner}): a block would also hit everything else there; use a name-based rule or a rate limit"
+        known = list(self.names.get(address, ()))
+        if shared.owners(known) >= shared.NAMES_SHARED:
+            return f"{address} is shared: {len(known)} names of {shared.owners(known)} owners in this capture"
+        if host & (self.survey.gateways | self.survey.resolvers):
+            return f"{address} is the gateway or a resolver here: blocking it cuts everybody off"
+        if not finding.flows or not len(self.survey.members.get(finding.id, ())):
+            return "watch: none of its packets is one that a packet filter sees"
+        return None
+
+    def _block(self, finding: Finding, address: str, side: str) -> list[Rule]:
+        prefix = next((net for net in self.decisions.widen if address in AddrSet.parse(net)), None)
+        rungs, chosen = climb(self.survey, finding.id, address, side, prefix)
+        if chosen is None or not chosen.gain_packets:
+            if finding.accountable is not None and finding.accountable.side != "both":
+                self.proposal.advice.append(
+                    Note(finding.id, address, f"no packet of it has {address} as {side}: a rule would stop nothing")
+                )
+            return []
+        host = AddrSet.parse(address)
+        own = bool(host & self.base.local)
+        leaves = own if side == "source" else not own
+        evidence = Evidence(
+            finding.id,
+            finding.detector,
+            finding.severity.word,
+            finding.confidence,
+            finding.frames[:100],
+            finding.title[:TEXT_MAX],
+        )
+        out = []
+        for match in chosen.matches:
+            rule = Rule(
+                Action.DROP,
+                match,
+                self.direction(out=leaves),
+                self.decisions.ttl_s,
+                finding.title[:TEXT_MAX],
+                (evidence,),
+            )
+            self.proposal.ladders[rule.id] = rungs
+            out.append(rule)
+        return out
+
+    def established(self) -> list[Rule]:
+        """What a default of DROP needs in front: own loopback, and answers to what was let through."""
+        loop = [Rule(Action.PERMIT, Match(iif="lo"), self.direction(out=False), description="loopback"), Rule(Action.PERMIT, Match(oif="lo"), self.direction(out=True), description="loopback")]  # fmt: skip
+        known = Match(states=frozenset({"ESTABLISHED", "RELATED"}))
+        answers = [
+            Rule(Action.PERMIT, known, d, description="answers to what was permitted")
+            for d in sorted({self.direction(out=False), self.direction(out=True)}, key=lambda d: d.value)
+        ]
+        return [*(loop if self.base.vantage is Vantage.HOST else []), *answers]
+
+    def learned(self) -> list[Rule]:
+        """The least privilege that this capture shows: who opened what to whom, findings left out."""
+        t, bad = self.survey.table, self.survey.bad()
+        groups: dict[tuple[bool, int, int], tuple[set[int], set[int]]] = {}
+        for at in np.flatnonzero(~bad).tolist():
+            proto = int(t.proto[at])
+            if not 0 <= proto <= 255:
+                continue
+            out = self.survey.text(int(t.a[at])) in self.base.local if self.base.local else True
+            key = (out, proto, int(t.b_port[at]))
+            sources, targets = groups.setdefault(key, (set(), set()))
+            sources.add(int(t.a[at]))
+            targets.add(int(t.b[at]))
+        rules = []
+        for (out, proto, port), (sources, targets) in sorted(groups.items()):
+            for family in (4, 6):
+                sides = [
+                    AddrSet.parse(*(self.survey.text(n) for n in side)).only(family) for side in (sources, targets)
+                ]
+                if not all(sides) or (proto in (1, 58) and {1: 4, 58: 6}[proto] != family):
+                    continue
+                ports = PortSet.of(port) if proto in (6, 17, 33, 132, 136) else None
+                rules.append(
+                    Rule(
+                        Action.PERMIT,
+                        Match(src=sides[0], dst=sides[1], proto=proto, dport=ports),
+                        self.direction(out=out),
+                        description="learned from this capture",
+                    )
+                )
+        return rules
+
+
+def _service(text: str) -> tuple[AddrSet, PortSet | None]:
+    """ "10.0.0.5", "10.0.0.5:443", "[2001:db8::1]:443"."""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.lstrip(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        host, port = text, ""
+    return AddrSet.parse(host), PortSet.parse(port) if port else None
+
+
+def _admitted(base: Policy, blocks: list[Rule], force: bool, proposal: Proposal) -> list[Rule]:
+    """Blocks that meet nothing protected beyond the exempt services; the others are refused with the reason."""
+    strict = replace(base, protected=tuple(p for p in base.protected if not p.exempt))
+    out = []
+    for rule in blocks:
+        met = cuts(strict.with_rules((rule,)))
+        if met and not force:
+            finding = rule.findings[0] if rule.findings else None
+            proposal.refused.append(
+                Note(
+                    finding,
+                    None,
+                    f"{rule.id} {rule.description}: would cut {', '.join(sorted({n for _, n in met}))}; --force insists",
+                )
+            )
+            continue
+        out.append(rule)
+    return out
+
+
+def _exemptions(base: Policy, blocks: Sequence[Rule]) -> list[Rule]:
+    """Permits for the exempt services that some block would meet, in front of all blocks."""
+    regions = [(rule, at_most(rule.match)) for rule in blocks if rule.action.stops]
+    out = []
+    for item in base.protected:
+        if not item.exempt:
+            continue
+        space = at_most(item.match)
+        directions = {rule.direction for rule, region in regions if overlap(region, space)}
+        if directions:
+            direction = next(iter(directions)) if len(directions) == 1 else Direction.ANY
+            out.append(Rule(Action.PERMIT, item.match, direction, description=f"kept open: {item.name}"))
+    return out
+
+
+def _once(rules: Sequence[Rule]) -> list[Rule]:
+    """Equal rules of several findings become one, with all their evidence."""
+    found: dict[str, Rule] = {}
+    for rule in rules:
+        before = found.get(rule.id)
+        if before is None:
+            found[rule.id] = rule
+        else:
+            evidence = (*before.evidence, *(e for e in rule.evidence if e not in before.evidence))
+            found[rule.id] = replace(before, evidence=evidence, ttl_s=max(before.ttl_s or 0, rule.ttl_s or 0) or None)
+    return list(found.values())
+
+
+def _smaller(policy: Policy, proposal: Proposal) -> Policy:
+    """The minimised policy; a merged rule keeps the ladder of its parts. A policy too entangled to judge stays as it is."""
+    ordered = policy.with_rules(tuple(_grouped(policy.rules)))
+    try:
+        smaller = minimise(ordered)
+    except RuleError:
+        return policy
+    for rule in smaller.rules:
+        if rule.id not in proposal.ladders and rule.evidence:
+            parts = [
+                old.id for old in policy.rules if set(old.findings) & set(rule.findings) and old.id in proposal.ladders
+            ]
+            if parts:
+                proposal.ladders[rule.id] = proposal.ladders[parts[0]]
+    return smaller
+
+
+def _grouped(rules: Sequence[Rule]) -> list[Rule]:
+    """Blocks from findings that differ in their source or target only stand side by side, so that they can be joined."""
+
+    def shape(rule: Rule) -> str:
+        key = rule.match.key()
+        return repr(
+            (
+                rule.direction.value,
+                key.get("proto"),
+                key.get("dport"),
+                key.get("sport"),
+                key.get("dst") if "src" in key else "",
+                key,
+            )
+        )
+
+    blocks = iter(sorted((r for r in rules if r.evidence), key=shape))
+    return [next(blocks) if rule.evidence else rule for rule in rules]
+
+
+__all__ = ["Decisions", "Note", "Proposal", "Protected", "propose", "refuse_cuts"]
