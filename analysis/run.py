@@ -191,6 +191,9 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
         facts=facts,
         timing={},
     )
+    mark = perf_counter()
+    findings, not_assessable = _findings(analysis, settings)
+    timing["findings"] = perf_counter() - mark
     wall_s = perf_counter() - began
     analysis.timing.update(
         wall_s=wall_s,
@@ -198,7 +201,13 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
         jit=kernel.enabled(),
         stages_s={name: round(value, 6) for name, value in timing.items()},
     )
-    return analysis
+    return replace(analysis, findings=findings, not_assessable=not_assessable)
+
+
+def _findings(analysis: Analysis, settings: Settings) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
+    from analysis.detect import run_detectors
+
+    return run_detectors(analysis, settings)
 
 
 def _texts(addresses: Addresses) -> list[str]:

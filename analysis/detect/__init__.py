@@ -1,1 +1,82 @@
+"""The detectors: a table of files that do not know each other, and the one function that asks them all.
 
+In: the tables of an analysis and its settings. Out: findings, worst first, and what could not be judged. A detector is
+a module with `NAME`, `Thresholds`, `blocked(evidence, limits)` and `detect(evidence, limits)`; a new one is one file,
+one line here and its cases in tests/cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from analysis import stories
+from analysis.assess import Blocked
+from analysis.detect import (
+    failed_connections,
+    port_scan,
+    sweep,
+)
+from analysis.evidence import Evidence, Tables, gather
+from analysis.findings import Finding, NotAssessable
+from analysis.hosts import trusted_networks
+from analysis.thresholds import configured
+
+
+class Detector(Protocol):
+    """What the table below holds: a module of this package."""
+
+    @property
+    def __doc__(self) -> str | None: ...  # type: ignore[override]
+    @property
+    def NAME(self) -> str: ...
+    @property
+    def Thresholds(self) -> Any: ...
+    @property
+    def blocked(self) -> Any: ...
+    @property
+    def detect(self) -> Any: ...
+
+
+class Wanted(Protocol):
+    """What is asked of the settings."""
+
+    @property
+    def trusted(self) -> tuple[str, ...]: ...
+    @property
+    def intel(self) -> str | None: ...
+    @property
+    def extra(self) -> Mapping[str, Any]: ...
+
+
+DETECTORS: tuple[Detector, ...] = (
+    port_scan,
+    sweep,
+    failed_connections,
+)
+
+
+def run_detectors(tables: Tables, settings: Wanted) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
+    """Ask every detector. `settings.extra["thresholds"]` holds changed thresholds by detector name.
+
+    Raises AnalysisError for a threshold or trusted network that cannot be.
+    """
+    evidence = gather(tables, trusted_networks(settings.trusted))
+    changed: Mapping[str, Mapping[str, Any]] = settings.extra.get("thresholds", {})
+    findings: list[Finding] = []
+    not_assessable: list[NotAssessable] = []
+    for detector in DETECTORS:
+        limits = configured(detector.Thresholds(), changed.get(detector.NAME, {}), f"thresholds.{detector.NAME}")
+        reason = _ask(detector, evidence, limits, findings)
+        if reason is not None:
+            not_assessable.append(NotAssessable(detector.NAME, *reason))
+    return stories.told(findings), tuple(not_assessable)
+
+
+def _ask(detector: Detector, evidence: Evidence, limits: Any, findings: list[Finding]) -> Blocked:
+    """Add one detector's findings; returns why it could not judge."""
+    reason: Blocked = detector.blocked(evidence, limits)
+    if reason is None:
+        found: Iterable[Finding] = detector.detect(evidence, limits)
+        findings.extend(found)
+    return reason

@@ -1,0 +1,255 @@
+"""From the rows that a detector counted to a finding: frames, times, sizes, conversations and a filter that selects them.
+
+In: rows of links or single facts, and what the detector says about them. Out: `Finding`. The filter names streams
+where there are few (it then selects exactly the counted packets) and hosts and ports where there are many.
+Must not decide anything: impact, evidence and words come from the detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from analysis import columns, severity
+from analysis.columns import NO_TIME, Array
+from analysis.evidence import Evidence
+from analysis.findings import Accountable, Finding, Number, Severity
+from analysis.hosts import is_trusted
+
+MOST_FRAMES = 100  # frame numbers a finding carries (outputs.md)
+MOST_RANGES = 40  # stream numbers or ranges in a filter; a longer one is read by nobody
+MOST_CONVERSATIONS = 20
+MOST_HOSTS = 50
+Side = Literal["source", "destination", "both"]
+
+
+class Event(Protocol):
+    """A fact: a frame with a time, in a flow."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def time_ns(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a detector says for people, and the judgement behind it."""
+
+    detector: str
+    title: str
+    explanation: str
+    benign: str
+    advice: str
+    impact: Severity
+    evidence: Mapping[str, float]  # term -> weight, see severity.confidence
+    numbers: Mapping[str, Number]
+    subject: str
+    attack: tuple[tuple[str, str], ...] = ()
+    accountable: str = ""
+    side: Side = "source"
+    filter: str = ""
+    hosts: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_links(evidence: Evidence, links: Array | Sequence[int], words: Words, frames: Sequence[int] = ()) -> Finding:
+    """A finding about whole conversations. `frames` narrows it down to some of their packets."""
+    chosen = np.asarray(links, np.int64)
+    view, flows = evidence.links, evidence.flows
+    rows = evidence.rows(chosen)
+    sample = list(frames) or first_frames(flows.frames[rows])
+    times = flows.first_ns[rows]
+    times = times[times != NO_TIME]
+    packets = int(view.sent[chosen].sum() + view.got[chosen].sum())
+    hosts = words.hosts or _hosts(evidence, chosen)
+    return _finding(
+        evidence,
+        words,
+        hosts=hosts,
+        first_ns=int(times.min()) if len(times) else None,
+        last_ns=int(flows.last_ns[rows].max()) if len(times) else None,
+        packets=packets,
+        size=int(view.sent_bytes[chosen].sum() + view.got_bytes[chosen].sum()),
+        frames=sample,
+        frame_count=packets,
+        filter=words.filter or stream_filter(evidence, rows),
+        rows=rows,
+    )
+
+
+def of_facts(evidence: Evidence, facts: Sequence[Any], words: Words, *, flows: bool = True) -> Finding:
+    """A finding about single frames. The filter names their frame numbers, or their streams where they are many."""
+    numbers = sorted({int(fact.number) for fact in facts})
+    times = [int(fact.time_ns) for fact in facts if fact.time_ns != NO_TIME]
+    owned = sorted({int(fact.flow) for fact in facts if getattr(fact, "flow", -1) >= 0}) if flows else []
+    rows = np.asarray(owned, np.int64)
+    sizes = [int(getattr(fact, "size_bytes", 0)) for fact in facts]
+    hosts = words.hosts or _hosts(evidence, evidence.flow_link[rows][evidence.flow_link[rows] >= 0])
+    return _finding(
+        evidence,
+        words,
+        hosts=hosts,
+        first_ns=min(times) if times else None,
+        last_ns=max(times) if times else None,
+        packets=len(numbers),
+        size=sum(sizes),
+        frames=numbers,
+        frame_count=len(numbers),
+        filter=words.filter or frame_filter(numbers) or stream_filter(evidence, rows),
+        rows=rows,
+    )
+
+
+def _finding(
+    evidence: Evidence,
+    words: Words,
+    *,
+    hosts: tuple[str, ...],
+    first_ns: int | None,
+    last_ns: int | None,
+    packets: int,
+    size: int,
+    frames: Sequence[int],
+    frame_count: int,
+    filter: str,
+    rows: Array,
+) -> Finding:
+    sure = severity.confidence(words.evidence)
+    trusted = bool(words.accountable) and is_trusted(words.accountable, evidence.networks)
+    extra = dict(words.extra) | {"confidence_terms": {name: round(w, 3) for name, w in words.evidence.items()}}
+    if trusted:
+        extra["trusted"] = True
+    return Finding(
+        detector=words.detector,
+        subject=words.subject,
+        title=words.title,
+        severity=severity.judge(words.impact, sure, trusted),
+        confidence=sure,
+        accountable=Accountable(words.accountable, words.side) if words.accountable else None,
+        hosts=hosts,
+        first_time=first_ns / 1e9 if first_ns is not None else None,
+        last_time=last_ns / 1e9 if last_ns is not None else None,
+        packets=packets,
+        bytes=size,
+        frames=tuple(int(number) for number in frames[:MOST_FRAMES]),
+        frame_count=frame_count,
+        numbers=dict(words.numbers),
+        explanation=words.explanation,
+        benign_explanation=words.benign,
+        filter=filter,
+        advice=words.advice,
+        attack=words.attack,
+        conversations=_conversations(evidence, rows),
+        flows=tuple(rows.tolist()),
+        extra=extra,
+    )
+
+
+def _hosts(evidence: Evidence, links: Array) -> tuple[str, ...]:
+    """Sources first, then targets, by traffic order of the table; bounded."""
+    view = evidence.links
+    ids = np.concatenate((view.source[links], view.target[links]))
+    _, first = np.unique(ids, return_index=True)
+    return tuple(evidence.text(int(ids[at])) for at in np.sort(first)[:MOST_HOSTS])
+
+
+def _conversations(evidence: Evidence, rows: Array) -> tuple[dict[str, Any], ...]:
+    """The first conversations as `outputs.md` names their ends."""
+    flows = evidence.flows
+    found = []
+    for row in rows[:MOST_CONVERSATIONS].tolist():
+        kind = columns.KINDS[int(flows.kind[row])]
+        one: dict[str, Any] = {
+            "kind": kind,
+            "a": evidence.text(int(flows.a_id[row])),
+            "b": evidence.text(int(flows.b_id[row])),
+        }
+        if kind in ("tcp", "udp", "sctp"):
+            one |= {
+                "a_port": int(flows.a_port[row]),
+                "b_port": int(flows.b_port[row]),
+                "stream": int(flows.stream[row]),
+            }
+        one["packets"] = int(flows.packets_ab[row] + flows.packets_ba[row])
+        found.append(one)
+    return tuple(found)
+
+
+def first_frames(frames: Array) -> list[int]:
+    """The smallest MOST_FRAMES frame numbers of a [flows, FLOW_FRAMES] table."""
+    numbers = frames[: 4 * MOST_FRAMES].ravel()
+    return np.unique(numbers[numbers > 0])[:MOST_FRAMES].tolist()  # type: ignore[no-any-return]
+
+
+def ranges(numbers: Iterable[int]) -> list[str]:
+    """Distinct sorted numbers as members of a display filter set: `3`, `5..9`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return [str(low) if low == high else f"{low}..{high}" for low, high in found]
+
+
+def frame_filter(numbers: Sequence[int]) -> str:
+    """A filter for exactly these frames, "" where it would be too long."""
+    members = ranges(numbers)
+    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= MOST_FRAMES else ""
+
+
+def stream_filter(evidence: Evidence, rows: Array) -> str:
+    """A display filter for whole conversations: by stream where few, else by address pair."""
+    flows = evidence.flows
+    parts: list[str] = []
+    for kind, name in ((columns.TCP, "tcp"), (columns.UDP, "udp")):
+        members = ranges(flows.stream[rows[flows.kind[rows] == kind]].tolist())
+        if len(members) > MOST_RANGES:
+            return pair_filter(evidence, rows)
+        if members:
+            parts.append(f"{name}.stream in {{{', '.join(members)}}}" if len(members) > 1 or ".." in members[0]
+                         else f"{name}.stream == {members[0]}")  # fmt: skip
+    others = rows[(flows.kind[rows] != columns.TCP) & (flows.kind[rows] != columns.UDP)]
+    if len(others):
+        parts.append(pair_filter(evidence, others))
+    return " || ".join(parts) if len(parts) > 1 else parts[0] if parts else "frame"
+
+
+def pair_filter(evidence: Evidence, rows: Array) -> str:
+    """A display filter by protocol, addresses and, where it is one, the port that all conversations share."""
+    flows = evidence.flows
+    kinds = np.unique(flows.kind[rows]).tolist()
+    words = " || ".join(columns.KINDS[int(kind)] for kind in kinds)
+    left, right = np.unique(flows.a_id[rows]), np.unique(flows.b_id[rows])
+    parts = [f"({words})" if len(kinds) > 1 else words]
+    for ids in (left, right):
+        if len(ids) <= MOST_RANGES:
+            parts.append(addresses_filter([evidence.text(int(one)) for one in ids]))
+    if len(kinds) == 1 and int(kinds[0]) in (columns.TCP, columns.UDP):
+        for ports in (np.unique(flows.b_port[rows]), np.unique(flows.a_port[rows])):
+            if len(ports) == 1:
+                parts.append(f"{words}.port == {int(ports[0])}")
+    return " && ".join(parts)
+
+
+def addresses_filter(texts: Sequence[str]) -> str:
+    """A display filter for packets from or to any of some addresses, of whatever family."""
+    kinds: dict[str, list[str]] = {}
+    for text in texts:
+        name = "eth.addr" if text.count(":") == 5 and len(text) == 17 else "ipv6.addr" if ":" in text else "ip.addr"
+        kinds.setdefault(name, []).append(text)
+    parts = [
+        f"{name} == {members[0]}" if len(members) == 1 else f"{name} in {{{', '.join(members)}}}"
+        for name, members in kinds.items()
+    ]
+    return parts[0] if len(parts) == 1 else "(" + " || ".join(parts) + ")"
+
+
+def listed(items: Sequence[object], most: int = 6) -> str:
+    """Some items for a sentence: `22, 23, 25 and 9 more`."""
+    shown = ", ".join(str(item) for item in items[:most])
+    return f"{shown} and {len(items) - most} more" if len(items) > most else shown

@@ -1,0 +1,132 @@
+"""Vertical port scan: one host tries many ports of another, and most attempts lead to nothing.
+
+Why it matters: it is how an intruder learns which services a machine offers. What else looks like it: passive FTP and
+peer-to-peer clients (their connections succeed and carry data), a traceroute (UDP ports in a row, TTL near 1), a
+capture that starts midstream (replies to a server's port look like targets; only initiators count here).
+Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once.
+Reference: detections.md 6.3; bro-simple-scan; nmap's scan types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import assess, columns
+from analysis.claims import Words, listed, of_links
+from analysis.columns import Array
+from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, busiest, large_groups
+from analysis.findings import Finding, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "port-scan"
+TRACEROUTE = range(33434, 33600)  # UDP ports traceroute counts up from (RFC 1393's companion practice)
+blocked = assess.without_transport
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When many ports are a scan."""
+
+    ports: int = limit(15, "distinct ports", "Zeek's scan policy; bro-simple-scan uses 25 for outside scanners")
+    window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
+    slow_ports: int = limit(60, "distinct ports", "tapwall: four times the ports where they need the whole capture")
+    failed_share: float = limit(0.8, "share of ports without service", "detections.md 6.3")
+    stealth_ports: int = limit(3, "distinct ports", "tapwall: such segments have no other use; detections.md says 5")
+    mixed_ports: int = limit(5, "distinct ports", "tapwall: ports without service beside a stealth probe")
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per scanner and target."""
+    links = evidence.links
+    tcp = (links.kind == columns.TCP) & links.unicast
+    odd = tcp & stealth(links.first_flags) & (links.sent_payload == 0)
+    tried = tcp & links.known & (links.syns > 0)
+    replies = (links.source_port < 1024) & (links.target_port > 1023)
+    udp = (
+        (links.kind == columns.UDP) & links.unicast & links.known & ~replies & (links.source_port != links.target_port)
+    )
+    for kind in (tried | odd, udp):
+        rows = np.flatnonzero(kind)
+        for chosen in large_groups(rows, min(limits.mixed_ports, limits.ports), links.source, links.target):
+            finding = _judge(evidence, chosen, odd[chosen], limits)
+            if finding is not None:
+                yield finding
+
+
+def stealth(flags: Array) -> Array:
+    """First segments that open nothing: no flag at all, FIN without ACK, or SYN together with FIN."""
+    plain = flags & (FIN | SYN | RST | PSH | ACK | URG)
+    return np.asarray((flags >= 0) & ((plain == 0) | ((plain & FIN != 0) & ((plain & ACK == 0) | (plain & SYN != 0)))))
+
+
+def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) -> Finding | None:
+    links = evidence.links
+    dead = links.failed[chosen] | ((links.sent_payload[chosen] == 0) & (links.got_payload[chosen] < 512)) | odd
+    ports = links.target_port[chosen]
+    tcp = int(links.kind[chosen[0]]) == columns.TCP
+    if not tcp and _traceroute(ports[dead]):
+        return None
+    times = links.first_ns[chosen]
+    order = np.argsort(times, kind="stable")
+    start, end, _ = busiest(times[order], limits.window_s)
+    window = order[start:end]
+    total, all_dead = len(np.unique(ports)), len(np.unique(ports[dead]))
+    dead_now = len(np.unique(ports[window][dead[window]]))
+    odd_ports = len(np.unique(ports[odd]))
+    share = all_dead / total
+    hidden = odd_ports >= limits.stealth_ports or (odd_ports and all_dead >= limits.mixed_ports)
+    many = dead_now >= limits.ports or all_dead >= limits.slow_ports
+    if share < limits.failed_share or not (hidden or many):
+        return None
+    return _finding(evidence, chosen[dead], limits, (dead_now, all_dead, odd_ports, share))
+
+
+def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tuple[int, int, int, float]) -> Finding:
+    links, (now, dead, odd, share) = evidence.links, counts
+    source, target = (evidence.text(int(side[chosen[0]])) for side in (links.source, links.target))
+    tcp = int(links.kind[chosen[0]]) == columns.TCP
+    answered = (links.synacks[chosen] > 0) if tcp else (links.got[chosen] > 0)
+    still_open = np.unique(links.target_port[chosen][answered]).tolist()
+    word = "TCP" if tcp else "UDP"
+    evidence_terms = {"ports without service": margin(max(now, dead), limits.ports if not odd else limits.mixed_ports)}
+    if odd:
+        evidence_terms["segments that open nothing"] = margin(odd, 1, least=0.6)
+    outside = not bool(evidence.hosts.inside[links.source[chosen[0]]])
+    return of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{source} tried {len(np.unique(links.target_port[chosen]))} {word} ports of "
+            f"{evidence.hosts.name(target)}" + (f"; open: {listed(still_open)}" if still_open else ""),
+            explanation=f"{dead} ports gave no service ({100 * share:.0f} % of those tried), at most {now} of them "
+            f"within {limits.window_s:.0f} s."
+            + (f" {odd} were probed with segments that no program sends to open a connection." if odd else ""),
+            benign="A monitoring or inventory system of your own does the same; it would come from a known address, "
+            f"at the same hours, and know its ports: here {100 * share:.0f} % had no service.",
+            advice="Ask who runs the source. If nobody does, block it towards the target and look at what it did on "
+            "the open ports.",
+            impact=Severity.MEDIUM,
+            evidence=evidence_terms,
+            numbers={
+                "ports_in_window": measured(limits, "ports", now),
+                "ports_without_service": measured(limits, "slow_ports", dead),
+                "failed_share": measured(limits, "failed_share", round(share, 3)),
+                "stealth_ports": measured(limits, "stealth_ports", odd),
+            },
+            subject=f"{word} {source}>{target}",
+            attack=(("T1046", "Network Service Discovery"),)
+            + ((("T1595.001", "Active Scanning: Scanning IP Blocks"),) if outside else ()),
+            accountable=source,
+            hosts=(source, target),
+            extra={"open_ports": still_open[:100]},
+        ),
+    )
+
+
+def _traceroute(ports: Array) -> bool:
+    return bool(len(ports)) and bool(np.all((ports >= TRACEROUTE.start) & (ports < TRACEROUTE.stop)))

@@ -1,0 +1,161 @@
+"""Horizontal sweep: one host asks many others for the same thing, and few answer.
+
+Ping sweeps, ARP sweeps and one port tried on many hosts (worms, scanners). Why it matters: a search for victims. What
+else looks like it: browsers with many servers (they answer), monitoring (its hosts answer), peer-to-peer clients (many
+ports), a router that refreshes its ARP table (it forwards for the subnet: low). Reference: detections.md 6.4.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import assess, columns
+from analysis.claims import Words, of_facts, of_links
+from analysis.columns import Array
+from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
+from analysis.facts import Arp
+from analysis.findings import Finding, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "sweep"
+ECHO, TIMESTAMP, MASK, ECHO_V6 = 8, 13, 17, 128
+DISCOVERY = (("T1018", "Remote System Discovery"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When many hosts are a sweep."""
+
+    hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100; detections.md 6.4")
+    window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
+    failed_share: float = limit(0.8, "share of hosts without answer", "detections.md 6.4")
+    arp_targets: int = limit(20, "distinct addresses", "detections.md 6.4; Slips 5")
+    arp_window_s: float = limit(60.0, "s", "detections.md 6.4")
+    arp_answered: float = limit(0.3, "share of requests answered, at most", "detections.md 6.4")
+
+
+def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
+    """Needs conversations or ARP."""
+    return None if evidence.facts.arp else assess.without_transport(evidence, limits)
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per sweeper and service, and per ARP sender."""
+    links = evidence.links
+    echo = np.isin(links.kind, (columns.ICMP, columns.ICMPV6)) & np.isin(
+        links.target_port, (ECHO, TIMESTAMP, MASK, ECHO_V6)
+    )
+    service = (links.kind == columns.TCP) & links.known & (links.syns > 0)
+    service |= (links.kind == columns.UDP) & links.known & ~np.isin(links.target_port, HOUSEKEEPING_PORTS)
+    rows = np.flatnonzero(links.unicast & (echo | service))
+    for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
+        finding = _judge(evidence, chosen, limits)
+        if finding is not None:
+            yield finding
+    yield from _arp(evidence, limits)
+
+
+def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
+    links = evidence.links
+    kind, port = int(links.kind[chosen[0]]), int(links.target_port[chosen[0]])
+    ping = kind not in (columns.TCP, columns.UDP)
+    failed = links.failed[chosen] | (
+        (links.sent_payload[chosen] == 0) & (links.got_payload[chosen] == 0) & ~np.bool_(ping)
+    )
+    if kind == columns.UDP and _replies(links.source_port[chosen], port):
+        return None
+    order = np.argsort(links.first_ns[chosen], kind="stable")
+    start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
+    window = chosen[order[start:end]]
+    hosts = len(np.unique(links.target[window]))
+    silent = len(np.unique(links.target[chosen][failed])) / len(np.unique(links.target[chosen]))
+    if hosts < limits.hosts or (not ping and silent < limits.failed_share):
+        return None
+    source = evidence.text(int(links.source[chosen[0]]))
+    what = "pinged" if ping else f"tried {'TCP' if kind == columns.TCP else 'UDP'} port {port} of"
+    terms = {"hosts": margin(hosts, limits.hosts, least=0.55)}
+    if silent:
+        terms["no answer"] = 0.5 * silent
+    return of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{source} {what} {len(np.unique(links.target[chosen]))} hosts; {100 * (1 - silent):.0f} % answered",
+            explanation=f"{hosts} different hosts within {limits.window_s:.0f} s were asked for the same thing; "
+            f"{100 * silent:.0f} % gave no service. This is how a network is searched for hosts or one weakness.",
+            benign="Monitoring asks the same hosts again and again and gets answers; here "
+            f"{100 * (1 - silent):.0f} % answered.",
+            advice="Ask who runs the source; look at what it did with the hosts that answered.",
+            impact=Severity.MEDIUM,
+            evidence=terms,
+            numbers={
+                "hosts_in_window": measured(limits, "hosts", hosts),
+                "silent_share": measured(limits, "failed_share", round(silent, 3)),
+            },
+            subject=f"{source} {columns.KINDS[kind]}/{port}",
+            attack=DISCOVERY if ping else (("T1046", "Network Service Discovery"), *DISCOVERY),
+            accountable=source,
+        ),
+    )
+
+
+def _replies(source_ports: Array, port: int) -> bool:
+    """UDP that goes from a service to high ports is answers, not questions."""
+    return port > 1023 and bool(np.mean(source_ports < 1024) > 0.5)
+
+
+def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """Requests for many addresses of which few exist, per sender's MAC."""
+    asked: defaultdict[str, list[Arp]] = defaultdict(list)
+    answered = {row.sender for row in evidence.facts.arp if row.operation == 2}
+    for row in evidence.facts.arp:
+        if row.operation == 1 and row.sender != row.target:
+            asked[row.sender_mac].append(row)
+    for rows in asked.values():
+        if len({row.target for row in rows}) < limits.arp_targets:
+            continue
+        rows.sort(key=lambda row: row.time_ns)
+        start, end, _ = busiest(np.array([row.time_ns for row in rows]), limits.arp_window_s)
+        targets = {row.target for row in rows[start:end]}
+        share = len(targets & answered) / len(targets)
+        if len(targets) >= limits.arp_targets and share < limits.arp_answered:
+            yield _arp_finding(evidence, rows, targets, share, limits)
+
+
+def _arp_finding(evidence: Evidence, rows: list[Arp], targets: set[str], share: float, limits: Thresholds) -> Finding:
+    mac, senders = rows[0].sender_mac, sorted({row.sender for row in rows})
+    span = max(1.0, (rows[-1].time_ns - rows[0].time_ns) / 1e9)
+    source = senders[0]
+    return of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"{source} ({mac}) asked by ARP for {len({row.target for row in rows})} addresses; "
+            f"{100 * share:.0f} % answered",
+            explanation=f"{len(rows)} ARP requests, {len(rows) / span:.1f} per second, for {len(targets)} addresses within "
+            f"{limits.arp_window_s:.0f} s. A host looks for its neighbours, or a storm of requests loads the segment.",
+            benign="A router asks for every address that somebody outside scans, and refreshes its table; it would "
+            f"know most of them: here {100 * share:.0f} % answered"
+            + (f", and the sender speaks for {len(senders)} networks." if len(senders) > 1 else "."),
+            advice="Find the machine by its MAC. If it is the router, look for a scan of the network from outside.",
+            impact=Severity.MEDIUM,
+            evidence={"addresses": margin(len(targets), limits.arp_targets, least=0.6), "no answer": 0.5 * (1 - share)},
+            numbers={
+                "addresses_in_window": measured(limits, "arp_targets", len(targets)),
+                "answered_share": measured(limits, "arp_answered", round(share, 3)),
+                "requests_per_s": measured(limits, "arp_window_s", round(len(rows) / span, 2)),
+            },
+            subject=f"arp {mac}",
+            attack=DISCOVERY,
+            accountable=source,
+            hosts=tuple(senders[:10]),
+            filter=f"arp.opcode == 1 && arp.src.hw_mac == {mac}",
+        ),
+    )

@@ -1,0 +1,64 @@
+"""One cause, one finding; and findings of one intruder in the order of time.
+
+In: the findings of all detectors. Out: the same without those that only restate a stronger one, worst first, linked by
+`story` where one accountable host did several things. Must not know how anything was detected.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.findings import Finding, Severity
+
+# What a finding of the left kind explains: the right ones are dropped where their conversations are mostly the same.
+RESTATES: dict[str, tuple[str, ...]] = {
+    "flood": ("surge", "failed-connections", "port-scan", "sweep", "beacon", "brute-force", "backscatter"),
+    "amplification": ("surge", "flood", "sweep", "port-scan"),
+    "backscatter": ("surge", "failed-connections"),
+    "port-scan": ("surge", "failed-connections", "beacon", "brute-force", "unusual-port"),
+    "sweep": ("surge", "failed-connections", "beacon"),
+    "brute-force": ("surge", "beacon", "failed-connections"),
+    "beacon": ("failed-connections",),
+    "fingerprinting": ("port-scan", "failed-connections"),
+}
+SAME = 0.6  # share of a finding's conversations that another must hold to be its cause
+
+
+def told(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Without restatements, with stories, worst first."""
+    kept = _without_restatements(findings)
+    linked = _linked(kept)
+    return tuple(sorted(linked, key=lambda f: (-f.severity, -f.confidence, f.first_time or 0.0, f.subject)))
+
+
+def _without_restatements(findings: Sequence[Finding]) -> list[Finding]:
+    held: dict[str, set[int]] = defaultdict(set)
+    for finding in findings:
+        if finding.severity >= Severity.LOW and finding.detector in RESTATES:
+            held[finding.detector].update(finding.flows)
+    kept = []
+    for finding in findings:
+        mine = set(finding.flows)
+        causes = [held[name] for name, weaker in RESTATES.items() if finding.detector in weaker and held.get(name)]
+        if mine and any(len(mine & cause) >= SAME * len(mine) for cause in causes):
+            continue
+        kept.append(finding)
+    return kept
+
+
+def _linked(findings: list[Finding]) -> list[Finding]:
+    """Findings at medium or above with the same accountable host, of two or more kinds, share a story."""
+    by_host: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.accountable is not None and finding.severity >= Severity.MEDIUM:
+            by_host[finding.accountable.address].append(finding)
+    stories: dict[str, str] = {}
+    for host, chapters in by_host.items():
+        if len({finding.detector for finding in chapters}) > 1:
+            ordered = sorted(chapters, key=lambda f: f.first_time or 0.0)
+            steps = list(dict.fromkeys(finding.detector for finding in ordered))
+            text = f"{host}: {' → '.join(steps)}"
+            stories |= {finding.id: text for finding in chapters}
+    return [replace(finding, story=stories.get(finding.id)) for finding in findings]
