@@ -123,7 +123,7 @@ class Accounts:
         return Identity(name, False, name in self.operators, returning=True)
 
     async def _password(self, auth: wire.Auth) -> Identity:
-        name = auth.user.lower() if auth.user.isascii() else auth.user.casefold()
+        name = auth.user.lower()
         row = await self._one("SELECT secret, suspended FROM accounts WHERE name = ?", (name,))
         right = await self._hashing(lambda: self._check(row[0] if row and row[0] else self._dummy, auth.secret))
         if row is None or not row[0] or not right:

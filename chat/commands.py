@@ -91,7 +91,7 @@ def run(hub: Hub, seat: Seat, ask: wire.Admin) -> list[Effect]:
     room = None
     if ask.room and ask.action != "create":
         room = _room(hub, seat, ask.room)
-    case = Case(hub, seat, ask, room, ask.target.lower() if ask.target.isascii() else ask.target.casefold())
+    case = Case(hub, seat, ask, room, ask.target.lower())
     _check_rank(case, action.rank)
     return action.act(case)
 

@@ -256,7 +256,7 @@ class Hub:
         """The room's name as the hub keeps it; `@name` becomes the conversation with that user."""
         if not raw.startswith("@"):
             return check_room(raw)
-        names = [name.lower() if name.isascii() else name.casefold() for name in raw[1:].split("+")]
+        names = raw[1:].lower().split("+")
         other = names[0] if len(names) == 1 else (names[1] if names[0] == user.name else names[0])
         if len(names) > 2 or (len(names) == 2 and user.name not in names) or not other or len(other) > 64:
             raise Refusal("private", "a conversation of others")

@@ -197,7 +197,7 @@ _RESERVED_SKELETONS: Final = frozenset(skeleton(name) for name in RESERVED)
 
 def check_name(raw: str, unicode: bool = False) -> str:
     """The folded user name. Raises Refusal bad-name with what is wrong."""
-    name = unicodedata.normalize("NFKC", raw).casefold() if unicode else raw.lower()
+    name = unicodedata.normalize("NFKC", raw).lower() if unicode else raw.lower()
     if not NAME_MIN <= len(name) <= NAME_MAX or len(name.encode("utf-8", "replace")) > 3 * NAME_MAX:
         raise Refusal("bad-name", f"a name has {NAME_MIN} to {NAME_MAX} characters")
     if not unicode and not _NAME_CHARS.issuperset(name):

@@ -74,7 +74,7 @@ class Session:
         self._out: list[bytes] = []
         self._since = now  # of the state
         self._heard = now
-        self._begun = 0.0  # when the unfinished frame began
+        self._begun: float | None = None  # when the unfinished frame began
         self._pinged = False
         self._tries = 0
 
@@ -96,8 +96,10 @@ class Session:
                 self._step(body, bodies, now)
         if fault is not None and self.state is not State.CLOSING:
             self._answer_fault(fault, now)
-        if frames or not self._begun or not self._decoder.pending:
-            self._begun = now if self._decoder.pending else 0.0
+        if not self._decoder.pending:
+            self._begun = None
+        elif frames or self._begun is None:
+            self._begun = now
         return bodies
 
     def accept(self, answer: wire.AuthOk, now: float) -> None:
@@ -163,7 +165,7 @@ class Session:
                 self.close("timeout", f"no progress for {limits.file_s:g} s", now)
         elif silent > limits.dead_s:
             self.close("timeout", f"silent for {limits.dead_s:g} s", now)
-        elif self._begun and now - self._begun > limits.frame_s:
+        elif self._begun is not None and now - self._begun > limits.frame_s:
             self.close("timeout", f"frame not complete within {limits.frame_s:g} s", now)
         elif silent > limits.ping_s and not self._pinged:
             self._pinged = True

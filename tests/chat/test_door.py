@@ -1,0 +1,84 @@
+"""chat.door: counts, rates and bans per address."""
+
+import pytest
+
+from chat.door import Door
+from chat.errors import Refusal
+from chat.limits import Limits, Rates
+from chat.rooms import Ban
+
+
+def door(**limits: int) -> Door:
+    return Door(Limits(**limits), Rates(connects_per_10min=6), ("10.0.0.0/8", "127.0.0.0/8"), [])
+
+
+def refused(the: Door, address: str, now: float = 0.0) -> str:
+    try:
+        the.admit(address, now, 1e9)
+    except Refusal as no:
+        return no.code
+    return ""
+
+
+def test_an_address_has_so_many_places_and_gets_them_back() -> None:
+    """16 by default; exempt networks are not counted; a place given back is there again."""
+    the = door(connections_per_address=2)
+
+    assert [refused(the, "192.0.2.1") for _ in range(3)] == ["", "", "too-many"]
+    assert refused(the, "192.0.2.2") == ""
+    assert {refused(the, "10.1.2.3") for _ in range(50)} == {""}
+    the.release("192.0.2.1", logged_in=False)
+    assert refused(the, "192.0.2.1") == ""
+
+
+def test_ipv6_is_counted_by_its_64() -> None:
+    """A host has 2^64 addresses."""
+    the = door(connections_per_address=2)
+
+    assert [refused(the, f"2001:db8::{i}") for i in range(3)] == ["", "", "too-many"]
+    assert refused(the, "2001:db8:0:1::1") == ""
+
+
+def test_connecting_too_often_is_refused_for_a_while() -> None:
+    """6 in ten minutes here."""
+    the = door()
+    for _ in range(6):
+        assert refused(the, "192.0.2.1") == ""
+        the.release("192.0.2.1", logged_in=False)
+
+    assert refused(the, "192.0.2.1") == "too-many"
+    assert refused(the, "192.0.2.1", now=101.0) == ""
+
+
+def test_half_open_connections_have_a_pool_of_their_own() -> None:
+    """Slow-loris fills the pool before login; who is in stays in, and the pool empties with logins."""
+    the = door(connections_before_login=3)
+
+    assert [refused(the, "127.0.0.1") for _ in range(4)] == ["", "", "", "full"]
+    the.logged_in()
+    assert refused(the, "127.0.0.1") == ""
+
+
+@pytest.mark.parametrize("target", ["192.0.2.0/24", "192.0.2.7/32"])
+def test_banned_networks_do_not_get_in(target: str) -> None:
+    """Until the ban ends."""
+    the = door()
+    the.bans.append(Ban(target, until=2e9, by="op"))
+
+    assert refused(the, "192.0.2.7") == "banned"
+    assert refused(the, "192.0.3.7") == ""
+    the.admit("192.0.2.7", 0.0, wall=2e9 + 1)
+
+
+def test_wrong_secrets_cost_the_address_and_the_account() -> None:
+    """After the burst both wait; another address may not try the same account, the same address not another account."""
+    the = Door(Limits(), Rates(logins_per_minute=3, login_burst=2), (), [])
+    for _ in range(2):
+        the.may_try("192.0.2.1", "ann", 0.0)
+        the.failed("192.0.2.1", "ann", 0.0)
+
+    for address, account in (("192.0.2.1", "ann"), ("192.0.2.9", "ann"), ("192.0.2.1", "bob")):
+        with pytest.raises(Refusal, match="wrong secrets"):
+            the.may_try(address, account, 1.0)
+    the.may_try("192.0.2.9", "bob", 1.0)
+    the.may_try("192.0.2.1", "ann", 21.0)
