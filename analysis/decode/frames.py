@@ -8,6 +8,7 @@ goes on with the same packet, so that taps stay in packet order. It knows no flo
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -332,11 +333,31 @@ def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     return tuple(_memory(a) for a in arrays)
 
 
+class _Room:
+    """The buffers that chunks with reassembled datagrams are copied to: used again as soon as nobody looks at them.
+
+    A fresh one for every chunk costs more in page faults than the whole decoding of the chunk. Two serve a caller who
+    still holds the batch before.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: list[Array] = []
+
+    def of(self, size: int) -> Array:
+        """A buffer of at least `size` bytes with nobody else's view on it."""
+        for k in range(len(self._buffers)):
+            if len(self._buffers[k]) >= size and sys.getrefcount(self._buffers[k]) <= 2:  # the list and the call
+                return self._buffers[k]
+        self._buffers = self._buffers[-1:] + [np.empty(size + size // 4 + 65536, dtype=np.uint8)]
+        return self._buffers[-1]
+
+
 class _Bytes:
     """A chunk's bytes, and behind them the datagrams reassembled in it; copied only when the first of those comes."""
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, data: Array, room: _Room) -> None:
         self._used = len(data)
+        self._room = room
         self._own = False
         self._show(np.ascontiguousarray(data))
 
@@ -352,7 +373,7 @@ class _Bytes:
         at = self._used
         need = at + len(octets)
         if not self._own or need > len(self._all):
-            larger = np.zeros(need + max(len(octets) * 16, need // 4), dtype=np.uint8)
+            larger = self._room.of(need + need // 8)
             larger[:at] = self._all[:at]
             self._own = True
             self._show(larger)
@@ -380,6 +401,7 @@ class Decoder:
         self._links: Any = links
         self._s: Any = np.zeros(state.SIZE, dtype=np.int64)
         self._fragments = Fragments()
+        self._room = _Room()
         self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
             self._slots = _memory(self._s)
@@ -390,7 +412,7 @@ class Decoder:
     def update(self, records: Records) -> Batch:
         """Decode one chunk. Never raises for what is in a packet: that becomes a fault bit or a layer of its own."""
         n = len(records.start)
-        chunk = _Bytes(records.data)
+        chunk = _Bytes(records.data, self._room)
         blocks = _Blocks(n)
         index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))
         columns, matrices, taps = _view(blocks.columns()), _view(blocks.matrices()), _view(blocks.taps())
