@@ -4,7 +4,8 @@ FROM python:3.13-slim-trixie
 # tshark dissects single packets and answers `verify`; the netfilter tools load, prove and apply rules.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      tshark iptables nftables ipset iproute2 conntrack procps \
+      tshark iptables nftables ipset iproute2 conntrack procps libcap2-bin \
+ && setcap cap_net_raw,cap_net_admin+eip /usr/bin/dumpcap && chmod 755 /usr/bin/dumpcap \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc/* /usr/share/man/*
 
 # The libraries alone, so that a change of our code does not install them again. What no command of ours loads goes
