@@ -592,6 +592,15 @@ IPXSAP = _layer("ipxsap", "Service Advertisement Protocol")
 IPXRIP = _layer("ipxrip", "IPX Routing Information Protocol")
 PWACH = _layer("pwach", "PW Associated Channel Header")
 NDP = _layer("ndp", "Nortel Discovery Protocol")
+YPPASSWD = _layer("yppasswd", "Yellow Pages Passwd")
+SPRAY = _layer("spray", "SPRAY")
+SADMIND = _layer("sadmind", "SADMIND")
+MP2T = _layer("mp2t", "ISO/IEC 13818-1")
+GIOP = _layer("giop", "General Inter-ORB Protocol")
+ICEP = _layer("icep", "Internet Communications Engine Protocol")
+PANA = _layer("pana", "Protocol for carrying Authentication for Network Access")
+PROXY = _layer("proxy", "PROXY Protocol")
+PKTGEN = _layer("pktgen", "Linux Kernel Packet Generator")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

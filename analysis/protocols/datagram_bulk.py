@@ -36,6 +36,27 @@ def _word(data: Array, at: Array) -> Array:
     return found
 
 
+_ENCRYPTED = 46
+
+
+def _payloads_fit(data: Array, at: Array, size: Array) -> Array:
+    """bool[n]: the payload chains of IKE messages end inside them. As vpn's rule; long chains are left to it."""
+    encrypted = (data[at + 17] >> 4 == 1) & (data[at + 19] & 1 > 0)
+    kind = np.where(encrypted, 0, data[at + 16])
+    here, end = at + ISAKMP_HEADER, at + size
+    good = np.ones(len(at), bool)
+    for _ in range(16):
+        going = np.flatnonzero(good & (kind != 0) & (kind != _ENCRYPTED) & (here + 4 <= end))
+        if not len(going):
+            return good
+        where = here[going]
+        length = data[where + 2].astype(np.int64) << 8 | data[where + 3]
+        good[going] = where + length <= end[going]
+        kind[going] = np.where(length >= 4, data[where], 0)
+        here[going] = where + length
+    return good & ((kind == 0) | (kind == _ENCRYPTED) | (here + 4 > end))
+
+
 def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: Array, destination: Array) -> Bulk:
     """Judge n datagrams: payload offset, bytes captured, length by the headers, ports. The lower port decides."""
     low, high = np.minimum(source, destination), np.maximum(source, destination)
@@ -55,7 +76,9 @@ def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: A
             rows = rows[_word(data, at) == 0]
             at = start[rows]
         stated = _word(data, at + before + 24)
-        rows = rows[(stated >= ISAKMP_HEADER) & (stated <= cap[rows] - before)]
+        fits = (stated >= ISAKMP_HEADER) & (stated <= cap[rows] - before)
+        fits[fits] = _payloads_fit(data, at[fits] + before, stated[fits])
+        rows = rows[fits]
         if before:
             first[rows], second[rows], size[rows] = layers.UDPENCAP, layers.ISAKMP, before
         else:

@@ -7,12 +7,11 @@ before it has shown a layer, and after. A new protocol is a line here, or a rule
 
 from __future__ import annotations
 
-import numpy as np
-
 from analysis import layers
-from analysis.columns import Array
+from analysis.protocols import datagram_heuristics as heuristics
 from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
+from analysis.protocols.datagram_heuristics import starting
 
 
 def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
@@ -25,16 +24,6 @@ def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
         if size < whole_from:
             return datagram.ends_early(layer)
         return datagram.whole(layer)
-
-    return rule
-
-
-def starting(layer: int, *starts: bytes, shortest: int = 0) -> Rule:
-    """A rule that takes payloads which begin with one of `starts` and refuses others."""
-
-    def rule(datagram: Datagram, context: Context) -> Layers | None:
-        data = datagram.data
-        return datagram.whole(layer) if len(data) >= shortest and data.startswith(starts) else None
 
     return rule
 
@@ -70,6 +59,38 @@ def _bacnet(data: bytes, at: int) -> Layers:
     return [(layers.BACNET, here - at), (layers.BACAPP, end - here)]
 
 
+_COAP_TEXT = {0: layers.DATA_TEXT_LINES, 50: layers.JSON, 41: layers.XML}  # content formats (RFC 7252 12.3)
+_CONTENT_FORMAT, _PAYLOAD_MARK = 12, 0xFF
+
+
+def coap_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """CoAP (RFC 7252 3): header, token, options, and the payload as a layer by its content format."""
+    data = datagram.data
+    size = len(data)
+    if size < 4 or size < 4 + (data[0] & 15):
+        return datagram.ends_early(layers.COAP)
+    at, number, content = 4 + (data[0] & 15), 0, -1
+    while at < size:
+        if data[at] == _PAYLOAD_MARK:
+            body = size - at - 1
+            return (
+                [(layers.COAP, size), (_COAP_TEXT.get(content, layers.DATA), body)]
+                if body
+                else datagram.whole(layers.COAP)
+            )
+        delta, length, at = data[at] >> 4, data[at] & 15, at + 1
+        extra = []
+        for nibble in (delta, length):
+            wide = nibble - 12 if nibble > 12 else 0
+            extra.append((13 if wide == 1 else 269) + int.from_bytes(data[at : at + wide], "big") if wide else nibble)
+            at += wide
+        number += extra[0]
+        if number == _CONTENT_FORMAT:
+            content = int.from_bytes(data[at : at + extra[1]], "big")
+        at += extra[1]
+    return datagram.whole(layers.COAP) if at == size else datagram.ends_early(layers.COAP)
+
+
 def nat_pmp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """NAT-PMP (RFC 6886, version 0, 1) and PCP (RFC 6887, version 2)."""
     data = datagram.data
@@ -92,25 +113,6 @@ def sflow_rule(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4:
         return [(datagram.mark(), 0)]
     return datagram.whole(layers.SFLOW) if int.from_bytes(data[:4], "big") in (2, 4, 5) else None
-
-
-def wake_on_lan(datagram: Datagram, context: Context) -> Layers | None:
-    """Six bytes of ones, then the target's address sixteen times; a password of 4 or 6 bytes may follow."""
-    data = datagram.data
-    if len(data) < 102 or data[:6] != b"\xff" * 6 or data[6:102] != data[6:12] * 16:
-        return None
-    return [(layers.WOL, min(len(data), 108) if len(data) in (106, 108) else 102)]
-
-
-def dht_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """BitTorrent's distributed hash table (BEP 5): a bencoded dictionary with one-letter keys, or one that begins `ip`."""
-    data = datagram.data
-    if len(data) < 5 or data[0] != 0x64:
-        return None
-    if (data[1:3] == b"1:" and data[3] in b"aerqtyv") or data[1:5] == b"2:ip":
-        context.claim(datagram, dht_heuristic)
-        return datagram.whole(layers.BT_DHT)
-    return None
 
 
 def steam_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -174,6 +176,7 @@ PORTS: dict[int, Rule] = {
     5351: nat_pmp_rule,
     5353: name_services.dns_rule(layers.MDNS, "mdns"),
     5355: name_services.dns_rule(layers.LLMNR, "llmnr"),
+    5683: coap_rule,
     5684: vpn.dtls_rule,
     5868: vpn.dtls_rule,
     6343: sflow_rule,
@@ -228,7 +231,6 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     4555: (layers.RSIP, 2, 2),
     4569: (layers.IAX2, 0, 4),
     4791: (layers.INFINIBAND, 0, 20),
-    5683: (layers.COAP, 0, 4),
     6073: (layers.DPNET, 0, 0),
     6970: (layers.RDT, 0, 10),
     7255: (layers.IDN, 0, 2),
@@ -261,42 +263,31 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
 PORTS |= {port: plain(*row) for port, row in _PLAIN.items()}
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
 
-# Asked in this order where no port decided (Wireshark's list, those that are on by default and seen in the wild).
+# Asked in this order where no port decided: Wireshark's, which is by name, backwards.
 HEURISTICS: tuple[Rule, ...] = (
-    wake_on_lan,
+    heuristics.wake_on_lan,
     vpn.wireguard_heuristic,
-    voip.stun_rule,
+    heuristics.udt,
+    heuristics.THRIFT,
+    voip.stun_heuristic,
     voip.sip_rule,
+    heuristics.RTPS,
     voip.rtcp_heuristic,
     remote_calls.rpc_heuristic,
+    heuristics.raknet,
     vpn.quic_heuristic,
+    heuristics.PROXY,
+    heuristics.PKTGEN,
+    heuristics.transport_stream,
+    heuristics.ICEP,
     vpn.gquic_heuristic,
+    heuristics.GIOP,
     vpn.dtls_heuristic,
+    heuristics.dns_anywhere(_dns),
     remote_calls.dcerpc_heuristic,
     voip.classic_stun_rule,
-    dht_heuristic,
+    heuristics.dht,
+    heuristics.ARTNET,
+    heuristics.APPLEMIDI,
 )
-
-
-def _beginnings() -> Array:
-    """bool[65536]: the first two bytes (big-endian) that one of the heuristics could accept.
-
-    A flow that nobody recognised is only read again where its payload begins so. ONC RPC is left out: it begins with
-    any bytes, and its flows are recognised by their first call.
-    """
-    first, second = np.divmod(np.arange(65536), 256)
-    found = (first == 0xFF) & (second == 0xFF)  # Wake on LAN
-    found |= (first >= 1) & (first <= 4) & (second == 0)  # WireGuard
-    found |= first <= 1  # STUN: binding, allocate and their answers
-    found |= (first >> 6 == 2) & np.isin(second, voip.REPORTS)  # RTCP
-    found |= (first >= 0x80) & np.isin(second, (0x00, 0x6B, 0xFA, 0xFF))  # QUIC versions
-    found |= np.isin(first, (0x09, 0x0D))  # Google's QUIC with a version
-    found |= (first >= 20) & (first <= 25) & np.isin(second, (0xFE, 0x01))  # DTLS
-    found |= (first == 4) & (second <= 19)  # DCE/RPC
-    found |= (first == ord("d")) & np.isin(second, (ord("1"), ord("2")))  # distributed hash table
-    for word in (*voip.SIP_METHODS, b"SIP/"):
-        found[word[0] << 8 | word[1]] = True
-    return np.asarray(found)
-
-
-BEGINNINGS = _beginnings()
+BEGINNINGS = heuristics.beginnings()

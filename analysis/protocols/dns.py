@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT, OPT = 1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 32, 33, 41
+A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT = 1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 32, 33
 
 MAX_JUMPS = 32  # compression pointers followed in one name; real names need one or two
 MAX_NAME = 1024  # characters of a name kept; the wire allows 255 octets
 MAX_ANSWERS = 64  # answers kept as text; all are walked
 MAX_RECORDS = 4096  # records walked of one message
 MAX_DATA_CHARACTERS = 1024  # of one answer's data: TXT tunnels need their length, not their end
+
+# Bytes that a record's fixed fields need (RFC 1035 3.3, 3.4, RFC 2782, RFC 3596, RFC 4034); fewer make it malformed.
+LEAST_DATA = {A: 4, NS: 1, CNAME: 1, SOA: 22, PTR: 1, MX: 3, TXT: 1, AAAA: 16, SRV: 7, 43: 4, 46: 18, 48: 4}
 
 Answer = tuple[str, int, int, str]  # name, type, ttl_s, text of the data
 
@@ -68,8 +71,11 @@ def parse(data: bytes, *, netbios: bool = False, additional: bool = False) -> Me
                 if at > size:
                     malformed = True
                     break
+                record = data[start - 10] << 8 | data[start - 9]
+                if 0 < at - start < LEAST_DATA.get(record, 0) and not netbios:
+                    malformed = True
+                    break
                 if keep:
-                    record = data[start - 10] << 8 | data[start - 9]
                     ttl = int.from_bytes(data[start - 6 : start - 2], "big")
                     answers.append((text, record, ttl, _data_text(data, record, start, at, netbios)))
     except _BadName:
@@ -109,8 +115,8 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
                     end = at + 2
                 at = (size & 0x3F) << 8 | data[at + 1]
                 jumps += 1
-                if jumps > MAX_JUMPS:
-                    raise _BadName
+                if jumps > MAX_JUMPS:  # a loop; Wireshark shows it as a name and reads on
+                    return "", end
             else:
                 raise _BadName
             size = data[at]
@@ -146,17 +152,14 @@ def _data_text(data: bytes, record: int, start: int, end: int, netbios: bool) ->
         return f"{body[0]}.{body[1]}.{body[2]}.{body[3]}"
     if record == AAAA and len(body) == 16:
         return _ipv6_text(body)
-    try:
-        if record in (CNAME, NS, PTR):
-            return _name(data, start)[0]
-        if record == MX and len(body) >= 3:
-            return f"{body[0] << 8 | body[1]} {_name(data, start + 2)[0]}"
-        if record == SRV and len(body) >= 7:
-            return f"{_name(data, start + 6)[0]}:{body[4] << 8 | body[5]}"
-        if record == SOA:
-            return _name(data, start)[0]
-    except _BadName:
+    if not body:
         return ""
+    if record in (CNAME, NS, PTR, SOA):
+        return _name(data, start)[0]
+    if record == MX:
+        return f"{body[0] << 8 | body[1]} {_name(data, start + 2)[0]}"
+    if record == SRV:
+        return f"{_name(data, start + 6)[0]}:{body[4] << 8 | body[5]}"
     if record == TXT:
         return _txt(body)
     return body[: MAX_DATA_CHARACTERS // 2].hex()

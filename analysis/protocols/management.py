@@ -86,7 +86,7 @@ def _user_security(datagram: Datagram, context: Context, parameters: Element) ->
 
 # -- RADIUS (RFC 2865 3, 5) --------------------------------------------------------------------------------------------
 
-_RADIUS_CODES = frozenset([*range(1, 14), *range(21, 35), *range(40, 46), 50, 51, 52, 256, 255, *range(250, 255)])
+_RADIUS_CODES = frozenset([*range(1, 14), *range(21, 28), *range(29, 35), *range(40, 46), 50, 51, *range(129, 133)])
 _USER_NAME = 1
 
 
@@ -142,7 +142,7 @@ def cldap_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 # -- files, discovery, caches ------------------------------------------------------------------------------------------
 
-_READ, _WRITE, _DATA, _ACK = 1, 2, 3, 4
+_READ, _WRITE, _DATA, _ERROR, _OPTIONS = 1, 2, 3, 5, 6
 
 
 def tftp_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -155,7 +155,18 @@ def tftp_rule(datagram: Datagram, context: Context) -> Layers | None:
         context.announce(_client(datagram), tftp_transfer_rule)
     if opcode == _DATA and len(data) > 4:
         return [(layers.TFTP, 4), (layers.DATA, len(data) - 4)]
-    return datagram.whole(layers.TFTP)
+    return datagram.whole(layers.TFTP) if _tftp_ends(opcode, data) else datagram.ends_early(layers.TFTP)
+
+
+def _tftp_ends(opcode: int, data: bytes) -> bool:
+    """True where the fields of a message end inside it: two strings of a request, one of an error, a block number."""
+    if opcode in (_READ, _WRITE):
+        return data.count(b"\0", 2) >= 2
+    if opcode == _ERROR:
+        return len(data) >= 4 and b"\0" in data[4:]
+    if opcode == _OPTIONS:
+        return len(data) == 2 or data.endswith(b"\0")
+    return len(data) >= 4
 
 
 def _client(datagram: Datagram) -> Endpoint:

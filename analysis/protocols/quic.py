@@ -24,6 +24,8 @@ _SALTS = {
     "23": bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502"),  # drafts 23 to 28
 }
 
+_VARIANTS = (0x51303530, 0x54303530, 0x54303531, 0xFACEB001, 0xFACEB002, 0xFACEB00E)  # Q050 T050 T051, Facebook's
+
 MAX_CRYPTO_BYTES = 65_536  # of one direction's handshake; a ClientHello with many keys is below 4 kB
 MAX_CHUNKS = 64  # CRYPTO frames kept while one is missing
 MAX_FRAMES = 512  # frames read in one packet (clients scatter a hello over dozens of them)
@@ -42,8 +44,12 @@ class Header(NamedTuple):
 
 
 def known_version(version: int) -> bool:
-    """True for the versions whose long headers are read: 1, 2, IETF drafts and Facebook's variants."""
-    return version in (VERSION_1, VERSION_2) or 0xFF000001 <= version <= 0xFF000022 or version >> 8 == 0xFACEB0
+    """True for versions that a first packet may have: 1, 2, drafts, Google's and Facebook's variants, reserved ones."""
+    return (
+        version in (VERSION_1, VERSION_2, *_VARIANTS)
+        or 0xFF00000B <= version <= 0xFF0000FF
+        or version & 0x0F0F0F0F == 0x0A0A0A0A  # RFC 9000 15: versions that force a negotiation
+    )
 
 
 def _salt(version: int) -> bytes | None:

@@ -6,6 +6,7 @@ Replies carry no program number, so calls are remembered by flow and transaction
 
 from __future__ import annotations
 
+from typing import Literal
 from uuid import UUID
 
 from analysis import layers
@@ -24,12 +25,17 @@ PROGRAMS = {
     100004: layers.YPSERV,
     100005: layers.MOUNT,
     100007: layers.YPBIND,
+    100008: layers.RWALL,
+    100009: layers.YPPASSWD,
     100011: layers.RQUOTA,
+    100012: layers.SPRAY,
     100020: layers.KLM,
     100021: layers.NLM,
     100024: layers.STAT,
     100026: layers.BOOTPARAMS,
     100227: layers.NFSACL,
+    100232: layers.SADMIND,
+    100300: layers.NISPLUS,
     150001: layers.PCNFSD,
 }
 
@@ -97,21 +103,23 @@ def rpc_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 HEADER = 80
 _REQUEST, _RESPONSE = 0, 2
+LAST_TYPE = 10  # cancel_ack
 
+# (interface, its version) -> layer
 INTERFACES = {
-    "5a7b91f8-ff00-11d0-a9b2-00c04fb6e6fc": layers.MESSENGER,
-    "dea00001-6c97-11d1-8271-00a02442df7d": layers.PN_IO_DEVICE,
-    "dea00002-6c97-11d1-8271-00a02442df7d": layers.PN_IO_CONTROLLER,
-    "dea00003-6c97-11d1-8271-00a02442df7d": layers.PN_IO_SUPERVISOR,
-    "e1af8308-5d1f-11c9-91a4-08002b14a0fa": layers.EPM,
-    "333a2276-0000-0000-0d00-00809c000000": layers.CONV,
+    ("5a7b91f8-ff00-11d0-a9b2-00c04fb6e6fc", 1): layers.MESSENGER,
+    ("dea00001-6c97-11d1-8271-00a02442df7d", 1): layers.PN_IO_DEVICE,
+    ("dea00002-6c97-11d1-8271-00a02442df7d", 1): layers.PN_IO_CONTROLLER,
+    ("dea00003-6c97-11d1-8271-00a02442df7d", 1): layers.PN_IO_SUPERVISOR,
+    ("e1af8308-5d1f-11c9-91a4-08002b14a0fa", 3): layers.EPM,
+    ("333a2276-0000-0000-0d00-00809c000000", 3): layers.CONV,
 }
 
 
 def dcerpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """Version 4, a packet type of the protocol, a data representation that exists."""
+    """Version 4, a packet type of the connectionless protocol, a data representation that exists."""
     data = datagram.data
-    if len(data) < HEADER or data[0] != 4 or data[1] > 19 or data[4] & 0xEE or data[5] > 3:
+    if len(data) < HEADER or data[0] != 4 or data[1] > LAST_TYPE or data[4] & 0xEE or data[5] > 3:
         return None
     return dcerpc_rule(datagram, context)
 
@@ -119,22 +127,18 @@ def dcerpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
 def dcerpc_rule(datagram: Datagram, context: Context) -> Layers | None:
     """The 80-byte header, and the interface's layer behind it in requests and responses."""
     data = datagram.data
-    if len(data) < HEADER:
-        return None
-    order = "little" if data[4] & 0x10 else "big"
-    raw = data[24:40]
-    interface = str(UUID(bytes_le=raw) if order == "little" else UUID(bytes=raw))
-    length = int.from_bytes(data[74:76], "little" if data[4] & 0x10 else "big")
     found = datagram.whole(layers.DCERPC)
     if data[1] not in (_REQUEST, _RESPONSE):
         return found
-    operation = int.from_bytes(data[68:70], "little" if data[4] & 0x10 else "big")
-    row = Rpc(
-        datagram.number, datagram.time_ns, datagram.flow, interface, operation, datagram.length, data[1] == _RESPONSE
-    )
+    order: Literal["little", "big"] = "little" if data[4] & 0x10 else "big"
+    interface = str(UUID(bytes_le=data[24:40]) if order == "little" else UUID(bytes=data[24:40]))
+    version = int.from_bytes(data[60:64], order)
+    operation = int.from_bytes(data[68:70], order)
+    response = data[1] == _RESPONSE
+    row = Rpc(datagram.number, datagram.time_ns, datagram.flow, interface, operation, datagram.length, response)
     context.add(datagram, "rpc", row)
-    body = min(length, len(data) - HEADER)
-    layer = INTERFACES.get(interface, 0)
+    body = min(int.from_bytes(data[74:76], order), len(data) - HEADER)
+    layer = INTERFACES.get((interface, version), 0)
     if layer and body > 0:
         found.append((layer, body))
     return found

@@ -23,14 +23,14 @@ SIP_METHODS = frozenset(
 
 
 def looks_like_sip(data: bytes) -> bool:
-    """True where the first line is a request with a known method, or a status line of SIP."""
+    """True where the first line is a request of three words or a status line, of SIP."""
     line = data[:2048].split(b"\n", 1)[0].rstrip(b"\r")
     words = line.split(b" ")
     if len(words) < 3:
         return False
     if words[0].startswith(b"SIP/"):
-        return words[1][:3].isdigit() and len(words[1]) == 3
-    return words[-1].startswith(b"SIP/") or words[0] in SIP_METHODS
+        return words[1].isdigit() and len(words[1]) == 3
+    return len(words) == 3 and words[2].startswith(b"SIP/") and bool(words[0]) and bool(words[1])
 
 
 def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -140,7 +140,7 @@ def rtp_rule(kinds: dict[int, int]) -> Rule:
         if size < 2:
             return datagram.ends_early(layers.RTP)
         if data[0] >> 6 != 2:
-            if data[0] >> 6 == 0 and (stun := stun_rule(datagram, context)) is not None:
+            if data[0] >> 6 == 0 and (stun := stun_heuristic(datagram, context)) is not None:
                 return stun
             return datagram.whole(layers.RTP)
         if size < 12:
@@ -178,7 +178,13 @@ def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
         return None
     found: Layers = []
     at, end = 0, len(data)
-    while at + 4 <= end and 192 <= data[at + 1] <= 213 and len(found) < 64:
+    while at + 4 <= end and len(found) < 64:
+        if data[at] >> 6 != 2:
+            if 192 <= data[at + 1] <= 213:
+                found.append((datagram.mark(), 0))
+            break
+        if not 192 <= data[at + 1] <= 213:
+            break
         size = 4 * (1 + int.from_bytes(data[at + 2 : at + 4], "big"))
         if at + size > end:
             return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
@@ -189,25 +195,33 @@ def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 # -- STUN (RFC 8489 5, RFC 8656 12.4, RFC 3489 11.1) ----------------------------------------------------------------
 
+MAX_STUN_METHOD = 0xFF  # RFC 8489 18.2: the methods that may be assigned
 _COOKIE = bytes.fromhex("2112a442")
-_CLASSIC_TYPES = (0x0001, 0x0002, 0x0101, 0x0102, 0x0111, 0x0112, 0x0003, 0x0103, 0x0113, 0x0004, 0x0115)
+# Binding, shared secret, and the first TURN drafts' allocate, send, data and set-active-destination.
+_CLASSIC_TYPES = (1, 2, 3, 4, 6, 0x101, 0x102, 0x103, 0x104, 0x111, 0x113, 0x114, 0x115, 0x116)
 
 
 def stun_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """A STUN message with its magic cookie, or channel data on a flow that has shown one."""
-    data, length = datagram.data, datagram.length
-    if len(data) < 4:
+    """Ports 3478 and 5349, and flows that have shown STUN: a message with its cookie, or channel data."""
+    data = datagram.data
+    if len(data) >= 4 and 0x40 <= data[0] < 0x80 and int.from_bytes(data[2:4], "big") + 4 <= datagram.length:
+        rest = len(data) - 4
+        return [(layers.STUN, 4), (layers.DATA, rest)] if rest else [(layers.STUN, 4)]
+    return stun_heuristic(datagram, context)
+
+
+def stun_heuristic(datagram: Datagram, context: Context) -> Layers | None:
+    """A STUN message by its magic cookie, an exact length and a method that may exist."""
+    data = datagram.data
+    if len(data) < 20 or data[0] >= 0x40 or data[4:8] != _COOKIE:
         return None
     size = int.from_bytes(data[2:4], "big")
-    if data[0] >> 6 == 0:
-        if len(data) < 20 or data[4:8] != _COOKIE or size % 4 or size + 20 != length:
-            return None
-        context.claim(datagram, stun_rule)
-        return datagram.whole(layers.STUN)
-    if data[0] >> 6 == 1 and context.conversations.get(datagram.flow) is stun_rule and data[0] < 0x80:
-        if length in (size + 4, (size + 7) & ~3):
-            return datagram.whole(layers.STUN)
-    return None
+    kind = data[0] << 8 | data[1]
+    method = kind & 0x0F | (kind & 0xE0) >> 1 | (kind & 0x3E00) >> 2
+    if size % 4 or size + 20 != datagram.length or method > MAX_STUN_METHOD:
+        return None
+    context.claim(datagram, stun_rule)
+    return datagram.whole(layers.STUN)
 
 
 def classic_stun_rule(datagram: Datagram, context: Context) -> Layers | None:

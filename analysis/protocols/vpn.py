@@ -31,9 +31,29 @@ def _isakmp(datagram: Datagram, data: bytes, length: int) -> Layers | None:
     size = int.from_bytes(data[24:28], "big")
     if size < ISAKMP_HEADER:
         return None
-    if size > len(data):
+    if size > len(data) or not _payloads_fit(data, size):
         return [(layers.ISAKMP, len(data)), (datagram.mark(), 0)]
     return [(layers.ISAKMP, len(data))]
+
+
+_ENCRYPTED = 46  # RFC 7296 3.14; what follows its header is not to be read
+
+
+def _payloads_fit(data: bytes, end: int) -> bool:
+    """True where no payload of the chain reaches behind the message (RFC 7296 3.2); encrypted ones are not followed."""
+    if data[17] >> 4 == 1 and data[19] & 1:
+        return True
+    kind, at = data[16], ISAKMP_HEADER
+    for _ in range(64):
+        if kind in (0, _ENCRYPTED) or at + 4 > end:
+            return True
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        if size < 4:
+            return True
+        if at + size > end:
+            return False
+        kind, at = data[at], at + size
+    return True
 
 
 def udpencap_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -44,7 +64,8 @@ def udpencap_rule(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4:
         return datagram.ends_early(layers.UDPENCAP)
     if data[:4] != b"\0\0\0\0":
-        return [(layers.UDPENCAP, 0), (layers.ESP, len(data))]
+        found = [(layers.UDPENCAP, 0), (layers.ESP, len(data))]
+        return found if len(data) >= 8 else [*found, (datagram.mark(), 0)]
     rest = data[4:]
     if not rest:
         return datagram.whole(layers.UDPENCAP)
@@ -113,7 +134,7 @@ def wireguard_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4 or data[1] or data[2] or data[3] or not 1 <= data[0] <= 4:
         return None
     if data[0] == 4:
-        if length < 32 or length % 16:
+        if length < 32:
             return None
         context.settle(datagram, layers.WG, 0xFFFF, 0x0400)
     elif length != _WG_SIZES[data[0]]:
@@ -125,29 +146,33 @@ def wireguard_heuristic(datagram: Datagram, context: Context) -> Layers | None:
 # -- DTLS (RFC 6347 4.1) -----------------------------------------------------------------------------------------------
 
 _DTLS_TYPES = (20, 21, 22, 23, 24, 25)
-_DTLS_VERSIONS = (0xFEFF, 0xFEFD, 0x0100, 0xFEFC)
+_DTLS_VERSIONS = (0xFEFF, 0xFEFD, 0x0100)  # 1.0, 1.2, and OpenSSL's early 1.0
 
 
-def _dtls_record(data: bytes, at: int) -> bool:
+def _dtls_record(data: bytes, length: int, at: int = 0) -> bool:
     return (
         at + 13 <= len(data)
         and data[at] in _DTLS_TYPES
         and int.from_bytes(data[at + 1 : at + 3], "big") in _DTLS_VERSIONS
+        and 0 < int.from_bytes(data[at + 11 : at + 13], "big") <= length - at - 13
     )
 
 
 def dtls_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     """A record header of a known type and version, whose length fits."""
-    if not _dtls_record(datagram.data, 0):
+    if not _dtls_record(datagram.data, datagram.length):
         return None
     context.claim(datagram, dtls_heuristic)
     _dtls_hello(datagram, context)
+    data = datagram.data
+    if data[0] == 22 and data[3:5] == b"\0\0" and int.from_bytes(data[11:13], "big") < 12:  # no room for its header
+        return datagram.ends_early(layers.DTLS)
     return datagram.whole(layers.DTLS)
 
 
 def dtls_rule(datagram: Datagram, context: Context) -> Layers | None:
     """On a port of its own DTLS takes every payload."""
-    if _dtls_record(datagram.data, 0):
+    if _dtls_record(datagram.data, datagram.length):
         return dtls_heuristic(datagram, context)
     return datagram.whole(layers.DTLS)
 
@@ -209,18 +234,17 @@ def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 7 or not data[0] & 0x80:
         return None
     version = int.from_bytes(data[1:5], "big")
-    if version and not quic.known_version(version):
+    if not quic.known_version(version):
         return None
-    header = quic.long_header(data)
-    if header is None or (version == 0 and not _offers_versions(data[7 + len(header.dcid) + len(header.scid) :])):
-        return None
+    if quic.long_header(data) is None:
+        return datagram.ends_early(layers.QUIC) if _ids_fit(data) else None
     context.claim(datagram, quic_rule)
     return quic_rule(datagram, context)
 
 
-def _offers_versions(listed: bytes) -> bool:
-    """True for the body of a Version Negotiation packet: whole numbers, the first of them a version (RFC 9000 17.2.1)."""
-    return len(listed) >= 4 and len(listed) % 4 == 0 and listed[:4] != bytes(4)
+def _ids_fit(data: bytes) -> bool:
+    """True where both connection ids have a length that exists (RFC 9000 17.2)."""
+    return data[5] <= 20 and len(data) > 6 + data[5] and data[6 + data[5]] <= 20
 
 
 def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -264,11 +288,14 @@ _GQUIC_VERSION, _GQUIC_ID = 0x01, 0x08
 
 
 def gquic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """Google's QUIC before Q046: public flags with a connection id and a version Q02x, Q03x or Q04x."""
+    """Google's QUIC: public flags with a connection id and a version Q02x to Q04x, or the long header of Q046."""
     data = datagram.data
-    if len(data) < 13 or data[0] & 0x80 or not data[0] & _GQUIC_VERSION or not data[0] & _GQUIC_ID:
+    if len(data) < 13:
         return None
-    if data[9:11] != b"Q0" or data[11] not in b"234":
+    if data[0] & 0xC0:
+        if not (data[0] & 0x80 and data[1:5] == b"Q046"):
+            return None
+    elif not (data[0] & _GQUIC_VERSION and data[0] & _GQUIC_ID and data[9:11] == b"Q0" and data[11] in b"234"):
         return None
     context.claim(datagram, gquic_rule)
     return datagram.whole(layers.GQUIC)

@@ -18,8 +18,8 @@ from analysis.protocols.datagrams import DatagramNaming
 DNS_QUERY = bytes.fromhex("1a2b01000001000000000000") + b"\x03www\x07example\x03com\0\0\x01\0\x01"
 WG_INITIATION = b"\1\0\0\0" + bytes(144)
 STUN = bytes.fromhex("000100002112a442") + bytes(12)
-DTLS = b"\x16\xfe\xfd" + bytes(8) + b"\0\2ab"
-ISAKMP = bytes(16) + b"\x21\x20\x22\x08" + bytes(4) + (60).to_bytes(4, "big") + bytes(32)
+DTLS = b"\x17\xfe\xfd" + bytes(8) + b"\0\2ab"
+ISAKMP = bytes(16) + b"\x21\x20\x22\x08" + bytes(4) + (60).to_bytes(4, "big") + b"\0\0\0\x20" + bytes(28)
 SIP = b"OPTIONS sip:a@b SIP/2.0\r\nVia: x\r\n\r\n"
 SMB_BROWSE = (
     b"\xffSMB\x25" + bytes(27) + b"\x11" + bytes(22) + b"\x04\0" + (86).to_bytes(2, "little") + bytes(8)
@@ -58,6 +58,15 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
     ("isakmp behind nat", 4500, bytes(4) + ISAKMP, "udpencap/isakmp", [4, 60]),
     ("esp", 4500, b"\1\2\3\4" + bytes(60), "udpencap/esp", [0, 64]),
     ("nat keep-alive", 4500, b"\xff", "udpencap", [1]),
+    ("isakmp with a payload that does not fit", 500, ISAKMP[:28] + b"\0\0\0\x40" + bytes(28), "isakmp/_ws.malformed", None),
+    ("isakmp, two payloads", 4500, bytes(4) + ISAKMP[:28] + b"\x22\0\0\x10" + bytes(12) + b"\0\0\0\x10" + bytes(12), "udpencap/isakmp", None),
+    ("coap with json", 5683, b"\x60\x45\0\1\xc1\x32\xff{}", "coap/json", [9, 2]),
+    ("coap of an empty message", 5683, b"\x60\0\0\1", "coap", None),
+    ("dns on a port of nobody", 40001, DNS_QUERY, "dns", None),
+    ("mpeg transport stream", 40001, (b"\x47" + bytes(187)) * 7, "mp2t", [7 * 188]),
+    ("raknet", 40001, b"\5" + bytes.fromhex("00ffff00fefefefefdfdfdfd12345678") + bytes(40), "raknet", None),
+    ("srt", 40001, b"\x80" + bytes(18) + b"\5" + bytes(40), "srt", None),
+    ("art-net", 40001, b"Art-Net\0\0\x50", "artnet", None),
     ("bfd", 3784, b"\x20\xc0\3\x18" + bytes(20), "bfd", [24]),
     ("rip", 520, b"\2\2\0\0" + bytes(20), "rip", [24]),
     ("sip", 5060, SIP, "sip", [len(SIP)]),
@@ -71,8 +80,8 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
     ("wake on lan", 9, b"\xff" * 6 + b"\2\0\0\0\0\1" * 16, "wol", [102]),
     ("bacnet", 47808, b"\x81\x0b\0\x0c\x01\x20\xff\xff\0\xff\x10\x08", "bvlc/bacnet/bacapp", [4, 6, 2]),
     ("portmap dump", 111, b"abcd" + bytes(4) + b"\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\4" + bytes(16), "rpc/portmap", [40, 0]),
-    ("messenger spam", 1026, b"\4\0\x28\0\x10\0\0\0" + bytes(16) + bytes.fromhex("f8917b5a00ffd011a9b200c04fb6e6fc") + bytes(34)
-     + b"\4\0" + bytes(4) + b"spam", "dcerpc/messenger", [84, 4]),
+    ("messenger spam", 1026, b"\4\0\x28\0\x10\0\0\0" + bytes(16) + bytes.fromhex("f8917b5a00ffd011a9b200c04fb6e6fc") + bytes(20)
+     + b"\1\0\0\0" + bytes(10) + b"\4\0" + bytes(4) + b"spam", "dcerpc/messenger", [84, 4]),
     ("openvpn data", 1194, b"\x48\1\2\3abcd", "openvpn", None),
     ("google quic", 40001, b"\x0d" + bytes(8) + b"Q039\1", "gquic", None),
     ("memcached", 11211, b"\0\1\0\0\0\1\0\0stats\r\n", "memcache", None),
