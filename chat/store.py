@@ -100,7 +100,11 @@ class Store:
         self.commits = 0
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(folder)
-        self._db = _open(self.path)
+        try:
+            self._db = _open(self.path)
+        except StoreError:
+            self._lock.close()
+            raise
         self._writer = history.MessageWriter(self._db, self._rooms, {})
         self._reader_db = _connect(self.path)
         self._threads = [
@@ -397,9 +401,12 @@ def _lock(folder: Path) -> IO[str]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA busy_timeout = 5000")
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
+            db.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
 
 
@@ -410,18 +417,27 @@ def _open(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path.parent}: on {kind}; SQLite loses data on network file systems, use a local folder")
     try:
         db = _connect(path)
-        path.chmod(0o600)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        while 0 < version < VERSION:
-            db.executescript(f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
-            version += 1
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from None
+    try:
+        path.chmod(0o600)
+        _migrate(db, path)
+    except (sqlite3.Error, StoreError) as error:
+        db.close()
+        raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from None
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema to this program's version, a step at a time, each in its own transaction."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreError(f"{path}: schema version {version}, this program knows up to {VERSION}")
-    return db
+    if version == 0:
+        db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    while 0 < version < VERSION:
+        db.executescript(f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
+        version += 1
 
 
 def filesystem(folder: Path) -> str:
