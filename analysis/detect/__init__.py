@@ -13,8 +13,15 @@ from typing import Any, Protocol
 from analysis import stories
 from analysis.assess import Blocked
 from analysis.detect import (
+    arp_spoofing,
+    beacon,
+    brute_force,
+    clear_text,
+    dns_tunnel,
     failed_connections,
+    flood,
     port_scan,
+    surge,
     sweep,
 )
 from analysis.evidence import Evidence, Tables, gather
@@ -50,8 +57,15 @@ class Wanted(Protocol):
 
 
 DETECTORS: tuple[Detector, ...] = (
+    surge,
+    flood,
     port_scan,
     sweep,
+    brute_force,
+    beacon,
+    dns_tunnel,
+    arp_spoofing,
+    clear_text,
     failed_connections,
 )
 

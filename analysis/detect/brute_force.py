@@ -1,0 +1,216 @@
+"""Guessing of logins: many refused attempts, or many short equal sessions where the content is encrypted.
+
+In clear text refused logins are counted, on HTTP the answers 401 and 403 and repeated login forms, on tapwall's own chat
+refused AUTH frames. In SSH, RDP, SMB, databases the sessions themselves are compared: alike in size, short, many.
+What else looks like it: a mail client with an old password (one user, even pace), monitoring, backup and git over SSH
+(sessions differ in size), connection pools. Many names from one address are spraying.
+Reference: detections.md 6.7; Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis import assess, columns, layers
+from analysis.claims import Words, listed, of_facts, of_links
+from analysis.columns import Array
+from analysis.evidence import Evidence, busiest, large_groups
+from analysis.findings import Finding, Number, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "brute-force"
+blocked = assess.without_transport
+SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 3306, 3389, 5432, 5900, 5985)
+SPOKEN = tuple(layers.BY_NAME[name] for name in ("ssh", "rdp", "vnc", "telnet", "tpkt") if name in layers.BY_NAME)
+LOGIN_WORDS = ("login", "logon", "signin", "sign-in", "wp-login", "xmlrpc", "auth", "session")
+CHAT_AUTH, CHAT_AUTH_OK, CHAT_ERROR = 0x03, 0x04, 0x05  # docs/wire.md
+GUESSING = ("T1110.001", "Brute Force: Password Guessing")
+SPRAYING = ("T1110.003", "Brute Force: Password Spraying")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When trying is guessing."""
+
+    refused: int = limit(10, "refused logins", "tapwall: between Slips (9) and Zeek FTP (20)")
+    window_s: float = limit(300.0, "s", "detections.md 6.7: 5 min")
+    sessions: int = limit(10, "sessions", "detections.md 6.7; Slips SSH 9")
+    session_s: float = limit(
+        8.0, "s median length, at most", "detections.md 6.7 says 5; servers delay refusals by 2 to 3 s"
+    )
+    alike: float = limit(0.2, "median deviation of bytes / median", "detections.md 6.7: within 20 %")
+    least_bytes: float = limit(300.0, "bytes sent a session", "tapwall: less holds no encrypted login")
+    http_refused: int = limit(20, "answers 401 or 403", "detections.md 6.7")
+    users: int = limit(5, "names for spraying", "tapwall: one person rarely has five")
+
+
+class Try(NamedTuple):
+    """One attempt that was refused, whatever the protocol."""
+
+    number: int
+    time_ns: int
+    flow: int
+    user: str
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per source, service and way of seeing it."""
+    seen: set[tuple[str, str]] = set()
+    for (source, target, protocol), tries, accepted in _refusals(evidence):
+        least = limits.http_refused if protocol == "http" else limits.refused
+        finding = _guessing(evidence, (source, target, protocol), tries, accepted, (limits, least))
+        if finding is not None:
+            seen.add((source, target))
+            yield finding
+    yield from _sessions(evidence, limits, seen)
+
+
+def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[Try], list[Try]]]:
+    """Refused and accepted attempts by source, target and protocol."""
+    refused: defaultdict[tuple[str, str, str], list[Try]] = defaultdict(list)
+    accepted: defaultdict[tuple[str, str, str], list[Try]] = defaultdict(list)
+
+    def put(row: Any, protocol: str, user: str, good: bool) -> None:
+        key = (evidence.source_of(row.flow), evidence.target_of(row.flow), protocol)
+        (accepted if good else refused)[key].append(Try(row.number, row.time_ns, row.flow, user))
+
+    for login in evidence.facts.login:
+        if login.protocol != "http" and (login.result == 0 or (login.result == 1 and login.user)):
+            put(login, login.protocol, login.user, login.result == 1)
+    for answer in evidence.facts.http:
+        if answer.status in (401, 403):
+            put(answer, "http", "", False)
+    for row in evidence.facts.chat:
+        if row.type == CHAT_AUTH:
+            put(row, "tapwall chat", row.user, False)
+    good_chats = {row.flow for row in evidence.facts.chat if row.type == CHAT_AUTH_OK}
+    for key, tries in refused.items():
+        if key[2] == "tapwall chat":
+            accepted[key] = [one for one in tries if one.flow in good_chats]
+            tries = [one for one in tries if one.flow not in good_chats]
+        yield key, tries, accepted[key]
+
+
+def _guessing(
+    evidence: Evidence,
+    key: tuple[str, str, str],
+    tries: list[Try],
+    accepted: list[Try],
+    limits_least: tuple[Thresholds, int],
+) -> Finding | None:
+    (source, target, protocol), (limits, least) = key, limits_least
+    if len(tries) < least:
+        return None
+    tries = sorted(tries, key=lambda one: one.time_ns)
+    start, end, count = busiest(np.array([one.time_ns for one in tries]), limits.window_s)
+    if count < least:
+        return None
+    users = sorted({one.user for one in tries if one.user})
+    spraying = len(users) >= limits.users and len(users) >= len(tries) / 3
+    later = [one for one in accepted if one.time_ns > tries[start].time_ns]
+    pace = np.diff([one.time_ns / 1e9 for one in tries[start:end]])
+    what = "names" if spraying else "passwords"
+    port = _port(evidence, tries[0].flow)
+    return of_facts(
+        evidence,
+        tries,
+        Words(
+            detector=NAME,
+            title=f"{source} guessed {what} at {evidence.hosts.name(target)} ({protocol}, port {port}): "
+            f"{len(tries)} refused" + (f", then a login as {later[0].user or 'someone'} was accepted" if later else ""),
+            explanation=f"{count} logins were refused within {limits.window_s:.0f} s"
+            + (f", for {len(users)} names ({listed(users, 4)})" if users else "")
+            + (". An accepted login followed: the guessing may have succeeded." if later else "."),
+            benign="A program with an old password repeats one name at an even pace; here there are "
+            f"{max(len(users), 1)} names and a median pace of {float(np.median(pace)) if len(pace) else 0:.1f} s.",
+            advice="Block the source at this service, look for an accepted login, change the passwords concerned.",
+            impact=Severity.HIGH if later else Severity.MEDIUM,
+            evidence={"refused logins": margin(count, least, least=0.6)}
+            | ({"accepted after refusals": 0.5} if later else {}),
+            numbers={
+                "refused_in_window": measured(limits, "http_refused" if protocol == "http" else "refused", count),
+                "refused": Number(len(tries), "logins"),
+                "names": measured(limits, "users", len(users)),
+                "accepted_later": Number(len(later), "logins"),
+            },
+            subject=f"{protocol} {source}>{target}",
+            attack=(SPRAYING if spraying else GUESSING,),
+            accountable=source,
+            hosts=(source, target),
+        ),
+    )
+
+
+def _port(evidence: Evidence, flow: int) -> int:
+    link = evidence.link_of(flow)
+    return int(evidence.links.target_port[link]) if link >= 0 else 0
+
+
+def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -> Iterator[Finding]:
+    """Short sessions alike in size, at services whose logins are encrypted."""
+    links = evidence.links
+    spoken = np.isin(links.application, SPOKEN)
+    rows = np.flatnonzero(
+        (links.kind == columns.TCP)
+        & links.unicast
+        & ~links.failed
+        & (links.synacks > 0)
+        & (spoken | np.isin(links.target_port, SERVICES))
+        & (links.sent_payload >= limits.least_bytes)
+        & (links.got_payload > 0)
+    )
+    for chosen in large_groups(rows, limits.sessions, links.source, links.target, links.target_port):
+        finding = _alike(evidence, chosen, limits)
+        if finding is not None and (finding.hosts[0], finding.hosts[1]) not in seen:
+            yield finding
+
+
+def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
+    links = evidence.links
+    order = np.argsort(links.first_ns[chosen], kind="stable")
+    start, end, count = busiest(links.first_ns[chosen][order], limits.window_s)
+    window = chosen[order[start:end]]
+    size = (links.sent_payload[window] + links.got_payload[window]).astype(float)
+    middle = float(np.median(size))
+    deviation = float(np.median(np.abs(size - middle))) / middle if middle else 1.0
+    length = float(np.median((links.last_ns[window] - links.first_ns[window]) / 1e9))
+    if count < limits.sessions or deviation > limits.alike or length > limits.session_s:
+        return None
+    source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
+    port = int(links.target_port[chosen[0]])
+    larger = bool(size[-1] > 2 * middle)
+    service = evidence.application(int(window[0])) or f"port {port}"
+    return of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{source} made {len(chosen)} short equal {service} sessions to {evidence.hosts.name(target)} "
+            f"port {port}, as guessing does" + ("; the last one is larger" if larger else ""),
+            explanation=f"{count} sessions within {limits.window_s:.0f} s, median {length:.1f} s and {middle:.0f} bytes, "
+            f"half of them within {100 * deviation:.0f} % of it: each looks like one refused login.",
+            benign="Scripts over SSH, monitoring and connection pools open many sessions too; they differ in size or "
+            f"stay open: here the sizes deviate by {100 * deviation:.0f} %.",
+            advice="Look at the server's log for refused logins of this source; block it there if they are.",
+            impact=Severity.HIGH if larger else Severity.MEDIUM,
+            evidence={
+                "sessions": margin(count, limits.sessions, least=0.45, most=0.8),
+                "alike": 0.4 * (1 - deviation / max(limits.alike, 1e-9)),
+            },
+            numbers={
+                "sessions_in_window": measured(limits, "sessions", count),
+                "size_deviation": measured(limits, "alike", round(deviation, 3)),
+                "median_length_s": measured(limits, "session_s", round(length, 2)),
+            },
+            subject=f"sessions {source}>{target}:{port}",
+            attack=(GUESSING,),
+            accountable=source,
+            hosts=(source, target),
+        ),
+    )

@@ -1,0 +1,155 @@
+"""DNS tunnels: data carried in names and answers of one domain.
+
+Per registered domain: distinct subdomains, their length and entropy, record types that carry free text, bytes each way.
+What else looks like it: content delivery networks (few, short names), virus and block list look-ups (one answer type,
+addresses come back), telemetry with hashes (names without free text in the answers), reverse zones and mDNS (left out).
+Reference: detections.md 6.9; RITA (distinct subdomains); iodine, dnscat2 and dns2tcp as published.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from analysis import assess
+from analysis.claims import Words, of_facts
+from analysis.domains import registered
+from analysis.evidence import Evidence
+from analysis.facts import Dns
+from analysis.findings import Finding, Number, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "dns-tunnel"
+blocked = assess.without_fact("dns", "DNS messages")
+CNAME, NULL, MX, TXT, KEY, SRV, PRIVATE = 5, 10, 15, 16, 25, 33, 65399
+FREE_TEXT = (NULL, TXT, CNAME, MX, KEY, SRV, PRIVATE)  # types tunnels answer with (iodine, dnscat2)
+REVERSE = ("in-addr.arpa", "ip6.arpa")
+TUNNELLING = (("T1071.004", "Application Layer Protocol: DNS"), ("T1572", "Protocol Tunneling"))
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When names carry data."""
+
+    names: int = limit(100, "distinct subdomains", "RITA: base 100")
+    dense_names: int = limit(
+        20, "distinct subdomains with free text answers", "tapwall: half of detections.md's 50, with long labels"
+    )
+    label: float = limit(20.0, "characters, mean of the subdomain", "tapwall: host names are shorter; nDPI looks at 27")
+    entropy: float = limit(3.3, "bits per character, mean", "tapwall: hexadecimal data reaches 3.6, words 3.0")
+    text_share: float = limit(0.5, "share of free text types", "detections.md 6.9")
+    repeats: int = limit(
+        30, "TXT or NULL queries for one name", "tapwall: orders fetched over DNS; TXT look-ups are rare"
+    )
+
+
+@dataclass(slots=True)
+class Zone:
+    """What one host asked of one registered domain."""
+
+    rows: list[Dns] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    types: Counter[int] = field(default_factory=Counter)
+    up: int = 0
+    down: int = 0
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per asking host and registered domain."""
+    zones: defaultdict[tuple[str, str], Zone] = defaultdict(Zone)
+    for row in evidence.facts.dns:
+        if row.protocol != "dns" or row.name.endswith(REVERSE) or "." not in row.name:
+            continue
+        asker = evidence.receiver_of(row.flow, row.from_a) if row.response else evidence.sender_of(row.flow, row.from_a)
+        zone = zones[asker, registered(row.name)]
+        zone.rows.append(row)
+        if row.response:
+            zone.down += row.size_bytes
+        else:
+            zone.up += row.size_bytes
+            zone.names.add(row.name.lower())
+            zone.types[row.type] += 1
+    for (asker, domain), zone in zones.items():
+        finding = _judge(evidence, asker, domain, zone, limits)
+        if finding is not None:
+            yield finding
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy in bits per character."""
+    counts = Counter(text)
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values()) if text else 0.0
+
+
+def _judge(evidence: Evidence, asker: str, domain: str, zone: Zone, limits: Thresholds) -> Finding | None:
+    asked = sum(zone.types.values())
+    if asked < limits.dense_names:
+        return None
+    subs = [name[: -len(domain)].rstrip(".") for name in zone.names if name != domain]
+    length = sum(map(len, subs)) / len(subs) if subs else 0.0
+    mean = sum(entropy(sub.replace(".", "")) for sub in subs) / len(subs) if subs else 0.0
+    text = sum(zone.types[kind] for kind in FREE_TEXT) / asked
+    plain = sum(zone.types[kind] for kind in (TXT, NULL))
+    dense = len(subs) >= limits.dense_names and length >= limits.label and mean >= limits.entropy
+    terms: dict[str, float] = {}
+    if dense and (text >= limits.text_share or len(subs) >= limits.names):
+        terms["data in names"] = margin(len(subs), limits.dense_names, least=0.6)
+        terms["free text types"] = 0.5 * text
+    elif len(subs) >= limits.names and text >= limits.text_share:
+        terms["many names"] = margin(len(subs), limits.names, least=0.5)
+        terms["free text types"] = 0.5 * text
+    elif len(subs) >= limits.names and length >= limits.label:
+        terms["many long names"] = margin(len(subs), limits.names, least=0.35, most=0.6)
+    elif plain >= limits.repeats and text >= limits.text_share:
+        terms["orders by TXT"] = margin(plain, limits.repeats, least=0.5)
+    else:
+        return None
+    return _finding(evidence, (asker, domain), zone, limits, (len(subs), length, mean, text, plain), terms)
+
+
+def _finding(
+    evidence: Evidence,
+    who: tuple[str, str],
+    zone: Zone,
+    limits: Thresholds,
+    counts: tuple[int, float, float, float, int],
+    terms: dict[str, float],
+) -> Finding:
+    (asker, domain), (names, length, mean, text, plain) = who, counts
+    rows: Sequence[Dns] = zone.rows
+    return of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"{asker} moves data over DNS names of {domain}: {names} different names, "
+            f"{zone.up} bytes up, {zone.down} bytes down",
+            explanation=f"{sum(zone.types.values())} queries; subdomains of {length:.0f} characters with {mean:.1f} bits each; "
+            f"{100 * text:.0f} % ask for types that carry free text ({plain} TXT or NULL).",
+            benign="Block lists, telemetry and content networks ask for many names too, but get addresses back; here "
+            f"{100 * text:.0f} % of the queries want free text.",
+            advice="Find the program that asks; block the domain at the resolver, and DNS to anything but your resolver.",
+            impact=Severity.HIGH if "data in names" in terms else Severity.MEDIUM,
+            evidence=terms,
+            numbers={
+                "distinct_subdomains": measured(limits, "names", names),
+                "subdomain_length": measured(limits, "label", round(length, 1)),
+                "entropy": measured(limits, "entropy", round(mean, 2)),
+                "free_text_share": measured(limits, "text_share", round(text, 3)),
+                "txt_or_null_queries": measured(limits, "repeats", plain),
+                "bytes_up": Number(zone.up, "bytes"),
+                "bytes_down": Number(zone.down, "bytes"),
+            },
+            subject=f"{asker} {domain}",
+            attack=TUNNELLING,
+            accountable=asker,
+            filter=f'dns.qry.name contains "{_quoted(domain)}"',
+        ),
+    )
+
+
+def _quoted(text: str) -> str:
+    return "".join(c for c in text if c.isalnum() or c in "-._")

@@ -1,0 +1,241 @@
+"""Floods: a host is asked far more often than it answers, or faster than anything sensible asks.
+
+SYN floods, UDP and ICMP floods, connection floods from one host, requests of control protocols that nobody waits for.
+Why it matters: the service is down for others. What else looks like it: a server that is down with many clients, load
+tests, one-way media streams (one source and one port: low), a capture of one direction (not assessable).
+Reference: detections.md 6.2; RFC 4987.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import assess, columns, layers
+from analysis.claims import Words, of_links
+from analysis.columns import Array
+from analysis.evidence import Evidence, busiest, large_groups
+from analysis.findings import Finding, Number, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "flood"
+blocked = assess.without_transport
+CONTROL = tuple(
+    layers.BY_NAME[name]
+    for name in ("dnp3", "mbtcp", "modbus", "s7comm", "iec60870_104", "enip", "cip", "bacnet", "opcua")
+    if name in layers.BY_NAME
+)
+DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
+EXHAUSTION = (("T1499.001", "Endpoint Denial of Service: OS Exhaustion Flood"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When asking becomes a flood."""
+
+    syn_per_s: float = limit(100.0, "new connections/s", "detections.md 6.2; rule sets use 10,000 per 60 s")
+    seconds: float = limit(2.0, "s", "detections.md 6.2")
+    completed: float = limit(0.2, "share of completed handshakes, at most", "detections.md 6.2")
+    connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
+    packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
+    pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
+    answered: float = limit(0.2, "answers per packet, at most", "detections.md 6.1")
+    spread: int = limit(10, "sources or ports", "tapwall: fewer may be one media stream")
+    control_per_s: float = limit(200.0, "requests/s", "tapwall: control systems poll 1 to 50 times a second")
+    control_requests: int = limit(20, "requests", "tapwall: below, a burst is no flood")
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per kind of flood and target."""
+    links = evidence.links
+    tcp = links.unicast & (links.kind == columns.TCP)
+    opened = np.flatnonzero(tcp & links.known & (links.syns > 0))
+    least = int(limits.connections_per_s * limits.seconds)
+    for chosen in large_groups(opened, least, links.target, links.target_port):
+        yield from _connections(evidence, chosen, limits)
+    datagrams = links.unicast & np.isin(links.kind, (columns.UDP, columns.ICMP, columns.ICMPV6))
+    yield from _datagrams(evidence, np.flatnonzero(datagrams & links.known), limits)
+    control = np.flatnonzero(np.isin(links.application, CONTROL) & (links.sent >= limits.control_requests))
+    for link in control.tolist():
+        yield from _control(evidence, link, limits)
+
+
+def rate(times_ns: Array, window_s: float) -> tuple[float, Array]:
+    """Highest number of events per second over `window_s`, and the order of the events inside."""
+    order = np.argsort(times_ns, kind="stable")
+    start, end, count = busiest(times_ns[order], window_s)
+    return count / window_s, order[start:end]
+
+
+def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+    links = evidence.links
+    per_s, window = rate(links.first_ns[chosen], limits.seconds)
+    completed = float(np.mean(~links.failed[chosen[window]] & (links.synacks[chosen[window]] > 0)))
+    sources, counts = np.unique(links.source[chosen[window]], return_counts=True)
+    target, port = evidence.text(int(links.target[chosen[0]])), int(links.target_port[chosen[0]])
+    where = f"{evidence.hosts.name(target)} TCP port {port}"
+    if per_s >= limits.syn_per_s and completed < limits.completed:
+        single = len(sources) == 1
+        attacker = evidence.text(int(sources[0])) if single else ""
+        numbers = {
+            "connections_per_s": measured(limits, "syn_per_s", round(per_s, 1)),
+            "completed_share": measured(limits, "completed", round(completed, 3)),
+            "sources": Number(len(np.unique(links.source[chosen])), "hosts"),
+        }
+        yield _finding(
+            evidence,
+            chosen,
+            f"SYN flood against {where}: {per_s:.0f} connection attempts a second from "
+            f"{attacker or f'{len(np.unique(links.source[chosen]))} addresses'}, {100 * completed:.0f} % completed",
+            "A server that is down while many clients retry looks alike; clients retry after 1, 2, 4 s and come from "
+            f"addresses seen before: here {len(sources)} sources in {limits.seconds:.0f} s.",
+            Severity.HIGH if len(sources) >= limits.spread else Severity.MEDIUM,
+            {"rate": margin(per_s, limits.syn_per_s, least=0.6), "handshakes": 0.6 * (1 - completed)},
+            numbers,
+            (attacker, EXHAUSTION, f"syn {target}:{port}"),
+        )
+        return
+    busy = sources[counts >= limits.connections_per_s * limits.seconds]
+    for source in busy.tolist():
+        mine = chosen[links.source[chosen] == source]
+        mine_per_s, _ = rate(links.first_ns[mine], limits.seconds)
+        brief = float(np.median(links.sent_payload[mine] + links.got_payload[mine]))
+        attacker = evidence.text(int(source))
+        yield _finding(
+            evidence,
+            mine,
+            f"{attacker} opened {mine_per_s:.0f} connections a second to {where}",
+            "A load test of your own or a proxy with many users behind it; half of these connections carried at most "
+            f"{brief:.0f} bytes in all.",
+            Severity.MEDIUM,
+            {"rate": margin(mine_per_s, limits.connections_per_s, least=0.6)},
+            {
+                "connections_per_s": measured(limits, "connections_per_s", round(mine_per_s, 1)),
+                "connections": Number(len(mine), "connections"),
+                "median_payload": Number(brief, "bytes"),
+            },
+            (attacker, EXHAUSTION, f"connections {attacker}>{target}:{port}"),
+        )
+
+
+def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[Finding]:
+    """UDP and ICMP by target: packets per second of the target's conversations, and how many were answered."""
+    links = evidence.links
+    if not len(rows):
+        return
+    key = links.target[rows].astype(np.int64) * 16 + links.kind[rows]
+    codes, where = np.unique(key, return_inverse=True)
+    sent = np.bincount(where, weights=links.sent[rows])
+    floor = min(limits.packets_per_s, limits.pings_per_s) * limits.seconds
+    for code in np.flatnonzero(sent >= floor).tolist():
+        chosen = rows[where == code]
+        ping = int(codes[code]) % 16 != columns.UDP
+        per_s = _packet_rate(evidence, chosen, limits.seconds)
+        threshold = limits.pings_per_s if ping else limits.packets_per_s
+        answered = float(links.got[chosen].sum() / links.sent[chosen].sum())
+        sources = np.unique(links.source[chosen])
+        spread = max(len(sources), len(np.unique(links.target_port[chosen])))
+        if per_s < threshold or (answered >= limits.answered and not ping):
+            continue
+        if (
+            ping
+            and len(np.unique(links.target_port[chosen])) == 1
+            and int(links.target_port[chosen[0]]) not in (8, 128)
+        ):
+            continue
+        target = evidence.text(int(links.target[chosen[0]]))
+        attacker = evidence.text(int(sources[0])) if len(sources) == 1 else ""
+        word = "ICMP" if ping else "UDP"
+        yield _finding(
+            evidence,
+            chosen,
+            f"{word} flood against {evidence.hosts.name(target)}: {per_s:.0f} packets a second from "
+            f"{attacker or f'{len(sources)} addresses'}, {100 * min(answered, 1):.0f} % answered",
+            "A video or voice stream sends as fast and gets no answer; it has one source and one port: here "
+            f"{len(sources)} sources and {len(np.unique(links.target_port[chosen]))} ports.",
+            Severity.MEDIUM if ping or spread >= limits.spread else Severity.LOW,
+            {"rate": margin(per_s, threshold), "no answers": 0.5 * (1 - min(answered, 1))},
+            {
+                "packets_per_s": measured(limits, "pings_per_s" if ping else "packets_per_s", round(per_s, 1)),
+                "answered": measured(limits, "answered", round(answered, 3)),
+                "sources_or_ports": measured(limits, "spread", spread),
+            },
+            (attacker, DIRECT, f"{word} {target}"),
+        )
+
+
+def _packet_rate(evidence: Evidence, chosen: Array, window_s: float) -> float:
+    """Packets per second in the busiest window, with packets spread evenly over their conversation."""
+    links = evidence.links
+    first, last, sent = links.first_ns[chosen], links.last_ns[chosen], links.sent[chosen]
+    length = np.maximum((last - first) / 1e9, window_s)
+    order = np.argsort(first, kind="stable")
+    total = np.concatenate(([0.0], np.cumsum((sent * np.minimum(1.0, window_s / length))[order])))
+    ends = np.searchsorted(first[order], first[order] + int(window_s * 1e9), side="right")
+    return float((total[ends] - total[:-1]).max()) / window_s
+
+
+def _control(evidence: Evidence, link: int, limits: Thresholds) -> Iterator[Finding]:
+    """Requests of a control protocol in a row, without waiting for answers."""
+    links = evidence.links
+    requests, answers = int(links.sent[link]), int(links.got[link])
+    seconds = max(float(links.last_ns[link] - links.first_ns[link]) / 1e9, 0.05)
+    per_s, answered = requests / seconds, answers / requests
+    if per_s < limits.control_per_s or answered >= limits.answered:
+        return
+    source, target = evidence.text(int(links.source[link])), evidence.text(int(links.target[link]))
+    yield _finding(
+        evidence,
+        np.array([link]),
+        f"{source} floods {evidence.hosts.name(target)} with {requests} {evidence.application(link).upper()} requests "
+        f"in {seconds:.2f} s, {answers} packets came back",
+        f"A master that reads many points sends in bursts but waits for answers: here {100 * answered:.0f} % came back.",
+        Severity.MEDIUM,
+        {"rate": margin(per_s, limits.control_per_s, least=0.6), "no answers": 0.4 * (1 - answered)},
+        {
+            "requests_per_s": measured(limits, "control_per_s", round(per_s, 1)),
+            "requests": measured(limits, "control_requests", requests),
+            "answered": measured(limits, "answered", round(answered, 3)),
+        },
+        (source, EXHAUSTION, f"control {source}>{target}"),
+    )
+
+
+def _finding(
+    evidence: Evidence,
+    chosen: Array,
+    title: str,
+    benign: str,
+    impact: Severity,
+    terms: dict[str, float],
+    numbers: dict[str, Number],
+    who: tuple[str, tuple[tuple[str, str], ...], str],
+) -> Finding:
+    attacker, attack, subject = who
+    links = evidence.links
+    ttl = np.unique(evidence.flows.ttl_min[links.row[chosen]])
+    spoofed = not attacker and len(ttl) > 8
+    return of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=title,
+            explanation=f"{len(chosen)} conversations, {int(links.sent[chosen].sum())} packets to the target and "
+            f"{int(links.got[chosen].sum())} back."
+            + (f" {len(ttl)} different TTLs suggest that source addresses are forged." if spoofed else ""),
+            benign=benign,
+            advice="Limit the rate towards the target; SYN cookies help against half-open connections. Forged sources "
+            "are filtered at the border, not by address.",
+            impact=impact,
+            evidence=terms,
+            numbers=numbers,
+            subject=subject,
+            attack=attack,
+            accountable=attacker,
+            extra={"spoofed_sources_likely": spoofed},
+        ),
+    )
