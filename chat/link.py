@@ -187,9 +187,9 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
 
 def _reason(error: Exception) -> str:
     """The system's words: asyncio's own repeat the address, and with several addresses list them all."""
-    number = getattr(error, "errno", None)
-    known = isinstance(number, int) and not isinstance(error, socket.gaierror)
-    return os.strerror(number) if known else safe_name(str(error))
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return safe_name(str(error))
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

@@ -64,7 +64,7 @@ class ChatApp(App[None]):
     .marker { color: $error; border-top: dashed $error; height: 1; }
     .note { color: $text-muted; text-style: italic; }
     .mention { background: $warning 25%; }
-    .picture { width: auto; margin: 0 0 0 6; }
+    .picture { width: auto; height: auto; margin: 0 0 0 6; }
     #transfers { height: auto; max-height: 6; }
     #transfers Horizontal { height: 1; }
     #transfers .name { width: 40; }

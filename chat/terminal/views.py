@@ -11,12 +11,17 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from PIL import Image
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events as ui
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.geometry import Size
 from textual.message import Message as UiMessage
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
@@ -244,7 +249,8 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
         """A picture under the message that brought it, or at the end."""
         picture = widget(Image.frombytes("RGB", (preview.width, preview.height), preview.rgb))
         picture.add_class("picture")
-        picture.styles.height = min(IMAGE_ROWS, max(1, preview.height * 2 // 30))
+        if not isinstance(picture, HalfBlocks):  # the others fill the height they are given
+            picture.styles.height = min(IMAGE_ROWS, max(1, preview.height // 20))
         line = next((one for one in self._lines.values() if one.said.file and one.said.file.file_id == file_id), None)
         await self.mount(picture, after=line)
 
@@ -383,16 +389,61 @@ class Transfers(Vertical):
             found[0].remove()
 
 
+class HalfBlocks(Widget):
+    """A picture as upper half blocks: two pixels a cell, in every terminal that has colours."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        super().__init__()
+        self._picture = picture
+        self._lines: list[Strip] = []
+        self._columns = 0
+
+    def fit(self, columns: int) -> tuple[int, int]:
+        """Columns and rows that keep the shape, at most `columns` and IMAGE_ROWS; small pictures are not blown up."""
+        width, height = self._picture.size
+        wide = max(1, min(columns, width, IMAGE_ROWS * 2 * width // height))
+        return wide, max(1, min(IMAGE_ROWS, round(wide * height / width / 2)))
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """As wide as fits."""
+        return self.fit(container.width - self.styles.margin.width)[0]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As high as that width asks for."""
+        return self.fit(width)[1]
+
+    def render_line(self, y: int) -> Strip:
+        """One row of cells."""
+        if self._columns != self.size.width:
+            self._columns = self.size.width
+            self._lines = self._drawn(*self.fit(self._columns))
+        return self._lines[y] if y < len(self._lines) else Strip.blank(self._columns)
+
+    def _drawn(self, columns: int, rows: int) -> list[Strip]:
+        small = self._picture.resize((columns, rows * 2))
+        rgb, row_bytes = small.tobytes(), columns * 3
+        lines = []
+        for top in range(0, rows * 2 * row_bytes, 2 * row_bytes):
+            upper, lower = rgb[top : top + row_bytes], rgb[top + row_bytes : top + 2 * row_bytes]
+            colours = (
+                (Color.from_rgb(*upper[at : at + 3]), Color.from_rgb(*lower[at : at + 3]))
+                for at in range(0, row_bytes, 3)
+            )
+            lines.append(Strip([Segment("▀", Style(color=above, bgcolor=below)) for above, below in colours], columns))
+        return lines
+
+
 def image_widget(kind: str) -> Callable[[Image.Image], Widget] | None:
     """How pictures are drawn: auto, halfcell, sixel, kitty, off (None). MUST be called before the screen is taken over: `auto`
     asks the terminal what it can."""
     if kind == "off":
         return None
-    from textual_image import widget as kinds
+    if kind == "halfcell" or not sys.stdout.isatty():
+        return HalfBlocks
+    from textual_image import renderable, widget
 
-    chosen = {"halfcell": kinds.HalfcellImage, "sixel": kinds.SixelImage, "kitty": kinds.TGPImage, "auto": kinds.Image}[
-        kind
-    ]
-    if not sys.stdout.isatty():  # Unicode shades are textual-image's choice away from a terminal; colours are ours
-        chosen = kinds.HalfcellImage
-    return lambda picture: chosen(picture)
+    best = (
+        {renderable.SixelImage: "sixel", renderable.TGPImage: "kitty"}.get(renderable.Image) if kind == "auto" else kind
+    )
+    chosen = {"sixel": widget.SixelImage, "kitty": widget.TGPImage}.get(best or "")
+    return HalfBlocks if chosen is None else lambda picture: chosen(picture)
