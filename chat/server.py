@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat import effects, history, log, metrics, tls, wire
-from chat.accounts import Accounts, Identity, Ways
+from chat.accounts import Accounts, Ways
 from chat.config import Config, fixed_changes
 from chat.connection import BUSY, FLOOD, UNACKED, Connection
 from chat.door import Door
@@ -29,7 +29,8 @@ from chat.errors import ChatError, ConfigError, Refusal
 from chat.fanout import Fanout
 from chat.files import Files
 from chat.hub import Hub, Policy
-from chat.rooms import RANK, User
+from chat.reading import Reading
+from chat.reception import Reception
 from chat.session import Rules, Session, State
 from chat.store import Store
 
@@ -59,17 +60,19 @@ class Server:
         self._stopping = False
         self._ready = False
         self._expired = 0.0
+        self.reception = Reception(self)
+        self.reading = Reading(self)
         self._do: dict[type[effects.Effect], Callable[[Any], None]] = {
             effects.Reply: self._reply,
             effects.ToRoom: self._to_room,
-            effects.Enter: self._enter,
+            effects.Enter: self.reading.enter,
             effects.Leave: self._leave,
             effects.Post: self._post,
             effects.Save: self._save,
-            effects.Read: self._read,
+            effects.Read: self.reading.read,
             effects.Upload: self._upload,
             effects.Download: self._download,
-            effects.Account: self._account,
+            effects.Account: self.reception.account,
             effects.Close: self._close,
             effects.Delay: self._delay,
         }
@@ -230,14 +233,14 @@ class Server:
         if conn.session.reason == "timeout":
             self.counters.timeouts += 1
         if seat is not None:
-            self._log("disconnect", conn, user=seat.user.name, reason=conn.session.reason or "closed")
+            self.log("disconnect", conn, user=seat.user.name, reason=conn.session.reason or "closed")
 
     def take(self, conn: Connection, body: wire.Body, now: float) -> None:
         """Act on a body that the session let through."""
         if conn.session.state is State.OPEN:
             self._apply(self.hub.handle(conn.id, body, now))
         elif isinstance(body, wire.Auth):
-            self.spawn(self._login(conn, body))
+            self.reception.login(conn, body)
         elif isinstance(body, wire.Hello):
             if self.files.claim(conn, body.transfer, now):
                 conn.logged_in = True
@@ -274,7 +277,7 @@ class Server:
             assert error is not None
             log.failure("task-failed", error)
 
-    def _log(self, event: str, conn: Connection, **fields: Any) -> None:
+    def log(self, event: str, conn: Connection, **fields: Any) -> None:
         if self.config.server.log_addresses:
             fields["address"] = conn.address
         log.event(event, conn=conn.id, **fields)
@@ -306,49 +309,8 @@ class Server:
         conn.stall = None
         conn.session.reason = "stalled"
         self.counters.stalled += 1
-        self._log("stalled", conn)
+        self.log("stalled", conn)
         conn.abort()
-
-    # --- login -------------------------------------------------------------------------------------------------------------
-
-    async def _login(self, conn: Connection, auth: wire.Auth) -> None:
-        """Verify an AUTH and seat the connection."""
-        secret = auth.mechanism != "guest"
-        try:
-            if secret:
-                self.door.may_try(conn.address, auth.user, self.loop.time())
-            who = await self.accounts.verify(auth, self.hub.wall)
-            if conn.gone or conn.session.state is not State.CHECKING:
-                return
-            self._refuse_banned(who, conn)
-            user = User(who.name, who.guest, who.operator, conn.address)
-            self.hub.login(conn.id, user, self.loop.time(), who.returning)
-        except Refusal as no:
-            self._refuse_login(conn, auth, no)
-            return
-        token = await self.accounts.open_session(who, self.hub.wall + self.config.timeouts.session_s)
-        conn.logged_in = True
-        self.door.logged_in()
-        self.counters.logins += 1
-        roles = ["operator"] if who.operator else []
-        conn.session.accept(wire.AuthOk(who.name, token, roles, who.guest), self.loop.time())
-        self.push(conn)
-        self._log("login", conn, user=who.name, mechanism=auth.mechanism)
-
-    def _refuse_banned(self, who: Identity, conn: Connection) -> None:
-        if not who.operator and any(ban.holds(who.name, conn.address, self.hub.wall) for ban in self.hub.bans):
-            raise Refusal("banned", "banned from this server")
-
-    def _refuse_login(self, conn: Connection, auth: wire.Auth, no: Refusal) -> None:
-        now = self.loop.time()
-        self.counters.login_failures += 1
-        if no.code == "auth-failed" and auth.mechanism != "guest":
-            self.door.failed(conn.address, auth.user, now)
-        self._log("login-refused", conn, mechanism=auth.mechanism, code=no.code)
-        if conn.gone or conn.session.state is not State.CHECKING:
-            return
-        conn.session.refuse(no.code, no.text, now, no.retry_ms)
-        self.push(conn)
 
     # --- effects -------------------------------------------------------------------------------------------------------------
 
@@ -368,49 +330,6 @@ class Server:
 
     def _to_room(self, effect: effects.ToRoom) -> None:
         self.fanout.post(effect.number, wire.encode(effect.body, effect.number), effect.seq)
-
-    def _enter(self, effect: effects.Enter) -> None:
-        conn = self.conns.get(effect.conn)
-        if conn is None or conn.gone:
-            return
-        self.fanout.open(effect.number, effect.room, effect.seq)
-        after = effect.after
-        if after + 1 < effect.oldest and after < effect.seq:
-            after = self._gap(conn, effect, after, min(effect.oldest - 1, effect.seq), "retention")
-        if effect.seq - after > self.config.limits.replay_messages:
-            after = self._gap(conn, effect, after, effect.seq - self.config.limits.replay_messages, "long")
-        if self.fanout.attach(conn, effect.number, after) is not None:
-            self.spawn(self._replay(conn, effect, after))
-
-    def _gap(self, conn: Connection, effect: effects.Enter, after: int, last: int, reason: str) -> int:
-        """Tell the client what will not come by itself; returns where it goes on."""
-        self.fanout.send(conn, wire.encode(wire.Gap(effect.room, after + 1, last, reason), effect.number))
-        return last
-
-    async def _replay(self, conn: Connection, effect: effects.Enter, after: int) -> None:
-        """Messages that the ring no longer has, from history, a page at a time as the client reads; then live."""
-        limits = self.config.limits
-        while not conn.gone and conn.open:
-            missing = self.fanout.attach(conn, effect.number, after)
-            if missing is None:
-                return
-            ask = wire.History(effect.room, after=after)
-            page, _ = await self._page_of(effect.room, ask, after, limits.history_page, limits.history_page_bytes)
-            page = [m for m in page if m.seq <= missing[1]]
-            last = page[-1].seq if page else missing[1]
-            frames = [wire.encode(m, effect.number) for m in page]
-            if len(page) < last - after:  # expired meanwhile
-                first = page[0].seq if page else last + 1
-                frames.insert(0, wire.encode(wire.Gap(effect.room, after + 1, first - 1, "retention"), effect.number))
-            if conn.gone:
-                return
-            self.fanout.send(conn, b"".join(frames))
-            after = last
-            self.fanout.flush()
-            await conn.writable()
-            seat = self.hub.seats.get(conn.id)
-            if seat is None or effect.room not in seat.rooms:
-                return
 
     def _leave(self, effect: effects.Leave) -> None:
         conn = self.conns.get(effect.conn)
@@ -502,9 +421,13 @@ class Server:
         self.store.save(effect.what, effect.args).add_done_callback(_log_save)
 
     def _close(self, effect: effects.Close) -> None:
-        conn = self.conns.get(effect.conn)
+        self.close(effect.conn, effect.code, effect.text)
+
+    def close(self, number: int, code: str, text: str) -> None:
+        """Close a connection with ERROR."""
+        conn = self.conns.get(number)
         if conn is not None and not conn.gone:
-            conn.session.close(effect.code, effect.text, self.loop.time())
+            conn.session.close(code, text, self.loop.time())
             self.push(conn)
 
     def _delay(self, effect: effects.Delay) -> None:
@@ -515,131 +438,21 @@ class Server:
                 self.loop.call_later(effect.seconds, conn.let, FLOOD)
             conn.hold(FLOOD)
 
-    # --- history ---------------------------------------------------------------------------------------------------------------
-
-    def _read(self, effect: effects.Read) -> None:
-        self.spawn(self._answer_history(effect))
-
-    async def _answer_history(self, effect: effects.Read) -> None:
-        """HISTORY: a page or a search."""
-        ask, limits = effect.ask, self.config.limits
-        limit = max(1, min(ask.limit, limits.history_page))
-        try:
-            if ask.query:
-                query = history.parse_query(ask.query)
-                floors = {name: floor for name, floor in effect.rooms.items() if query.room in {"", name}}
-                found, more = await self._search(query, floors, limit)
-                oldest = 0
-            else:
-                (name, floor), *_ = effect.rooms.items()
-                found, more = await self._page_of(name, ask, floor, limit, limits.history_page_bytes)
-                oldest = self.hub.rooms[name].oldest if name in self.hub.rooms else 0
-            answer: wire.Body = wire.HistoryPage(ask.room, found, more, oldest, ask.ref)
-        except Refusal as no:
-            answer = wire.Error(no.code, no.text, ref=ask.ref or "HISTORY")
-        finally:
-            self.hub.has_read(effect.conn)
-        self._reply(effects.Reply(effect.conn, answer))
-
-    async def _page_of(
-        self, room: str, ask: wire.History, floor: int, limit: int, size: int
-    ) -> tuple[list[wire.Msg], bool]:
-        if self.memory is not None:
-            return self.memory.page(room, ask, floor, limit, size)
-        return await asyncio.wrap_future(self.store.page(room, ask, floor, limit, size))
-
-    async def _search(self, query: history.Query, floors: dict[str, int], limit: int) -> tuple[list[wire.Msg], bool]:
-        size, seconds = self.config.limits.history_page_bytes, self.config.timeouts.search_s
-        if self.memory is not None:
-            return self.memory.search(query, floors, limit, size)
-        try:
-            return await asyncio.wrap_future(self.store.search(query, floors, limit, size, seconds))
-        except OSError:
-            raise
-        except Exception as error:
-            raise Refusal("bad-query", f"the search gave up: {error}") from None
-
     # --- files -----------------------------------------------------------------------------------------------------------------
 
     def _upload(self, effect: effects.Upload) -> None:
-        self.spawn(self._answer(effect.conn, effect.ask.ref, self.files.offer(effect)))
+        self.spawn(self.answer(effect.conn, effect.ask.ref, self.files.offer(effect)))
 
     def _download(self, effect: effects.Download) -> None:
-        self.spawn(self._answer(effect.conn, effect.ask.ref, self.files.fetch(effect)))
+        self.spawn(self.answer(effect.conn, effect.ask.ref, self.files.fetch(effect)))
 
-    async def _answer(self, conn: int, ref: str, work: Coroutine[Any, Any, wire.Body]) -> None:
+    async def answer(self, conn: int, ref: str, work: Coroutine[Any, Any, wire.Body]) -> None:
         """Reply with what the work gives, or with its refusal."""
         try:
             answer = await work
         except Refusal as no:
             answer = wire.Error(no.code, no.text, ref=ref, retry_ms=no.retry_ms)
         self._reply(effects.Reply(conn, answer))
-
-    # --- account commands ------------------------------------------------------------------------------------------------------
-
-    def _account(self, effect: effects.Account) -> None:
-        self.spawn(self._answer_account(effect))
-
-    async def _answer_account(self, effect: effects.Account) -> None:
-        ask = effect.ask
-        try:
-            text, rows = await self._account_action(effect)
-            answer: wire.Body = wire.AdminResult(ask.action, ask.ref, True, text, rows)
-            if ask.action != "audit":
-                row = (time.time(), effect.by, ask.action, ask.room, ask.target, ask.text)
-                self._save(effects.Save("audit", row))
-        except Refusal as no:
-            answer = wire.Error(no.code, no.text, ref=ask.ref, retry_ms=no.retry_ms)
-        self._reply(effects.Reply(effect.conn, answer))
-
-    async def _account_action(self, effect: effects.Account) -> tuple[str, list[dict[str, str]]]:
-        ask, accounts, wall = effect.ask, self.accounts, time.time()
-        target = ask.target.lower()
-        if ask.action == "account":
-            await accounts.make(target, ask.value, wall)
-        elif ask.action in {"suspend", "restore"}:
-            await accounts.suspend(target, ask.action == "suspend")
-            if ask.action == "suspend":
-                self._end_sessions(target, "suspended")
-        elif ask.action == "operator":
-            await accounts.set_operator(target, ask.value == "1")
-            if target in self.hub.users and not self.hub.users[target].guest:
-                self.hub.users[target].operator = ask.value == "1"
-        elif ask.action == "password":
-            await accounts.set_password(effect.by, ask.value)
-            self._end_sessions(effect.by, "password changed", but=effect.conn)
-        elif ask.action == "bot-token":
-            return await accounts.bot_token(target or effect.by), []
-        elif ask.action == "invite-token":
-            uses = int(ask.value) if ask.value.isdecimal() and len(ask.value) < 7 else 1
-            return await accounts.invite_token(effect.by, uses, wall + (ask.seconds or 7 * 86_400)), []
-        elif ask.action == "remove-file":
-            await self.files.remove(ask.target, functools.partial(self._may_remove, effect.by))
-        elif ask.action == "audit":
-            return "", await self._audit(ask)
-        return "", []
-
-    async def _audit(self, ask: wire.Admin) -> list[dict[str, str]]:
-        count = min(500, int(ask.value)) if ask.value.isdecimal() and len(ask.value) < 7 else 100
-        sql = "SELECT ts, actor, action, room, target, text FROM audit WHERE ? IN ('', room) ORDER BY id DESC LIMIT ?"
-        rows = await asyncio.wrap_future(self.store.call(lambda db: db.execute(sql, (ask.room, count)).fetchall()))
-        names = ("ts", "actor", "action", "room", "target", "text")
-        return [dict(zip(names, map(str, row), strict=True)) for row in rows]
-
-    def _may_remove(self, by: str, room_name: str, owner: str) -> bool:
-        """Who sent a file and who keeps order in its room may remove it."""
-        user, room = self.hub.users.get(by), self.hub.rooms.get(room_name)
-        if user is None:
-            return False
-        own = owner == (f"{by}@{user.address}" if user.guest else by)
-        return own or (room is not None and not room.direct and room.rank(user) >= RANK["moderator"])
-
-    def _end_sessions(self, name: str, text: str, but: int = 0) -> None:
-        self.files.cut(name)
-        user = self.hub.users.get(name)
-        for conn in list(user.seats) if user else []:
-            if conn != but:
-                self._close(effects.Close(conn, "suspended", text))
 
     # --- timers ------------------------------------------------------------------------------------------------------------------
 
