@@ -6,6 +6,7 @@ the frames mean is for `chat.client` and `chat.sharing`. Every wait has a time l
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -139,7 +140,7 @@ async def open_link(address: Address, agent: str = "tapwall", transfer: str = ""
     link = Link(reader, writer, wire.CLIENT)
     try:
         link.send(wire.Hello([wire.VERSION], agent=agent, transfer=transfer))
-        body = await link.receive(HELLO_S)
+        body = await _first_answer(link, address)
         if isinstance(body, wire.Error):
             raise RefusedError(body.code, body.text, body.retry_ms / 1000)
         if isinstance(body, wire.Goaway):
@@ -153,6 +154,14 @@ async def open_link(address: Address, agent: str = "tapwall", transfer: str = ""
         link.abort()
         raise
     return link
+
+
+async def _first_answer(link: Link, address: Address) -> wire.Body:
+    try:
+        return await link.receive(HELLO_S)
+    except LinkError as error:
+        hint = "" if address.tls else "; does it want TLS? (--tls)"
+        raise LinkError(f"{address}: no answer to HELLO: {error}{hint}") from error
 
 
 async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -173,6 +182,12 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
     except ssl.SSLError as error:
         raise LinkError(
             f"{address}: TLS: {safe_name(error.reason or str(error))}; is it a server in clear text? (--no-tls)"
+        ) from error
+    except ConnectionError as error:
+        if context is None or error.errno == errno.ECONNREFUSED:
+            raise LinkError(f"{address}: {_reason(error)}") from error
+        raise LinkError(
+            f"{address}: closed during the TLS handshake; is it a server in clear text? (--no-tls)"
         ) from error
     except (OSError, UnicodeError) as error:
         raise LinkError(f"{address}: {_reason(error)}") from error
