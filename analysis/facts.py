@@ -221,6 +221,17 @@ class Chat(NamedTuple):
     size_bytes: int
 
 
+class Opening(NamedTuple):
+    """First payload of one direction of a conversation that no dissector recognised: at most 96 bytes of it."""
+
+    number: int
+    time_ns: int
+    flow: int
+    from_a: bool
+    size_bytes: int  # of the whole payload of that packet
+    data: bytes
+
+
 @dataclass(slots=True)
 class Facts:
     """All facts of an analysis. `add` is the only way in, so the bound holds."""
@@ -240,6 +251,7 @@ class Facts:
     payload: list[Payload] = field(default_factory=list)
     name: list[Name] = field(default_factory=list)
     chat: list[Chat] = field(default_factory=list)
+    opening: list[Opening] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, row: NamedTuple) -> None:

@@ -17,6 +17,7 @@ from analysis.facts import Facts, Kerberos
 from analysis.protocols import http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
+from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Layer, Pdu
 from analysis.protocols.streams import Segment, Side, Stream, deliver, dissect_alone
 
@@ -97,6 +98,7 @@ class Naming:
         self._streams: dict[int, Stream] = {}
         self._shared = Shared(self.facts)
         self._datagrams = DatagramNaming(self.facts)
+        self._openings = Openings(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
 
     def update(self, batch: Batch) -> None:
@@ -113,6 +115,7 @@ class Naming:
             rows = rows[np.argsort(packets.flow[rows], kind="stable")]
             self._name_streams(batch, rows)
         self._datagrams.update(batch)
+        self._openings.update(batch)
         self._vote(packets, had)
         if len(self._streams) > MOST_STREAMS:
             self._forget()

@@ -1,0 +1,136 @@
+"""What detectors ask of payloads that no dissector explains: how conversations begin, and marks that name their content.
+
+In: batches after naming. Out: `Opening` facts (first bytes of each direction of a conversation that nobody recognised)
+and `Payload` facts for marks: byte strings that occur in a program, a shell or a known worm and hardly anywhere else.
+Marks are looked for in whole buffers, a search per mark, and only where the frames are not encrypted. Bounded: so many
+openings, and each mark once per conversation. It says what was there, never what it means.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis import layers
+from analysis.columns import Array, Batch, Packets
+from analysis.facts import Facts, Opening, Payload
+
+OPENING_BYTES = 96  # a banner, a header, the first words of a protocol
+MOST_OPENINGS = 50_000
+MOST_MARKS = 20_000
+MOST_HITS = 2_000  # of one mark in one batch
+CONTEXT = 60  # bytes around a mark that a reader sees
+
+# Mark -> byte strings. Each is long enough that random bytes do not hold it (2^-64 per position or less).
+MARKS: tuple[tuple[str, bytes], ...] = (
+    ("program-windows", b"This program cannot be run in DOS mode"),
+    ("program-windows", b"This program must be run under Win32"),
+    ("program-linux", b"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00"),
+    ("program-linux", b"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00"),
+    ("reflective-loader", b"ReflectiveLoader"),
+    ("shell-windows", b"Microsoft Windows [Version"),
+    ("shell-windows", b"Microsoft Windows XP [Version"),
+    ("shell-windows", b"Microsoft Windows 2000 [Version"),
+    ("shell-unix", b"uid=0(root) gid="),
+    ("shell-unix", b"no job control in this shell"),
+    ("shell-command", b"/dev/tcp/"),
+    ("shell-command", b"while : ; do sh && break"),
+    ("slammer", b"hel32hkernQhounthickChGet"),
+    ("remote-access-tool", b"ping|STRRAT|"),
+    ("remote-access-tool", b"|'|'|"),
+    ("heap-spray", b"%u9090%u9090"),
+    ("heap-spray", b'unescape("%u'),
+)
+SEALED = np.array([layers.BY_NAME[name] for name in ("tls", "ssh", "quic", "dtls", "esp") if name in layers.BY_NAME])
+
+
+class _Where(NamedTuple):
+    """Packets with payload that may be searched, in order of their place in the buffer."""
+
+    rows: Array
+    begin: Array
+    end: Array
+
+
+class Openings:
+    """One object per analysis; `update` takes every batch in order."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._begun: Array = np.zeros(0, bool)  # by 2 * flow + direction
+        self._told: set[tuple[str, int]] = set()
+        self._left = MOST_OPENINGS
+
+    def update(self, batch: Batch) -> None:
+        """Look at the payloads of one batch."""
+        packets = batch.packets
+        rows = np.flatnonzero((packets.payload_cap > 0) & (packets.flow >= 0) & (packets.n_layers > 0))
+        if not len(rows):
+            return
+        last = packets.layers[rows, packets.n_layers[rows].astype(np.int64) - 1]
+        self._openings(batch, rows[last == layers.DATA])
+        open_rows = rows[~np.isin(last, SEALED)]
+        if len(open_rows):
+            self._marks(batch, open_rows)
+
+    def _openings(self, batch: Batch, rows: Array) -> None:
+        """The first payload of each direction of conversations whose content is plain `data`."""
+        if self._left <= 0 or not len(rows):
+            return
+        packets = batch.packets
+        side = 2 * packets.flow[rows].astype(np.int64) + packets.direction[rows]
+        highest = int(side.max())
+        if highest >= len(self._begun):
+            self._begun = np.concatenate((self._begun, np.zeros(highest + 1 - len(self._begun) + len(side), bool)))
+        new = ~self._begun[side]
+        side, rows = side[new], rows[new]
+        _, first = np.unique(side, return_index=True)
+        self._begun[side] = True
+        for row in rows[np.sort(first)][: self._left].tolist():
+            self._left -= 1
+            start = int(packets.payload_start[row])
+            size = int(packets.payload_cap[row])
+            self._facts.add(
+                "opening",
+                Opening(
+                    int(packets.number[row]),
+                    int(packets.time_ns[row]),
+                    int(packets.flow[row]),
+                    int(packets.direction[row]) == 0,
+                    int(packets.payload_len[row]),
+                    batch.data[start : start + min(size, OPENING_BYTES)].tobytes(),
+                ),
+            )
+
+    def _marks(self, batch: Batch, rows: Array) -> None:
+        packets = batch.packets
+        begin = packets.payload_start[rows]
+        order = np.argsort(begin, kind="stable")
+        where = _Where(rows[order], begin[order], (begin + packets.payload_cap[rows])[order])
+        low, high = int(where.begin[0]), int(where.end.max())
+        data = batch.data[low:high].tobytes()
+        for name, mark in MARKS:
+            at = data.find(mark)
+            hits = 0
+            while at >= 0 and hits < MOST_HITS:
+                self._report(packets, where, name, low + at, data[max(0, at - CONTEXT) : at + len(mark) + CONTEXT])
+                hits += 1
+                at = data.find(mark, at + len(mark))
+
+    def _report(self, packets: Packets, where: _Where, name: str, position: int, context: bytes) -> None:
+        """A mark at an absolute position, if it lies in the payload of one of the packets."""
+        index = int(np.searchsorted(where.begin, position, side="right")) - 1
+        if index < 0 or position >= int(where.end[index]):
+            return
+        row = int(where.rows[index])
+        flow = int(packets.flow[row])
+        if (name, flow) in self._told or len(self._told) >= MOST_MARKS:
+            return
+        self._told.add((name, flow))
+        from_a = int(packets.direction[row]) == 0
+        text = context.decode("ascii", "replace")
+        detail = "".join(c if " " <= c <= "~" else "." for c in text)
+        self._facts.add(
+            "payload", Payload(int(packets.number[row]), int(packets.time_ns[row]), flow, name, detail, from_a)
+        )
