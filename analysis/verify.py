@@ -26,6 +26,7 @@ from analysis.errors import AnalysisError
 
 KINDS = ("eth", "ip", "ipv6", "tcp", "udp")
 TIME_LIMIT_S = 300  # for tshark: captures with absurd times make it run out of memory instead of ending
+MOST_BINS = 1_000_000  # of our I/O graph
 EXAMPLES = 5  # frames named per difference
 TRANSPORT = ("tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp")
 NO_LAYER = ("geninfo", "pkt_comment")
@@ -266,8 +267,11 @@ def _tsv(path: Path) -> list[dict[str, str]] | None:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def _io(rows: list[tuple[str, int, bool]]) -> dict[Key, tuple[int, ...]]:
-    """Wireshark's bins of 1 s: whole seconds since frame 1, earlier frames left out, empty ones zero."""
+def _io(rows: list[tuple[str, int, bool]]) -> dict[Key, tuple[int, ...]] | None:
+    """Wireshark's bins of 1 s: whole seconds since frame 1, earlier frames left out, empty ones zero.
+
+    None for a capture so long that our graph has longer bins.
+    """
     start: int | None = None
     bins: dict[int, list[int]] = {}
     for epoch, length, flagged in rows:
@@ -283,8 +287,8 @@ def _io(rows: list[tuple[str, int, bool]]) -> dict[Key, tuple[int, ...]]:
         cell[1] += length
         cell[2] += flagged
     last = max(bins, default=-1)
-    if last >= 1_000_000:  # as many bins as a graph has at most: beyond that the interval is no longer 1 s
-        return {}
+    if last >= MOST_BINS:
+        return None
     return {(second,): tuple(bins.get(second, (0, 0, 0))) for second in range(last + 1)}
 
 
