@@ -232,7 +232,7 @@ def text(config: Config | None = None) -> str:
     ]
     for name in SECTIONS:
         section = getattr(config, name)
-        lines += ["", f"# {type(section).__doc__}", f"[{name}]"]
+        lines += ["", "# " + " ".join((type(section).__doc__ or "").split()), f"[{name}]"]
         for each in dataclasses.fields(section):
             lines.append(f"# {each.metadata['unit']}: {each.metadata['why']}")
             lines.append(f"{each.name} = {_toml(getattr(section, each.name))}")
