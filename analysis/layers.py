@@ -601,6 +601,10 @@ ICEP = _layer("icep", "Internet Communications Engine Protocol")
 PANA = _layer("pana", "Protocol for carrying Authentication for Network Access")
 PROXY = _layer("proxy", "PROXY Protocol")
 PKTGEN = _layer("pktgen", "Linux Kernel Packet Generator")
+IPMB = _layer("ipmb", "Intelligent Platform Management Bus")
+CIPIO = _layer("cipio", "Common Industrial Protocol, I/O")
+AFS = _layer("afs", "Andrew File System (AFS)")
+BUNDLE = _layer("bundle", "Bundle Protocol")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

@@ -18,7 +18,7 @@ Layers = list[tuple[int, int]]  # (layer id, own bytes) outermost first; direct 
 
 Endpoint = tuple[int, int, int]  # address (two words) and port
 
-MAX_ENDPOINTS = 65_536  # announced or learned endpoints remembered (media ports, TFTP clients)
+MAX_ENDPOINTS = 65_536  # announced or learned endpoints remembered (media ports, TFTP clients), and logins
 
 
 class Datagram:
@@ -106,6 +106,7 @@ class Context:
         self.endpoint_ports: set[int] = set()  # their ports, so that most datagrams need no look-up
         self.steady: dict[int, Steady] = {}  # flow -> verdict
         self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
+        self._seen: set[tuple[str, str, int]] = set()
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
         self.state: dict[tuple[str, int], object] = {}  # a rule's own state per flow: (name of the rule, flow)
 
@@ -124,6 +125,13 @@ class Context:
         """Later payloads of the flow that `Steady(layer, mask, value)` fits are not read any more."""
         if not datagram.quoted:
             self.steady[datagram.flow] = Steady(layer, mask, value)
+
+    def first(self, key: tuple[str, str, int]) -> bool:
+        """True where `key` has not been seen before . False too once the memory is full."""
+        if key in self._seen or len(self._seen) >= MAX_ENDPOINTS:
+            return False
+        self._seen.add(key)
+        return True
 
     def add(self, datagram: Datagram, kind: str, row: NamedTuple) -> None:
         """Keep a fact, unless it comes from a quoted datagram (which the capture shows elsewhere, or was not seen)."""

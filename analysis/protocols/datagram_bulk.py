@@ -48,13 +48,13 @@ def _payloads_fit(data: Array, at: Array, size: Array) -> Array:
     for _ in range(16):
         going = np.flatnonzero(good & (kind != 0) & (kind != _ENCRYPTED) & (here + 4 <= end))
         if not len(going):
-            return good
+            break
         where = here[going]
         length = data[where + 2].astype(np.int64) << 8 | data[where + 3]
         good[going] = where + length <= end[going]
         kind[going] = np.where(length >= 4, data[where], 0)
         here[going] = where + length
-    return good & ((kind == 0) | (kind == _ENCRYPTED) | (here + 4 > end))
+    return np.asarray(good & ((kind == 0) | (kind == _ENCRYPTED) | (here + 4 > end)))
 
 
 def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: Array, destination: Array) -> Bulk:

@@ -8,6 +8,7 @@ before it has shown a layer, and after. A new protocol is a line here, or a rule
 from __future__ import annotations
 
 from analysis import layers
+from analysis.protocols import datagram_checks as checks
 from analysis.protocols import datagram_heuristics as heuristics
 from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
@@ -31,8 +32,10 @@ def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
 def bvlc_rule(datagram: Datagram, context: Context) -> Layers | None:
     """BACnet over IP (ASHRAE 135 annex J): virtual link header, network layer, application layer."""
     data = datagram.data
-    if len(data) < 4 or data[0] not in (0x81, 0x82):
+    if not data or data[0] != 0x81:
         return None
+    if len(data) < 4:
+        return [(datagram.mark(), 0)]
     size = 10 if data[1] == 4 else 4
     if data[1] not in (4, 9, 10, 11):
         return datagram.whole(layers.BVLC)
@@ -44,7 +47,7 @@ def bvlc_rule(datagram: Datagram, context: Context) -> Layers | None:
 def _bacnet(data: bytes, at: int) -> Layers:
     """Network layer header (ASHRAE 135 6.2), then the application layer unless it is a network message."""
     end = len(data)
-    if at + 2 > end or data[at] != 1:
+    if at + 2 > end:
         return [(layers.DATA, end - at)]
     control, here = data[at + 1], at + 2
     for flag, fixed in ((0x20, 2), (0x08, 2)):  # destination, source: network number and address
@@ -96,6 +99,8 @@ def nat_pmp_rule(datagram: Datagram, context: Context) -> Layers | None:
     data = datagram.data
     if not data or data[0] > 2:
         return None
+    if len(data) < 2:
+        return datagram.ends_early(layers.NAT_PMP)
     return datagram.whole(layers.PORTCONTROL if data[0] == 2 else layers.NAT_PMP)
 
 
@@ -121,7 +126,7 @@ def steam_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 
 _dns = name_services.dns_rule(layers.DNS, "dns")
-_quake3, _radius, _rx = plain(layers.QUAKE3, 0, 4), management.radius_rule, starting(layers.RX)
+_quake3, _radius = plain(layers.QUAKE3, 0, 4), management.radius_rule
 _bjnp = starting(layers.BJNP, b"BJNP", b"MFNP", shortest=16)
 
 # Families with a file of their own, and the ports of rows that refuse.
@@ -138,15 +143,22 @@ PORTS: dict[int, Rule] = {
     161: management.snmp_rule,
     162: management.snmp_rule,
     389: management.cldap_rule,
+    177: checks.checked(layers.XDMCP, checks.xdmcp, 2),
+    319: checks.checked(layers.PTP, checks.ptp, 4),
+    320: checks.checked(layers.PTP, checks.ptp, 4),
+    434: checks.checked(layers.MIP, checks.mobile_ip, 2),
     500: vpn.isakmp_rule,
     514: management.syslog_rule,
     520: routing.rip_rule,
     521: routing.ripng_rule,
     546: dhcp.dhcpv6_rule,
     547: dhcp.dhcpv6_rule,
-    623: starting(layers.RMCP, b"\x06", shortest=4),
+    623: checks.rmcp_rule,
+    631: checks.checked(layers.CUPS, checks.cups),
     646: starting(layers.LDP, b"\x00\x01", shortest=10),
+    654: checks.checked(layers.AODV, checks.aodv),
     853: vpn.dtls_rule,
+    1069: checks.checked(layers.SLIMP3, checks.slimp3),
     1194: vpn.openvpn_rule,
     1645: _radius,
     1646: _radius,
@@ -158,28 +170,44 @@ PORTS: dict[int, Rule] = {
     1900: management.ssdp_rule,
     1985: routing.hsrp_rule,
     2029: routing.hsrp_rule,
+    2048: checks.checked(layers.WCCP, checks.wccp, 2),
     2055: netflow_rule,
+    2123: checks.gtp_rule,
+    2152: checks.gtp_rule,
     2221: vpn.dtls_rule,
     2427: voip.mgcp_rule,
     2727: voip.mgcp_rule,
+    2944: checks.checked(layers.MEGACO, checks.megaco, 2),
     3222: starting(layers.GLBP, b"\x01", shortest=12),
     3478: voip.stun_rule,
+    3386: checks.gtp_rule,
+    3483: checks.checked(layers.SLIMP3, checks.slimp3),
     3503: starting(layers.MPLS_ECHO, b"\x00\x01", shortest=32),
     3784: routing.bfd_rule,
     3785: routing.bfd_echo_rule,
     3799: _radius,
+    4011: dhcp.dhcp_proxy_rule,
+    4342: checks.checked(layers.LISP, checks.lisp),
     4500: vpn.udpencap_rule,
+    4569: checks.iax_rule,
+    4665: checks.checked(layers.EDONKEY, checks.edonkey),
+    4672: checks.checked(layers.EDONKEY, checks.edonkey),
     4739: netflow_rule,
     4784: routing.bfd_rule,
     5060: voip.sip_rule,
+    5094: checks.checked(layers.HART_IP, checks.hart_ip, 2),
+    5246: checks.capwap_rule,
+    5247: plain(layers.CAPWAP_DATA, 0, 8),
     5350: nat_pmp_rule,
     5351: nat_pmp_rule,
     5353: name_services.dns_rule(layers.MDNS, "mdns"),
     5355: name_services.dns_rule(layers.LLMNR, "llmnr"),
+    5678: checks.checked(layers.MNDP, checks.neighbour_discovery),
     5683: coap_rule,
     5684: vpn.dtls_rule,
     5868: vpn.dtls_rule,
     6343: sflow_rule,
+    6696: checks.babel_rule,
     6784: routing.bfd_rule,
     7784: routing.bfd_rule,
     8161: management.snmp_rule,
@@ -187,7 +215,10 @@ PORTS: dict[int, Rule] = {
     8612: _bjnp,
     8613: _bjnp,
     8614: _bjnp,
+    9600: checks.checked(layers.OMRON, checks.omron),
+    9875: checks.sap_rule,
     9996: netflow_rule,
+    9999: starting(layers.TPLINK_SMARTHOME, b"\xd0"),
     11211: management.memcache_rule,
     27036: steam_rule,
     47808: bvlc_rule,
@@ -229,7 +260,6 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     3455: (layers.RSVP, 8, 8),
     4341: (layers.LISP_DATA, 8, 8),
     4555: (layers.RSIP, 2, 2),
-    4569: (layers.IAX2, 0, 4),
     4791: (layers.INFINIBAND, 0, 20),
     6073: (layers.DPNET, 0, 0),
     6970: (layers.RDT, 0, 10),
@@ -242,7 +272,6 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     9201: (layers.WTP, 0, 4),
     9202: (layers.WTLS, 0, 0),
     9203: (layers.WTLS, 0, 0),
-    9875: (layers.SAP, 0, 8),
     11273: (layers.VUZE_DHT, 0, 16),
     17220: (layers.IEEE1722, 0, 4),
     17500: (layers.DB_LSP_DISC, 0, 0),
@@ -261,6 +290,7 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     54328: (layers.ELASTICSEARCH, 0, 8),
 }
 PORTS |= {port: plain(*row) for port, row in _PLAIN.items()}
+PORTS |= dict.fromkeys((*range(7000, 7010), 7021), checks.rx_rule)
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
 
 # Asked in this order where no port decided: Wireshark's, which is by name, backwards.

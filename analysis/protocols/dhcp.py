@@ -15,6 +15,7 @@ from analysis.facts import Dhcp
 from analysis.protocols.datagram import Context, Datagram, Layers
 
 HEADER_BYTES = 240  # fixed fields and the magic cookie
+BOOTP_BYTES = 300  # with the vendor area of a message that has no cookie (RFC 951 3)
 MAGIC = b"\x63\x82\x53\x63"
 MAX_OPTIONS = 256
 MAX_CLIENTS = 65_536  # host names remembered by client MAC until the acknowledgement comes
@@ -71,6 +72,8 @@ def parse(data: bytes) -> Lease | None:
     complete = True
     if data[236:240] == MAGIC:
         options, complete = _options(data, HEADER_BYTES)
+    elif len(data) < BOOTP_BYTES:
+        complete = False
     message = options.get(_MESSAGE, b"\0")
     name = options.get(_HOST, b"") or options.get(_FQDN, b"")[3:]
     servers = options.get(_DNS, b"")
@@ -98,6 +101,11 @@ def dhcp_rule(datagram: Datagram, context: Context) -> Layers | None:
     if not datagram.quoted:
         _remember(datagram, context, lease)
     return datagram.whole(layers.DHCP) if lease.complete else datagram.ends_early(layers.DHCP)
+
+
+def dhcp_proxy_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Port 4011 (PXE boot servers): only what has the magic cookie."""
+    return dhcp_rule(datagram, context) if datagram.data[236:240] == MAGIC else None
 
 
 def _remember(datagram: Datagram, context: Context, lease: Lease) -> None:
@@ -133,19 +141,18 @@ _RELAY_FORWARD, _RELAY_REPLY = 12, 13
 _CLIENT_ID, _SERVER_ID, _IA_NA, _IA_ADDRESS, _RELAY_MESSAGE, _DNS6, _FQDN6 = 1, 2, 3, 5, 9, 23, 39
 
 
-def _options6(data: bytes, at: int) -> tuple[dict[int, bytes], bool]:
+def _options6(data: bytes, at: int) -> dict[int, bytes]:
+    """Options by number, the first of each kept; one that does not fit ends them (Wireshark notes it, no more)."""
     found: dict[int, bytes] = {}
     for _ in range(MAX_OPTIONS):
-        if at >= len(data):
-            return found, True
         if at + 4 > len(data):
-            return found, False
+            break
         kind, size = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big")
         if at + 4 + size > len(data):
-            return found, False
+            break
         found.setdefault(kind, data[at + 4 : at + 4 + size])
         at += 4 + size
-    return found, True
+    return found
 
 
 def _duid_mac(duid: bytes) -> str:
@@ -173,19 +180,21 @@ def dhcpv6_rule(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4:
         return datagram.ends_early(layers.DHCPV6)
     relayed = data[0] in (_RELAY_FORWARD, _RELAY_REPLY)
-    options, complete = _options6(data, 34 if relayed else 4)
+    if relayed and len(data) < 34:
+        return datagram.ends_early(layers.DHCPV6)
+    options = _options6(data, 34 if relayed else 4)
     message = data[0]
     inner = options.get(_RELAY_MESSAGE, b"") if relayed else b""
     if len(inner) >= 4:
         message = inner[0]
-        options, _ = _options6(inner, 4)
+        options = _options6(inner, 4)
     if not datagram.quoted:
         _remember6(datagram, context, message, options)
-    return datagram.whole(layers.DHCPV6) if complete else datagram.ends_early(layers.DHCPV6)
+    return datagram.whole(layers.DHCPV6)
 
 
 def _remember6(datagram: Datagram, context: Context, message: int, options: dict[int, bytes]) -> None:
-    association = _options6(options.get(_IA_NA, b""), 12)[0].get(_IA_ADDRESS, b"")
+    association = _options6(options.get(_IA_NA, b""), 12).get(_IA_ADDRESS, b"")
     offered = str(IPv6Address(association[:16])) if len(association) >= 16 else ""
     servers = options.get(_DNS6, b"")
     name = _wire_name(options.get(_FQDN6, b"")[1:])

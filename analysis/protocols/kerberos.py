@@ -25,11 +25,12 @@ class Message(NamedTuple):
     client: str
     service: str
     error: int  # -1 where it is no error
+    whole: bool = True  # False: an element reaches behind the bytes; what was read before it is kept
 
 
 def parse(data: bytes) -> Message | None:
     """Read one message."""
-    if len(data) < 4 or data[0] & 0xE0 != 0x60 or data[0] & 0x1F not in TYPES:
+    if not data or data[0] & 0xE0 != 0x60 or data[0] & 0x1F not in TYPES:
         return None
     kind = data[0] & 0x1F
     try:
@@ -48,7 +49,7 @@ def parse(data: bytes) -> Message | None:
             realm, service, etype = _ticket(data, fields.get(3))
             return Message(kind, etype, realm, "", service, -1)
     except BerError:
-        pass
+        return Message(kind, (), "", "", "", -1, False)
     return Message(kind, (), "", "", "", -1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from analysis import layers
 from analysis.facts import Kerberos, Login
 from analysis.protocols import kerberos
-from analysis.protocols.ber import BerError, Element, children, element, integer, text
+from analysis.protocols.ber import BerError, Element, children, element, text
 from analysis.protocols.datagram import Context, Datagram, Endpoint, Layers
 
 MASKED = "***"
@@ -17,10 +17,8 @@ MASKED = "***"
 
 def login(datagram: Datagram, context: Context, protocol: str, user: str, *, cleartext: bool) -> None:
     """One `Login` row a flow and user: polling repeats the same credentials every few seconds."""
-    key = (f"login {protocol} {user[:64]}", datagram.flow)
-    if datagram.quoted or key in context.state:
+    if datagram.quoted or not context.first((protocol, user[:64], datagram.flow)):
         return
-    context.state[key] = True
     secret = MASKED if cleartext else ""
     context.facts.add(
         "login", Login(datagram.number, datagram.time_ns, datagram.flow, protocol, user, secret, cleartext, -1)
@@ -45,24 +43,37 @@ def syslog_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 
 def snmp_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """A SEQUENCE of version and community, or of a version 3 message; anything else is refused."""
+    """A SEQUENCE that fits, with a version in front; what is wrong further inside ends early."""
     data = datagram.data
     if not data or data[0] != 0x30:
         return None
     try:
-        message = element(data, 0, len(data))
-        parts = list(children(data, message))
-        version = integer(data, parts[0]) if parts and parts[0].tag == 2 else 0
-        if version < 3 and len(parts) > 1 and parts[1].tag == 4:
-            login(datagram, context, "snmp", "", cleartext=True)
-        elif version == 3 and len(parts) > 2:
-            _user_security(datagram, context, parts[2])
-        for part in parts[2:]:
-            if part.tag & 0x20:
-                _walk(data, part, 0)
+        message = element(data, 0, len(data) + 65_536)
+        if message.end > len(data):
+            return None if len(data) > 4 and len(data) == datagram.length else [(datagram.mark(), 0)]
+        first = element(data, message.start, message.end)
+    except BerError:
+        return [(datagram.mark(), 0)]
+    if first.tag != 2 or first.end - first.start != 1:
+        return None
+    try:
+        _snmp_message(datagram, context, message, data[first.start])
     except BerError:
         return datagram.ends_early(layers.SNMP)
     return datagram.whole(layers.SNMP)
+
+
+def _snmp_message(datagram: Datagram, context: Context, message: Element, version: int) -> None:
+    """Community or user, and a walk over the rest. Raises BerError."""
+    data = datagram.data
+    parts = list(children(data, message))
+    if version < 3 and len(parts) > 1 and parts[1].tag == 4:
+        login(datagram, context, "snmp", "", cleartext=True)
+    elif version == 3 and len(parts) > 2:
+        _user_security(datagram, context, parts[2])
+    for part in parts[2:]:
+        if part.tag & 0x20:
+            _walk(data, part, 0)
 
 
 def _walk(data: bytes, parent: Element, depth: int) -> None:
@@ -117,9 +128,12 @@ def radius_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 def kerberos_rule(datagram: Datagram, context: Context) -> Layers | None:
     """One message a datagram (RFC 4120 7.2.1)."""
-    message = kerberos.parse(datagram.data)
+    data = datagram.data
+    message = kerberos.parse(data)
     if message is None:
         return None
+    if not message.whole:
+        return datagram.ends_early(layers.KERBEROS)
     row = Kerberos(
         datagram.number,
         datagram.time_ns,
@@ -181,14 +195,20 @@ def tftp_transfer_rule(datagram: Datagram, context: Context) -> Layers | None:
     return tftp_rule(datagram, context)
 
 
-_SSDP_STARTS = (b"M-SEARCH ", b"NOTIFY ", b"HTTP/1.", b"SUBSCRIBE ", b"UNSUBSCRIBE ", b"GET ", b"POST ")
+_SSDP_STARTS = (b"M-SEARCH", b"NOTIFY ", b"HTTP/1.", b"SUBSCRIBE ", b"UNSUBSCRIBE ", b"GET ", b"POST ")
 
 
 def ssdp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """SSDP is HTTP in a datagram; other payloads of the port are swallowed without a layer, as Wireshark does."""
-    if datagram.data.startswith(_SSDP_STARTS):
+    if datagram.data.startswith(_SSDP_STARTS) or _is_header(datagram.data):
         return datagram.whole(layers.SSDP)
     return []
+
+
+def _is_header(data: bytes) -> bool:
+    """True where the first line is a header field, as in Windows Media's `TYPE: WM-DISCOVER`."""
+    name, colon, _ = data[:256].split(b"\r\n", 1)[0].partition(b":")
+    return bool(colon) and name.replace(b"-", b"").isalnum()
 
 
 def memcache_rule(datagram: Datagram, context: Context) -> Layers | None:

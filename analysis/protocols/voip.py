@@ -55,8 +55,10 @@ def mgcp_rule(datagram: Datagram, context: Context) -> Layers | None:
     if not (head in _MGCP_VERBS or (head[:3].isdigit() and head[3:4] == b" ") or data.startswith(b"X")):
         return None
     at = data.find(b"v=0")
-    if at >= 0 and not datagram.quoted:
-        announce_media(data[at:], context)
+    if at > 0 and data[at - 1 : at] == b"\n":
+        if not datagram.quoted:
+            announce_media(data[at:], context)
+        return [(layers.MGCP, at), (layers.SDP, len(data) - at)]
     found: Layers = []
     start = 0
     while start < len(data) and len(found) < 16:
