@@ -96,8 +96,8 @@ def _same_as_default(policy: Policy, rules: list[Rule]) -> list[Anomaly]:
     """A last rule that does what the default does anyway, with no later rule of another mind about its packets."""
     out = []
     for at, rule in enumerate(rules):
-        if not _same(rule.action, policy.default) or rule.action is Action.REJECT:
-            continue
+        if rule.action is not Action.DROP or policy.default is not Action.DROP:
+            continue  # a permit that the default grants anyway says what is meant: nobody's mistake
         mine = at_most(rule.match)
         later = [r for r in rules[at + 1 :] if not _same(r.action, rule.action) and overlap(mine, at_most(r.match))]
         if not later:
@@ -223,8 +223,9 @@ def cuts(policy: Policy) -> list[tuple[Rule, str]]:
     """Drops that would meet trusted or protected traffic, in spite of the permits in front: (rule, what it meets)."""
     guarded = [(item.name, at_most(item.match)) for item in policy.protected]
     if policy.trusted:
-        guarded.append(("trusted network as source", at_most(Match(src=policy.trusted))))
-        guarded.append(("trusted network as destination", at_most(Match(dst=policy.trusted))))
+        others = AddrSet.everything() - policy.contained
+        guarded.append(("a permitted network", at_most(Match(src=policy.trusted, dst=others))))
+        guarded.append(("a permitted network", at_most(Match(src=others, dst=policy.trusted))))
     out: list[tuple[Rule, str]] = []
     for directions in _directions(policy):
         permitted: Region = []

@@ -13,11 +13,14 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from firewall import namespace
 from firewall.errors import KernelError, UnsupportedError
 from firewall.files import all_files
-from firewall.rules import Policy
+from firewall.lower import CHAINS
+from firewall.rules import Policy, Vantage
+from firewall.scripts import undo_sh
 
 EXECUTABLE = frozenset({"apply.sh", "undo.sh", "docker-user.sh"})
 SBIN = ":/usr/sbin:/sbin"
@@ -66,9 +69,6 @@ def apply(policy: Policy, *, backend: str, confirm_s: int, state: Path, answer: 
 
 def undo(state: Path) -> int:
     """Run undo.sh: ours goes, nothing else."""
-    from firewall.rules import Vantage
-    from firewall.scripts import undo_sh
-
     with tempfile.TemporaryDirectory(prefix="tapwall-undo-") as folder:
         path = Path(folder) / "undo.sh"
         path.write_text(undo_sh(Vantage.HOST), encoding="utf-8")
@@ -82,6 +82,16 @@ def diff(policy: Policy, backend: str, saved: str | None = None) -> list[str]:
     loaded = saved if saved is not None else _loaded(backend)
     have = own_lines(loaded)
     return list(difflib.unified_diff(have, wanted, "loaded", "policy", lineterm="", n=1))
+
+
+def hooked(policy: Policy, backend: str) -> bool:
+    """True where every base chain jumps into ours (an nft table hooks itself)."""
+    if backend == "nft":
+        return True
+    loaded = _loaded(backend)
+    wanted = [(hook, chain) for chain, _, hooks in CHAINS[policy.vantage] for hook in hooks]
+    base = "DOCKER-USER" if policy.vantage is Vantage.DOCKER else None
+    return all(loaded.count(f"-A {base or hook.value.upper()} -j {chain}\n") == 2 for hook, chain in wanted)
 
 
 def normalised(policy: Policy, backend: str) -> list[str]:
@@ -114,10 +124,10 @@ def own_lines(text: str) -> list[str]:
     return out
 
 
-def _load_steps(files: dict[str, str], backend: str) -> list[dict[str, object]]:
+def _load_steps(files: dict[str, str], backend: str) -> list[dict[str, Any]]:
     if backend == "nft":
         return [{"argv": ["nft", "-f", "-"], "input": files["rules.nft"]}]
-    steps: list[dict[str, object]] = []
+    steps: list[dict[str, Any]] = []
     if files.get("rules.ipset"):
         steps.append({"argv": ["ipset", "restore", "-exist"], "input": files["rules.ipset"]})
     return [

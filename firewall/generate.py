@@ -86,13 +86,22 @@ def propose(
     own = contained if vantage is Vantage.HOST and decisions.vantage is Vantage.HOST and not survey.own else survey.own
     around = Surroundings(own, survey.gateways, survey.resolvers, survey.time_servers, session)
     base = Policy(
-        vantage=vantage, local=own, trusted=trusted, protected=protect(around, vantage, contained), created=created
+        vantage=vantage,
+        local=own,
+        trusted=trusted,
+        contained=contained,
+        protected=protect(around, vantage, contained),
+        created=created,
     )
     proposal = Proposal(base, why)
     maker = _Maker(base, decisions, survey, names, proposal)
     blocks = [*maker.contain(contained), *maker.guard(), *maker.findings(findings, contained)]
     blocks = _admitted(base, blocks, decisions.force, proposal)
-    permits = [Rule(Action.PERMIT, Match(src=AddrSet.parse(net)), maker.direction(out=True), description=f"permitted by the analyst: {net}") for net in decisions.permit]  # fmt: skip
+    heard = Direction.ANY if vantage is Vantage.HOST else maker.direction(out=True)
+    permits = [
+        Rule(Action.PERMIT, Match(src=AddrSet.parse(net)), heard, description=f"permitted by the analyst: {net}")
+        for net in decisions.permit
+    ]
     learned = maker.learned() if decisions.permit_learned else []
     default = Action.DROP if decisions.permit_learned else Action.PERMIT
     exempt = _exemptions(base, [*blocks, *([Rule(Action.DROP)] if learned else [])])

@@ -49,7 +49,7 @@ def line_text(line: Line, family: int) -> str:
     proto = line.get("proto")
     words = [_condition(c, line, family, proto) for c in sorted(line.conditions, key=_order)]
     if line.rule:
-        words.append(f'-m comment --comment "{comment(f"{line.rule} {line.text}")}"')
+        words.append(f'-m comment --comment "{comment(f"{line.rule} {line.reason or line.text}")}"')
     words.append(_target(line))
     return " ".join(w for w in words if w)
 

@@ -104,6 +104,7 @@ def _rule_lines(rule: Rule, policy: Policy, sets: dict[str, AddrSet], timeouts: 
                 rule=rule.id,
                 text=describe(rule),
                 log=rule.action is Action.LOG,
+                reason=rule.description,
             )
         )
     return out
@@ -173,7 +174,7 @@ def describe(rule: Rule) -> str:
     """The rule's match in one line for a person: "DROP in tcp 10.0.0.5 -> any port 22"."""
     match = rule.match
     words = [rule.action.value, rule.direction.value, protocol_text(match)]
-    words += [address_text(match, "src"), "->", address_text(match, "dst"), port_text(match)]
+    words += [address_text(match, "src"), "to", address_text(match, "dst"), port_text(match)]
     return " ".join(w for w in words if w)
 
 
@@ -233,11 +234,11 @@ def for_iptables(lines: tuple[Line, ...], chain: str, family: int) -> dict[str, 
             out[chain].extend(parts)
             continue
         helper = f"{chain}-{at}"
-        out[helper] = [Line((rate,), line.verdict, line.target, family, line.rule, line.text, line.log)]
+        out[helper] = [replace(line, conditions=(rate,), family=family)]
         for part in parts:
             conditions = tuple(c for c in part.conditions if c.field != "rate")
             out[chain].append(
-                replace(part, conditions=conditions, verdict=Verdict.JUMP, target=helper, rule="", log=False)
+                replace(part, conditions=conditions, verdict=Verdict.JUMP, target=helper, rule="", log=False, reason="")
             )
     return out
 

@@ -33,7 +33,7 @@ from firewall.rules import (
 from firewall.sets import AddrSet, PortSet
 
 VERSION = 1
-TOP = {"version", "default", "vantage", "created", "local", "trusted", "protected", "rule", "forced"}
+TOP = {"version", "default", "vantage", "created", "local", "trusted", "contained", "protected", "rule", "forced"}
 MATCH = {"source", "destination", "protocol", "port", "source_port", "icmp", "tcp_flags", "state", "interface_in", "interface_out", "rate", "not"}  # fmt: skip
 RULE = MATCH | {"action", "direction", "ttl_s", "description", "evidence", "id"}
 NEGATE = {"source": "src", "destination": "dst", "protocol": "proto", "port": "dport", "source_port": "sport"}
@@ -55,6 +55,7 @@ def read(text: str, name: str = "policy.toml") -> Policy:
             vantage=_choice(Vantage, top.get("vantage", "host"), "vantage"),
             local=AddrSet.parse(*_texts(top.get("local", []), "local")),
             trusted=AddrSet.parse(*_texts(top.get("trusted", []), "trusted")),
+            contained=AddrSet.parse(*_texts(top.get("contained", []), "contained")),
             created=_number(top.get("created"), "created"),
             forced=_flag(top.get("forced", False), "forced"),
         )
@@ -82,7 +83,7 @@ def write(policy: Policy) -> str:
         lines.append(f"created = {policy.created}")
     if policy.forced:
         lines.append("forced = true")
-    for key, addresses in (("local", policy.local), ("trusted", policy.trusted)):
+    for key, addresses in (("local", policy.local), ("trusted", policy.trusted), ("contained", policy.contained)):
         if addresses:
             lines.append(f"{key} = {_list(addresses.texts())}")
     for rule in policy.rules:

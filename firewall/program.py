@@ -84,6 +84,7 @@ class Line:
     rule: str = ""  # id of the policy rule it came from
     text: str = ""
     log: bool = False
+    reason: str = ""  # why the rule exists; renderers put it in a comment, escaped
 
     def get(self, name: str) -> Condition | None:
         """The first condition on a field."""

@@ -134,6 +134,7 @@ def verification(program: Program, families: bool) -> Program:
                     target=_name(line.target),
                     rule=f"tw-line-{number}",
                     text="",
+                    reason="",
                     log=False,
                 )
             )

@@ -133,10 +133,10 @@ def rule_json(rule: Rule, total: Total | None, rungs: Sequence[Rung], why: str |
     return {
         "id": rule.id,
         "action": rule.action.value,
-        "source": address_text(rule.match, "src"),
-        "destination": address_text(rule.match, "dst"),
-        "protocol": protocol_text(rule.match),
-        "port": port_text(rule.match),
+        "source": _or_none(address_text(rule.match, "src")),
+        "destination": _or_none(address_text(rule.match, "dst")),
+        "protocol": _or_none(protocol_text(rule.match)),
+        "port": _or_none(port_text(rule.match)),
         "description": rule.description,
         "direction": rule.direction.value,
         "ttl_s": rule.ttl_s,
@@ -179,6 +179,10 @@ def policy_json(
         "protected": [item.name for item in policy.protected],
         "rules": rows,
     }
+
+
+def _or_none(text: str) -> str | None:
+    return None if text == "any" else text
 
 
 ADDRESSES_LISTED = 1000  # addresses of a side written out in JSON; the policy file has them all

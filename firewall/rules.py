@@ -190,6 +190,7 @@ class Policy:
     vantage: Vantage = Vantage.HOST
     local: AddrSet = field(default_factory=AddrSet)  # own addresses of the machine that loads the rules
     trusted: AddrSet = field(default_factory=AddrSet)
+    contained: AddrSet = field(default_factory=AddrSet)  # hosts cut off on purpose: no trust reaches them
     protected: tuple[Protected, ...] = ()
     created: int | None = None
     forced: bool = False

@@ -96,7 +96,7 @@ def line_text(line: Line, buckets: list[str]) -> str:
             raise UnsupportedError(line.rule, "action", f"{line.verdict.value} has no word in nft")
         words.append(WORDS[line.verdict])
     if line.rule:
-        words.append(f'comment "{comment(f"{line.rule} {line.text}", NFT_COMMENT_MAX)}"')
+        words.append(f'comment "{comment(f"{line.rule} {line.reason or line.text}", NFT_COMMENT_MAX)}"')
     return " ".join(words)
 
 

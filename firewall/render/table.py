@@ -70,7 +70,7 @@ def _cells(rule: dict[str, Any]) -> list[str]:
     numbers = [
         str(rule[key]) for key in ("hits", "hit_bytes", "conversations", "prevented_conversations", "collateral")
     ]
-    sides = [str(rule[key]) for key in ("action", "source", "destination", "protocol", "port")]
+    sides = [str(rule[key] or "any") for key in ("action", "source", "destination", "protocol", "port")]
     return [*sides, description, *numbers, lifetime(rule["ttl_s"]), str(rule["id"])]
 
 
