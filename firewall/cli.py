@@ -86,11 +86,11 @@ def check(rules: str, as_json: bool) -> None:
     Example:
       tapwall firewall check policy.toml
     """
-    from firewall import anomalies
+    from firewall import anomalies, lockout
 
     policy = _policy(rules)
     found = anomalies.find(policy)
-    cut = [{"rule": rule.id, "cuts": name} for rule, name in anomalies.cuts(policy)]
+    cut = [{"rule": rule.id, "cuts": name} for rule, name in lockout.cuts(policy)]
     bad = bool(cut) or any(a.kind == "shadowing" for a in found)
     if as_json:
         _print_json({"rules": len(policy.rules), "anomalies": [a.to_json() for a in found], "cuts": cut})
@@ -244,7 +244,7 @@ def apply(policy: str, backend: str, confirm_within: str, state: str, force: boo
     from firewall import apply as edge
     from firewall import namespace
     from firewall.durations import seconds
-    from firewall.generate import refuse_cuts
+    from firewall.lockout import refuse_cuts
 
     wanted = _policy(policy)
     wait_s = 0 if confirm_within.strip() in ("0", "0s") else seconds(confirm_within, 86400)

@@ -16,12 +16,13 @@ import numpy as np
 
 from analysis.findings import Finding, Severity
 from firewall import shared
-from firewall.anomalies import cuts, minimise
-from firewall.errors import ProtectedError, RuleError
+from firewall.errors import RuleError
 from firewall.essentials import Surroundings, protect
 from firewall.ladder import Rung, climb
+from firewall.lockout import cuts
+from firewall.minimise import minimise
 from firewall.region import at_most, overlap
-from firewall.rules import Action, Direction, Evidence, Match, Policy, Protected, Rate, Rule, Vantage
+from firewall.rules import Action, Direction, Evidence, Match, Policy, Rate, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
@@ -110,15 +111,6 @@ def propose(
     policy = replace(base, rules=tuple(rules), default=default, forced=decisions.force)
     proposal.policy = _smaller(policy, proposal)
     return proposal
-
-
-def refuse_cuts(policy: Policy) -> None:
-    """Raise ProtectedError where a drop of the policy would meet trusted or protected traffic."""
-    found = cuts(policy)
-    if found:
-        rule, name = found[0]
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ProtectedError(f"rule {rule.id}: {rule.action.value} would cut {name}{more}; --force insists")
 
 
 def _vantage(decisions: Decisions, survey: Survey, contained: AddrSet) -> tuple[Vantage, str]:
@@ -408,6 +400,3 @@ def _grouped(rules: Sequence[Rule]) -> list[Rule]:
 
     blocks = iter(sorted((r for r in rules if r.evidence), key=shape))
     return [next(blocks) if rule.evidence else rule for rule in rules]
-
-
-__all__ = ["Decisions", "Note", "Proposal", "Protected", "propose", "refuse_cuts"]

@@ -1,0 +1,46 @@
+"""Lock-outs: drops that would meet trusted or protected traffic, in spite of the permits in front of them. Exact.
+
+In: a policy. Out: (rule, what it would cut), or ProtectedError. Must not know captures or dialects.
+"""
+
+from __future__ import annotations
+
+from firewall.errors import ProtectedError
+from firewall.minimise import served
+from firewall.region import Region, at_least, at_most, common, overlap, without
+from firewall.rules import Action, Match, Policy, Rule
+from firewall.sets import AddrSet
+
+
+def cuts(policy: Policy) -> list[tuple[Rule, str]]:
+    """Drops that would meet trusted or protected traffic, in spite of the permits in front: (rule, what it meets)."""
+    guarded = [(item.name, at_most(item.match)) for item in policy.protected]
+    if policy.trusted:
+        others = AddrSet.everything() - policy.contained
+        guarded.append(("a permitted network", at_most(Match(src=policy.trusted, dst=others))))
+        guarded.append(("a permitted network", at_most(Match(src=others, dst=policy.trusted))))
+    out: list[tuple[Rule, str]] = []
+    for directions in served(policy):
+        permitted: Region = []
+        for rule in policy.rules:
+            if rule.direction not in directions:
+                continue
+            if rule.action is Action.PERMIT:
+                permitted += at_least(rule.match)
+            if not rule.action.stops:
+                continue
+            region = at_most(rule.match)
+            for name, space in guarded:
+                met = without(common(region, space), permitted) if overlap(region, space) else []
+                if met and (rule, name) not in out:
+                    out.append((rule, name))
+    return out
+
+
+def refuse_cuts(policy: Policy) -> None:
+    """Raise ProtectedError where a drop of the policy would meet trusted or protected traffic."""
+    found = cuts(policy)
+    if found:
+        rule, name = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ProtectedError(f"rule {rule.id}: {rule.action.value} would cut {name}{more}; --force insists")
