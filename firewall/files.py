@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from firewall.artifact import Artifact
 from firewall.errors import UnsupportedError
 from firewall.lower import Lowered, lower
 from firewall.policyfile import write
 from firewall.render import docker, iptables, nftables
-from firewall.render.artifact import Artifact
 from firewall.rules import Policy, Vantage
 from firewall.scripts import apply_sh, undo_sh
 

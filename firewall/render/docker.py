@@ -8,9 +8,9 @@ Nothing that came from a capture is outside a quoted here-document of a small ch
 
 from __future__ import annotations
 
+from firewall.artifact import Artifact, header
 from firewall.iptables_lines import chain_text, ipset_text
 from firewall.lower import Lowered
-from firewall.render.artifact import Artifact, header
 
 CHAIN = "TAPWALL-DOCKER"
 END = "TAPWALL_END"

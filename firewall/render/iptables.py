@@ -7,9 +7,9 @@ a jump in a data file would be added anew by every load. apply.sh hooks them onc
 
 from __future__ import annotations
 
+from firewall.artifact import Artifact, header
 from firewall.iptables_lines import chain_text, ipset_text
 from firewall.lower import CHAINS, Lowered
-from firewall.render.artifact import Artifact, header
 
 COMMAND = {4: "iptables", 6: "ip6tables"}
 

@@ -7,11 +7,11 @@ raises UnsupportedError, naming rule and field. Must not know how or when the te
 
 from __future__ import annotations
 
+from firewall.artifact import Artifact, header
 from firewall.errors import UnsupportedError
 from firewall.escape import NFT_COMMENT_MAX, comment
 from firewall.lower import Lowered
 from firewall.program import Base, Condition, Line, Program, Verdict
-from firewall.render.artifact import Artifact, header
 from firewall.rules import WITH_PORTS, Rate, protocol_name
 from firewall.sets import AddrSet, PortSet
 
