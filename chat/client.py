@@ -354,6 +354,7 @@ class Client:
             except LinkError as error:
                 reason = str(error)
             self._online.clear()
+            self._link.abort()
             self._fail_waiting(LinkError(reason or "the server went away"))
             try:
                 await self._reconnect(reason or "the server went away for a moment", retry_s)

@@ -129,6 +129,7 @@ class Link:
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
+        await asyncio.sleep(0)  # the transport lets its socket go in the loop's next turn
 
 
 async def open_link(address: Address, agent: str = "tapwall", transfer: str = "") -> Link:

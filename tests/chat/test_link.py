@@ -80,7 +80,7 @@ def test_clear_text_and_tls_do_not_mix(tmp_path: Path) -> None:
             with pytest.raises(LinkError, match="clear text"):
                 await open_link(Address(address.host, address.port, Tls(tmp_path / "known")))
         async with live_server(tmp_path / "b", tls__mode="on") as address:
-            with pytest.raises(LinkError):
+            with pytest.raises(LinkError, match="want TLS"):
                 await open_link(address)
 
     play(scene)
