@@ -190,7 +190,12 @@ class Echo(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """A payload in which a known exploit shape was seen; `shape` is the name a detector asks for."""
+    """A payload in which a known exploit shape was seen; `shape` is the name a detector asks for.
+
+    Over UDP (protocols/datagram_shapes.py), once a flow: sql-resolution-overflow (Slammer), ntp-monlist (`detail` is
+    request or answer), tftp-transfer (read or write, file name), sip-scanner (user agent), messenger-spam.
+    Over TCP: see protocols/exploits.py.
+    """
 
     number: int
     time_ns: int

@@ -67,6 +67,8 @@ def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: A
     whole = cap == length
     for number, (layer, shortest) in _BY_SIZE.items():
         first[(port == number) & whole & (cap >= shortest)] = layer
+    private = np.flatnonzero(first == layers.NTP)
+    first[private[data[start[private]] & 7 == 7]] = 0  # these leave facts
     for number, before in ((500, 0), (4500, 4)):
         rows = np.flatnonzero((port == number) & whole & (cap >= before + ISAKMP_HEADER))
         if not len(rows):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from analysis import layers
 from analysis.protocols import datagram_checks as checks
 from analysis.protocols import datagram_heuristics as heuristics
+from analysis.protocols import datagram_shapes as shapes
 from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_heuristics import starting
@@ -160,6 +161,7 @@ PORTS: dict[int, Rule] = {
     853: vpn.dtls_rule,
     1069: checks.checked(layers.SLIMP3, checks.slimp3),
     1194: vpn.openvpn_rule,
+    1434: shapes.sql_resolution_rule,
     1645: _radius,
     1646: _radius,
     1700: _radius,

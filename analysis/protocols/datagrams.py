@@ -17,6 +17,7 @@ from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_bulk import name_at_once
 from analysis.protocols.datagram_rules import BEGINNINGS, HEURISTICS, PORTS
 from analysis.protocols.link_facts import LinkFacts
+from analysis.protocols.voip import announce_media
 
 UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
 
@@ -184,6 +185,8 @@ class DatagramNaming:
 
     def _ask(self, datagram: Datagram) -> Layers:
         """The layers of one datagram: conversation, announced endpoints, ports, heuristics, data."""
+        if not datagram.data:  # the capture kept nothing of it
+            return [(datagram.mark(), 0)]
         context = self._context
         flow = datagram.flow
         rule = context.conversations.get(flow)
@@ -224,6 +227,10 @@ class DatagramNaming:
                 self._candidates.clear()
             self._candidates[key] = found
         return found
+
+    def announce_media(self, description: bytes) -> None:
+        """Claim the media endpoints of a session description that travelled elsewhere (SIP or RTSP over TCP)."""
+        announce_media(description, self._context)
 
     # -- ICMP errors -----------------------------------------------------------------------------------------------
 

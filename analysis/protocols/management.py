@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from analysis import layers
 from analysis.facts import Kerberos, Login
-from analysis.protocols import kerberos
+from analysis.protocols import datagram_shapes, kerberos
 from analysis.protocols.ber import BerError, Element, children, element, text
-from analysis.protocols.datagram import Context, Datagram, Endpoint, Layers
+from analysis.protocols.datagram import Context, Datagram, Layers
 
 MASKED = "***"
 
@@ -29,6 +29,8 @@ def ntp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """NTP: 48 bytes, or the shorter control and private messages (RFC 9327, mode 7)."""
     data = datagram.data
     mode = data[0] & 7 if data else 0
+    if mode == 7:
+        datagram_shapes.ntp_private(datagram, context)
     needed = 12 if mode == 6 else 8 if mode == 7 else 48
     return datagram.whole(layers.NTP) if len(data) >= needed else datagram.ends_early(layers.NTP)
 
@@ -166,7 +168,8 @@ def tftp_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.ends_early(layers.TFTP)
     opcode = int.from_bytes(data[:2], "big")
     if opcode in (_READ, _WRITE) and not datagram.quoted:
-        context.announce(_client(datagram), tftp_transfer_rule)
+        context.announce(datagram.source_endpoint, tftp_transfer_rule)
+        datagram_shapes.tftp_request(datagram, context)
     if opcode == _DATA and len(data) > 4:
         return [(layers.TFTP, 4), (layers.DATA, len(data) - 4)]
     return datagram.whole(layers.TFTP) if _tftp_ends(opcode, data) else datagram.ends_early(layers.TFTP)
@@ -181,10 +184,6 @@ def _tftp_ends(opcode: int, data: bytes) -> bool:
     if opcode == _OPTIONS:
         return len(data) == 2 or data.endswith(b"\0")
     return len(data) >= 4
-
-
-def _client(datagram: Datagram) -> Endpoint:
-    return datagram.source_endpoint
 
 
 def tftp_transfer_rule(datagram: Datagram, context: Context) -> Layers | None:

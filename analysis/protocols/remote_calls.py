@@ -11,6 +11,7 @@ from uuid import UUID
 
 from analysis import layers
 from analysis.facts import Rpc
+from analysis.protocols import datagram_shapes
 from analysis.protocols.datagram import Context, Datagram, Layers
 
 # -- ONC RPC -----------------------------------------------------------------------------------------------------------
@@ -139,6 +140,8 @@ def dcerpc_rule(datagram: Datagram, context: Context) -> Layers | None:
     context.add(datagram, "rpc", row)
     body = min(int.from_bytes(data[74:76], order), len(data) - HEADER)
     layer = INTERFACES.get((interface, version), 0)
+    if layer == layers.MESSENGER and not response and body > 0:
+        datagram_shapes.mark(datagram, context, "messenger-spam", f"{body} bytes")
     if layer and body > 0:
         found.append((layer, body))
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from analysis import layers
+from analysis.protocols import datagram_shapes
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 
 # -- SIP (RFC 3261 7) ----------------------------------------------------------------------------------------------
@@ -38,6 +39,7 @@ def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
     if not looks_like_sip(datagram.data):
         return None
     if not datagram.quoted:
+        datagram_shapes.sip_scanner(datagram, context)
         _, _, body = datagram.data.partition(b"\r\n\r\n")
         at = body.find(b"v=0")
         if at >= 0:

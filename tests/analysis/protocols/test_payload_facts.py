@@ -287,3 +287,34 @@ def test_no_icmp_bytes_raise(body: bytes, kind: tuple[int, int]) -> None:
     made = icmp(kind[0], 0, body, protocol=kind[1])
     DatagramNaming(facts).update(made)
     assert made.packets.n_layers[0] >= 3
+
+
+@pytest.mark.parametrize(
+    ("sent", "shape", "detail"),
+    [
+        (Sent(b"\x04" + b"\1" * 375, destination_port=1434), "sql-resolution-overflow", "instance name of 375 bytes"),
+        (Sent(b"\x17\0\3\x2a" + bytes(44), destination_port=123), "ntp-monlist", "request"),
+        (Sent(b"\xd7\0\3\x2a" + bytes(440), "10.0.0.2", 123, "10.0.0.1", 5000), "ntp-monlist", "answer"),
+        (Sent(b"\0\1boot.cfg\0octet\0", destination_port=69), "tftp-transfer", "read boot.cfg"),
+        (Sent(b"OPTIONS sip:a SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n", destination_port=5060), "sip-scanner", "friendly-scanner"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packets", [1, 200])
+def test_shapes_of_attacks_are_facts_once_a_flow(sent: Sent, shape: str, detail: str, packets: int) -> None:
+    """Also in a flood, which is named at once where it can be."""
+    assert [(row.shape, row.detail) for row in facts_of(*[sent] * packets).payload] == [(shape, detail)]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Sent(b"\x04MSSQLSERVER", destination_port=1434),
+        Sent(b"\x02", destination_port=1434),
+        Sent(b"\x1b" + bytes(47), destination_port=123),
+        Sent(b"\0\3\0\1abc", destination_port=69),
+        Sent(b"OPTIONS sip:a SIP/2.0\r\n\r\n", destination_port=5060),
+    ],
+)
+def test_ordinary_payloads_have_no_shape(sent: Sent) -> None:
+    """What the same ports carry every day."""
+    assert facts_of(sent).payload == []
