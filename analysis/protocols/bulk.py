@@ -2,8 +2,9 @@
 
 In: the payload segments of a batch, sorted by flow, and per flow and direction a lane. Out: layers of all segments up
 to the first that needs a dissector. Lanes: EVERY (each segment is one layer, as in a connection that nobody knows or
-in encrypted SSH) and RECORDS (TLS records whose content is encrypted: only their lengths matter). Segments with TCP
-analysis flags that change anything, and gaps, go to the dissectors. It must not know how a lane was chosen.
+in encrypted SSH), RECORDS (TLS records whose content is encrypted: only their lengths matter) and COLLECT (the middle
+of one long unit, whose bytes are gathered later). Segments with TCP analysis flags that change anything, and gaps, go
+to the dissectors. It must not know how a lane was chosen.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 from analysis.columns import MAX_LAYERS, Array, Batch
 from analysis.flows import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
+from analysis.protocols.streams import Segment
 
-DISSECT, EVERY, RECORDS = 0, 1, 2  # lanes
+DISSECT, EVERY, RECORDS, COLLECT = range(4)  # lanes
 HEADER = 5  # of a TLS record
 
 # Bits of Packets.analysis (columns.TCP_FLAGS).
@@ -28,8 +30,8 @@ class Lanes(NamedTuple):
 
     lane: Any  # uint8
     layer: Any  # uint16 layer of the lane
-    following: Any  # int64 raw sequence number expected next (RECORDS)
-    missing: Any  # int64 bytes that the open record still needs, 0: none is open
+    following: Any  # int64 raw sequence number expected next (RECORDS, COLLECT)
+    missing: Any  # int64 bytes that the open record or unit still needs, 0: none is open
     size: Any  # int64 whole size of the open record
 
 
@@ -129,6 +131,21 @@ def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int,
     return True
 
 
+@inner_kernel
+def _collect(packets: Any, row: int, at: int, lanes: Any) -> bool:
+    """A segment in the middle of an open unit: bare TCP; False where it ends the unit or does not simply follow."""
+    length = int(packets.payload_len[row])
+    seq = int(packets.tcp_seq[row])
+    if int(packets.analysis[row]) & (RETRANSMISSION | FAST | OUT_OF_ORDER | KEEP_ALIVE):
+        return False
+    missing = int(lanes.missing[at])
+    if seq != int(lanes.following[at]) or length >= missing or int(packets.payload_cap[row]) < length:
+        return False
+    lanes.missing[at] = missing - length
+    lanes.following[at] = (seq + length) & 0xFFFFFFFF
+    return True
+
+
 @lean_kernel
 def _advance(
     rows: Any, cursor: Any, ends: Any, active: Any, lanes: Any, packets: Any, data: Any, telling: Any, data_layer: int,
@@ -151,7 +168,9 @@ def _advance(
             elif lane == RECORDS:
                 if not _records(packets, data, row, at, lanes, layer, max_layers):
                     break
-            else:
+            elif int(packets.analysis[row]) & SPURIOUS:
+                pass  # bare, whatever the connection speaks
+            elif lane != COLLECT or not _collect(packets, row, at, lanes):
                 break
             i += 1
         cursor[flow] = i
@@ -161,6 +180,11 @@ def _advance(
     return count
 
 
+SEGMENT_COLUMNS = (
+    "number", "time_ns", "tcp_seq", "payload_start", "payload_cap", "payload_len", "tcp_flags", "analysis",
+)  # fmt: skip
+
+
 class Bulk:
     """The lanes of all flows, and the walk over a batch."""
 
@@ -168,9 +192,7 @@ class Bulk:
         """`telling` [65536] bool: first two bytes with which some protocol could begin."""
         self._telling = telling.astype(np.uint8)
         self._data_layer = data_layer
-        self.lanes = Lanes(
-            np.zeros(0, np.uint8), np.zeros(0, np.uint16), *(np.zeros(0, np.int64) for _ in range(3))
-        )
+        self.lanes = Lanes(np.zeros(0, np.uint8), np.zeros(0, np.uint16), *(np.zeros(0, np.int64) for _ in range(3)))
 
     def grow(self, flows: int) -> None:
         """Room for `flows` flows."""
@@ -198,12 +220,46 @@ class Walk:
         self.cursor = starts.copy()
         self.ends = np.append(starts[1:], len(rows))
         self.rows = rows.tolist()
+        packets = batch.packets
+        self._data = memoryview(batch.data)  # type: ignore[arg-type]
+        self._segment = tuple(memoryview(getattr(packets, name)) for name in SEGMENT_COLUMNS)
+        self.direction = memoryview(packets.direction)  # type: ignore[arg-type]
         self._stopped = np.zeros(len(starts), np.int64)
         see = as_kernel_sees
         columns = Columns(*(see(getattr(batch.packets, name)) for name in Columns._fields))
         lanes = Lanes(*(see(array) for array in bulk.lanes))
         self._before = (see(np.ascontiguousarray(rows)), see(self.cursor), see(self.ends))
-        self._after = (lanes, columns, see(batch.data), see(bulk._telling), bulk._data_layer, MAX_LAYERS)
+        self._after: Any = (
+            lanes,
+            columns,
+            see(batch.data),
+            see(bulk._telling),
+            bulk._data_layer,
+            MAX_LAYERS,
+        )
+
+    def segment(self, row: int) -> Segment:
+        """The TCP segment of one packet."""
+        number, time_ns, seq, start, cap, length, flags, analysis = self._segment
+        at = start[row]
+        return Segment(
+            number[row],
+            time_ns[row],
+            seq[row],
+            bytes(self._data[at : at + cap[row]]),
+            length[row],
+            flags[row],
+            analysis[row],
+        )
+
+    def is_spurious(self, row: int) -> bool:
+        """Was this segment passed by as a spurious retransmission?"""
+        return bool(self._segment[7][row] & SPURIOUS)
+
+    def payload(self, row: int) -> memoryview:
+        """The captured payload of one packet."""
+        at = self._segment[3][row]
+        return self._data[at : at + self._segment[4][row]]
 
     def advance(self, active: Array) -> list[int]:
         """Walk the flows `active` (positions in `first`); returns those that need a dissector at their cursor."""

@@ -56,7 +56,14 @@ def looks_like_dcerpc(data: bytes) -> bool:
         return False
     little = data[4] & 0x10
     size = int.from_bytes(data[8:10], "little" if little else "big")
-    return data[0] == 5 and data[1] <= 1 and data[2] <= LAST_TYPE and data[4] & 0xEE == 0 and data[5] <= 3 and size >= HEADER
+    return (
+        data[0] == 5
+        and data[1] <= 1
+        and data[2] <= LAST_TYPE
+        and data[4] & 0xEE == 0
+        and data[5] <= 3
+        and size >= HEADER
+    )
 
 
 def _size(pdu: Pdu, at: int) -> int:
@@ -129,9 +136,7 @@ def _bind(pdu: Pdu, order: str) -> None:
         pdu.need(at + 4, 20)
         interface = uuid_text(pdu.data[at + 4 : at + 20])
         contexts[number] = interface
-        pdu.stream.facts.add(
-            "rpc", Rpc(pdu.number, pdu.time_ns, pdu.stream.flow, interface, -1, pdu.length, False)
-        )
+        pdu.stream.facts.add("rpc", Rpc(pdu.number, pdu.time_ns, pdu.stream.flow, interface, -1, pdu.length, False))
         at += 24 + 20 * syntaxes
 
 

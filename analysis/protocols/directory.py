@@ -44,9 +44,7 @@ def dissect_ldap(pdu: Pdu) -> bool:
             return True
         size = _size(pdu, at)
         if size <= 0:
-            if at:
-                return True
-            return False
+            return at > 0
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
             return True

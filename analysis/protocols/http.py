@@ -58,7 +58,6 @@ BODIES: dict[str, int] = {
     "application/javascript": layers.DATA_TEXT_LINES,
     "application/x-javascript": layers.DATA_TEXT_LINES,
     "application/x-ns-proxy-autoconfig": layers.DATA_TEXT_LINES,
-
 }
 
 
@@ -80,7 +79,7 @@ class Message(NamedTuple):
 
 def start_line(line: bytes) -> Message | None:
     """Parse a request or status line; None where it is neither."""
-    if line.startswith(b"HTTP/") or line.startswith(b"ICY "):
+    if line.startswith((b"HTTP/", b"ICY ")):
         parts = line.split(b" ", 2)
         digits = parts[1][:3] if len(parts) > 1 else b""
         return Message(b"", b"", int(digits) if digits.isdigit() else -1)
@@ -315,7 +314,7 @@ def unpack(body: bytes, encoding: bytes) -> bytes:
     """Undo gzip or deflate, at most LONGEST_BODY bytes; the body itself where that fails."""
     word = encoding.lower()
     if b"gzip" in word:
-        windows = (31,)
+        windows: tuple[int, ...] = (31,)
     elif b"deflate" in word:
         windows = (15, -15)
     else:
@@ -439,5 +438,3 @@ def _switch(pdu: Pdu, message: Message, fields: dict[bytes, bytes]) -> None:
 
 def _text(value: bytes) -> str:
     return value[:2048].decode("utf-8", "replace")
-
-

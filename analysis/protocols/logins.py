@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from analysis.facts import Facts, Login
 from analysis.protocols.pdu import Pdu
@@ -37,7 +38,7 @@ def settle(pdu: Pdu, accepted: bool) -> None:
         pdu.stream.facts.add("login", waiting._replace(result=int(accepted)))
 
 
-def flush(facts: Facts, state: dict[object, object]) -> None:
+def flush(facts: Facts, state: dict[Any, Any]) -> None:
     """Report an attempt that nobody answered."""
     waiting = state.pop("login", None)
     if isinstance(waiting, Login):

@@ -15,14 +15,15 @@ from analysis import layers
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
 from analysis.facts import Facts, Kerberos
 from analysis.protocols import http2, kerberos, logins, registry, ssh, tls_facts, tls_records
-from analysis.protocols.bulk import DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
+from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
 from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Layer, Pdu
-from analysis.protocols.streams import Segment, Side, Stream, deliver, dissect_alone
+from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
 
 RST = 4
 REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
+WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
 FEW = 4  # segments of a flow left in a batch that are not worth another round of the kernel
 MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
@@ -100,6 +101,7 @@ class Naming:
         self._datagrams = DatagramNaming(self.facts)
         self._openings = Openings(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
+        self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
 
     def update(self, batch: Batch) -> None:
         """Append the layers above transport to each packet of `batch`, in place."""
@@ -164,37 +166,63 @@ class Naming:
             for index in stopped:
                 self._serve(batch, flows, walk, index)
             active = np.array(stopped, dtype=np.int64)
+        self._gather_rest(walk)
 
     def _serve(self, batch: Batch, flows: Flows, walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
-        packets, data = batch.packets, batch.data
+        packets = batch.packets
         lanes = self._bulk.lanes
         at, end = int(walk.cursor[index]), int(walk.ends[index])
-        row = walk.rows[at]
-        stream = self._stream(flows, int(packets.flow[row]))
+        stream = self._stream(flows, int(packets.flow[walk.rows[at]]))
         known = stream.dissector
         while at < end:
             row = walk.rows[at]
-            direction = int(packets.direction[row])
+            direction = walk.direction[row]
             lane = 2 * stream.flow + direction
-            if lanes.lane[lane] == RECORDS:
+            entered = lanes.lane[lane]
+            if entered == RECORDS:
                 resume_records(stream.sides[direction], lanes, lane)
+            elif entered == COLLECT:
+                self._gather(walk, lane, at)
             lanes.lane[lane] = DISSECT
-            append_layers(packets, row, deliver(stream, direction, segment_of(packets, data, row)))
+            found = deliver(stream, direction, walk.segment(row))
+            if found:
+                append_layers(packets, row, found)
             if stream.dissector is not None and known is None and at > walk.first[index]:
-                self._name_again(batch, stream, walk.rows[int(walk.first[index]) : at])
+                self._name_again(packets, stream, walk, walk.rows[int(walk.first[index]) : at])
             known = stream.dissector
             at += 1
-            if self._steady(stream, direction, lanes, lane) and end - at >= FEW:
+            if end - at >= FEW and self._steady(stream, direction, lanes, lane, at, index):
                 break
         walk.cursor[index] = at
 
-    def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int) -> bool:
-        """Put a direction that needs no dissector any more into its lane."""
+    def _gather(self, walk: Walk, lane: int, end: int) -> None:
+        """Give a span the bytes that the kernel passed by since the lane was entered."""
+        entry = self._collecting.pop(lane, None)
+        if entry is None:
+            return
+        side, span, at, direction, _ = entry
+        following = int(self._bulk.lanes.following[lane])
+        side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        need = side.top - span.start
+        for position in range(at, end):
+            if span.filled >= need:
+                return
+            row = walk.rows[position]
+            if walk.direction[row] == direction and not walk.is_spurious(row):
+                span.put(span.filled, walk.payload(row))
+
+    def _gather_rest(self, walk: Walk) -> None:
+        """At the end of a batch its bytes go: every open collection takes what it has passed."""
+        for lane in list(self._collecting):
+            index = self._collecting[lane][4]
+            self._gather(walk, lane, int(walk.cursor[index]))
+            self._bulk.lanes.lane[lane] = DISSECT
+
+    def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int, at: int, index: int) -> bool:
+        """Put a direction that needs no dissector for a while into its lane."""
         spoken = stream.spoken
-        if spoken is None:
-            if stream.refused < REFUSALS or registry.has_port(stream):
-                return False
+        if spoken is None and stream.refused >= REFUSALS and not registry.has_port(stream):
             lanes.layer[lane] = layers.DATA
             lanes.lane[lane] = EVERY
             return True
@@ -202,21 +230,29 @@ class Naming:
             lanes.layer[lane] = layers.SSH
             lanes.lane[lane] = EVERY
             return True
+        side = stream.sides[direction]
         if spoken is tls_records.dissect and stream.state.get(("tls_sealed", direction)):
-            return enter_records(stream.sides[direction], lanes, lane)
-        return False
+            return enter_records(side, lanes, lane)
+        span = side.spans[-1] if side.spans else None
+        if span is None or span.done or span.entire or span.end - side.top < WORTH_COLLECTING:
+            return False
+        if span.filled != side.top - span.start:
+            return False
+        lanes.following[lane] = side.top & 0xFFFFFFFF
+        lanes.missing[lane] = span.end - side.top
+        lanes.lane[lane] = COLLECT
+        self._collecting[lane] = (side, span, at, direction, index)
+        return True
 
-    def _name_again(self, batch: Batch, stream: Stream, rows: list[int]) -> None:
+    def _name_again(self, packets: Packets, stream: Stream, walk: Walk, rows: list[int]) -> None:
         """The conversation turned out to speak a protocol: earlier segments that were `data` are dissected as that."""
-        packets = batch.packets
         for row in rows:
             n = int(packets.n_layers[row])
             if packets.layers[row, n - 1] != layers.DATA or packets.layers[row, n - 2] != layers.TCP:
                 continue
             packets.n_layers[row] = n - 1
             packets.layers[row, n - 1] = packets.layer_bytes[row, n - 1] = packets.layer_pdus[row, n - 1] = 0
-            segment = segment_of(packets, batch.data, row)
-            append_layers(packets, row, dissect_alone(stream, int(packets.direction[row]), segment))
+            append_layers(packets, row, dissect_alone(stream, walk.direction[row], walk.segment(row)))
 
     def _stream(self, flows: Flows, flow: int) -> Stream:
         stream = self._streams.get(flow)
@@ -229,20 +265,6 @@ class Naming:
             stream.dissector = self._shared.expected(a_port, b_port)
             self._streams[flow] = stream
         return stream
-
-
-def segment_of(packets: Packets, data: Array, row: int) -> Segment:
-    """The TCP segment of one packet."""
-    start = int(packets.payload_start[row])
-    return Segment(
-        int(packets.number[row]),
-        int(packets.time_ns[row]),
-        int(packets.tcp_seq[row]),
-        data[start : start + int(packets.payload_cap[row])].tobytes(),
-        int(packets.payload_len[row]),
-        int(packets.tcp_flags[row]),
-        int(packets.analysis[row]),
-    )
 
 
 def enter_records(side: Side, lanes: Lanes, lane: int) -> bool:

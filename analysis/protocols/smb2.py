@@ -69,9 +69,7 @@ def _message(pdu: Pdu) -> None:
             asked = _kept(pdu, "smb2_asked").pop(message, "")
             if _kept(pdu, "smb2_trees").get(tree):
                 _kept(pdu, "smb2_pipes")[pdu.data[body + 64 : body + 80]] = asked
-    pdu.stream.facts.add(
-        "smb", Smb(pdu.number, pdu.time_ns, pdu.stream.flow, 2, command, response, status, name)
-    )
+    pdu.stream.facts.add("smb", Smb(pdu.number, pdu.time_ns, pdu.stream.flow, 2, command, response, status, name))
     if command in (WRITE, READ, IOCTL):
         _content(pdu, command, response, status, message, tree)
 

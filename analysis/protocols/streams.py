@@ -51,11 +51,11 @@ class Span:
         self.waiting: dict[int, bytes] = {}
         self.done = False
 
-    def put(self, offset: int, piece: bytes) -> None:
+    def put(self, offset: int, piece: bytes | memoryview) -> None:
         """Add bytes at `offset`; bytes already there win."""
         if offset > self.filled:
             if len(self.waiting) < MOST_GAPS:
-                self.waiting.setdefault(offset, piece)
+                self.waiting.setdefault(offset, bytes(piece))
             return
         self._append(piece[self.filled - offset :])
         while self.waiting:
@@ -65,7 +65,7 @@ class Span:
             piece = self.waiting.pop(nearest)
             self._append(piece[self.filled - nearest :])
 
-    def _append(self, piece: bytes) -> None:
+    def _append(self, piece: bytes | memoryview) -> None:
         room = KEPT_BYTES - len(self.data)
         if room > 0:
             self.data += piece[:room]
@@ -143,7 +143,7 @@ class Stream:
         self.choose = choose
         self.dissector: Dissect | None = None
         self.sides = (Side(), Side())
-        self.state: dict[str, Any] = {}
+        self.state: dict[Any, Any] = {}
         self.spoken: Dissect | None = None  # who took the last unit
         self.refused = 0  # units in a row that nobody took
 

@@ -7,6 +7,7 @@ payload shape `heartbleed`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from analysis.facts import Facts, Payload, Tls
@@ -82,6 +83,16 @@ def _messages(pdu: Pdu, pending: Pending, text: bytearray) -> None:
             pending.certificate = tls.certificate(message)
 
 
+@lru_cache(maxsize=4096)
+def _fingerprints(hello: tls.ClientHello) -> tuple[str, str]:
+    return tls.ja3(hello), tls.ja4(hello)
+
+
+def fingerprints(hello: tls.ClientHello) -> tuple[str, str]:
+    """(JA3, JA4); clients repeat themselves, so the last few thousand are remembered. No name enters either."""
+    return _fingerprints(hello._replace(sni=""))
+
+
 def emit(facts: Facts, flow: int, state: dict[Any, Any]) -> None:
     """Write the fact of a handshake that is as complete as it will be."""
     pending: Pending | None = state.pop("tls", None)
@@ -99,8 +110,7 @@ def emit(facts: Facts, flow: int, state: dict[Any, Any]) -> None:
             hello.version if hello else 0,
             server.version if server else 0,
             server.cipher if server else 0,
-            tls.ja3(hello) if hello else "",
-            tls.ja4(hello) if hello else "",
+            *(fingerprints(hello) if hello else ("", "")),
             False,
             shown.subject if shown else "",
             shown.issuer if shown else "",
