@@ -347,14 +347,14 @@ class Client:
     async def _run(self) -> None:
         """Read until the line breaks, connect again, for ever; ends with `_failure` set when there is no use."""
         while True:
-            reason, retry_s = "", 0.0
+            reason, retry_s, link = "", 0.0, self._link
+            assert link is not None
             try:
-                assert self._link is not None
-                retry_s = await self._read(self._link)
+                retry_s = await self._read(link)
             except LinkError as error:
                 reason = str(error)
             self._online.clear()
-            self._link.abort()
+            link.abort()
             self._fail_waiting(LinkError(reason or "the server went away"))
             try:
                 await self._reconnect(reason or "the server went away for a moment", retry_s)

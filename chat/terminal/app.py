@@ -72,6 +72,8 @@ class ChatApp(App[None]):
     Question, FilePicker, SearchWindow, HelpWindow { align: center middle; }
     .window { width: 80%; height: 80%; border: thick $primary; background: $surface; padding: 1 2; }
     .window.small { width: 60; height: auto; }
+    .-narrow RoomList, .-narrow MemberList { display: none; }
+    .-middle RoomList, .-middle MemberList { width: 14; }
     #found { height: 1fr; } #around { height: 1fr; border-top: solid $primary; }
     """
     TITLE = "tapwall chat"
@@ -95,6 +97,11 @@ class ChatApp(App[None]):
 
     def __init__(self, client: Client, room: str, folder: Path, image: ImageMaker | None, address: str) -> None:
         super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [
+            (0, "-narrow"),
+            (60, "-middle"),
+            (90, "-wide"),
+        ]  # columns -> class for the style sheet
         self.client = client
         self.desk = Desk(client, room, folder, transferring=self._transferring)
         self.rooms: dict[str, RoomState] = {}
@@ -418,7 +425,7 @@ class ChatApp(App[None]):
     def action_members(self) -> None:
         """Member list on or off."""
         members = self.query_one(MemberList)
-        members.display = not members.display
+        members.display = not members.display  # also overrides what a narrow screen hides
 
     def action_theme(self) -> None:
         """The next theme."""
