@@ -115,7 +115,7 @@ def lookup(rng: random.Random, client: str, name: str, at: float) -> list[Timed]
 def client_hello(rng: random.Random, name: str) -> bytes:
     """A TLS 1.2/1.3 ClientHello record with SNI (RFC 8446 4.1.2, RFC 6066 3)."""
     host = name.encode()
-    sni = struct.pack("!HHBH", len(host) + 5, len(host) + 3, 0, len(host)) + host
+    sni = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
     versions = b"\x04\x03\x04\x03\x03"
     groups, signatures = b"\x00\x04\x00\x1d\x00\x17", b"\x00\x04\x04\x03\x08\x04"
     extensions = b"".join(
