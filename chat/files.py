@@ -100,7 +100,7 @@ class Files:
         self._incoming: dict[str, Incoming] = {}  # by key
         self._by_id: dict[str, Incoming] = {}
         self._tickets: dict[str, Ticket] = {}
-        self._crcs: OrderedDict[str, "array[int]"] = OrderedDict()
+        self._crcs: OrderedDict[str, array[int]] = OrderedDict()
         self._shown: dict[str, asyncio.Future[int]] = {}
         self._downloads: dict[str, int] = {}
         self._used = 0  # bytes of complete files
@@ -195,7 +195,7 @@ class Files:
         session, now = conn.session, self._server.loop.time()
         if isinstance(body, wire.Done):
             self._give_up(incoming)
-            session.go_away("given up", 0, now)
+            session.finish(now)
         elif isinstance(body, wire.Data) and not incoming.finishing:
             try:
                 if incoming.intake.check(body):
@@ -272,7 +272,8 @@ class Files:
         if seq:
             server.save("set_file_seq", (seq, file_id))
             self._sizes[owner] = self._sizes.get(owner, 0) + ref.size
-            self._used += ref.size
+            if len(await self._query("SELECT 1 FROM files WHERE sha256 = ? LIMIT 2", ref.sha256)) == 1:
+                self._used += ref.size
         else:
             server.save("remove_file", (file_id,))
         return seq
