@@ -22,8 +22,8 @@ class Answer:
     complaint: str
 
 
-def tapwall(*words: str, timeout_s: float = 300) -> Answer:
-    """Run `tapwall WORDS…`; code 124 where it took longer than `timeout_s`."""
+def tapwall(*words: str, timeout_s: float = 300, say: str = "") -> Answer:
+    """Run `tapwall WORDS…` with `say` on its stdin; code 124 where it took longer than `timeout_s`."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "tapwall", *words],
