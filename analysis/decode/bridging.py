@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from analysis import layers
 from analysis.decode import state
-from analysis.decode.state import LEAF, TRAILER
+from analysis.decode.state import BYTES, LEAF, TRAILER
 from analysis.decode.walker import Walk
 
 # SNAP organisation and protocol -> layer that takes the rest.
@@ -76,7 +76,9 @@ def profinet(walk: Walk) -> None:
     frame = walk.u16(0)
     walk.skip(2)
     if 0xFEFC <= frame <= 0xFEFF:  # DCP: 8 data length (2)
-        walk.name(layers.PN_DCP, min(walk.left, 10 + walk.u16(8)))
+        size = 10 + walk.u16(8)
+        walk.layer(layers.PN_DCP, size)
+        walk.done()
     elif frame in (
         0x0020,
         0x0021,
@@ -116,12 +118,11 @@ def osi(walk: Walk) -> None:
     """ISO/IEC TR 9577: the first byte says which network protocol."""
     kind = walk.u8(0)
     if kind == 0x83:
-        size = walk.left
+        walk.name(layers.ISIS, walk.left)
         pdu = walk.u8(4) & 31
-        walk.name(layers.ISIS, size)
-        walk.skip(min(8, size))
+        walk.skip(8)
         if pdu in ISIS_PDUS:
-            walk.name(ISIS_PDUS[pdu], walk.left)
+            walk.rest(ISIS_PDUS[pdu])
         else:
             walk.data_rest()
     elif kind == 0x82:
@@ -181,6 +182,23 @@ def _smb_or_data(walk: Walk) -> None:
     walk.done()
 
 
+def lldp(walk: Walk) -> None:
+    """IEEE 802.1AB 8.4: blocks of type (7 bits), length (9 bits) and value; type 0 ends them.
+
+    Wireshark's dissector gives up one byte before that end, so its Ethernet layer shows the rest as a trailer.
+    """
+    at = 0
+    while at + 2 <= walk.left:
+        head = walk.u16(at)
+        if head >> 9 == 0:
+            slot = walk.s[TRAILER]
+            if slot >= 0 and at > 0:
+                walk.s[BYTES + slot] += walk.left - (at - 1)
+            break
+        at += 2 + (head & 0x1FF)
+    walk.rest(layers.LLDP)
+
+
 def discovery(walk: Walk) -> None:
     """PPPoE discovery, RFC 2516 4: 4 length (2)."""
     walk.trim(6 + walk.u16(4))
@@ -189,8 +207,8 @@ def discovery(walk: Walk) -> None:
 
 def port_extender(walk: Walk) -> None:
     """VN-Tag (Cisco, 802.1Qbh draft): 0 direction and interfaces (4) | 4 type of the next (2)."""
-    kind = walk.u16(4)
     walk.layer(layers.VNTAG, 4)
+    kind = walk.u16(0)
     walk.skip(2)
     walk.s[TRAILER] = -1
     walk.go(state.ETHERTYPE, kind)
@@ -231,6 +249,7 @@ DISSECTORS: dict[int, Callable[[Walk], None]] = {
     state.NETBIOS: netbios,
     state.IPX: ipx,
     state.VNTAG: port_extender,
+    state.LLDP: lldp,
     state.PPPOED: discovery,
     state.EAPOL: eapol,
     state.PSEUDO_WIRE: pseudo_wire,

@@ -19,10 +19,10 @@ from analysis.decode.state import (
     FAMILY,
     FAULT,
     FRAGMENT_ID,
+    FRAGMENT_LEN,
     FRAGMENT_MORE,
     FRAGMENT_OFFSET,
     LEAF,
-    LIMIT,
     NEXT,
     SRC_HI,
     SRC_LO,
@@ -95,9 +95,7 @@ class Fragments:
         """
         at, end = s[AT], s[END]
         s[NEXT] = LEAF + DATA
-        if end <= at:
-            return None
-        if end < s[LIMIT]:
+        if end - at < s[FRAGMENT_LEN] or end <= at:
             if s[FRAGMENT_OFFSET] == 0:
                 s[NEXT] = TRANSPORT
             return None

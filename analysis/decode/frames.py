@@ -230,7 +230,7 @@ def walk(
             elif code == state.ETHERTYPE:
                 ethertype(s, tables)
             elif code >= LEAF:
-                leaf(s, code - LEAF)
+                leaf(s, code - LEAF, tables)
             elif code == state.IPV6:
                 ipv6(data, s)
             elif code == state.ETHERNET:

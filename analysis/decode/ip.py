@@ -10,7 +10,6 @@ from __future__ import annotations
 from analysis import layers
 from analysis.columns import BAD_CHECKSUM, BAD_IP_HEADER, IP
 from analysis.columns import IPV6 as KIND_IPV6
-from analysis.decode.link import T_PROTOCOL
 from analysis.decode.state import (
     AT,
     BYTES,
@@ -22,18 +21,21 @@ from analysis.decode.state import (
     FAULT,
     FRAGMENT,
     FRAGMENT_ID,
+    FRAGMENT_LEN,
     FRAGMENT_MORE,
     FRAGMENT_OFFSET,
     FRAGMENTED,
     IP_PROTOCOL,
     IP_START,
     IP_TAP,
+    IPV6,
     LEAF,
     LIMIT,
     N_LAYERS,
     NEXT,
     SRC_HI,
     SRC_LO,
+    T_PROTOCOL,
     TRANSPORT,
     TTL,
     TYPE,
@@ -62,23 +64,26 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
         s[IP_START] = at
     else:
         forget_transport(s)
-    if left < 20:
-        add_layer(s, layers.IP, max(0, left))
-        cut(s, 20, BAD_IP_HEADER)
+    if left < 1:
+        cut(s, layers.IP, 1, BAD_IP_HEADER)
         return
+    version = data[at] >> 4
     size = (data[at] & 15) * 4
-    if data[at] >> 4 != 4 or size < 20:
-        s[FAULT] |= BAD_IP_HEADER
-        add_layer(s, layers.IP, 20 if size >= 20 else size)
-        s[NEXT] = DONE
+    if version == 6:
+        add_layer(s, layers.IP, min(size, left))
+        s[NEXT] = IPV6
+        return
+    if version != 4 or size < 20:
+        bad_header(s, size)
+        return
+    if left < 20:
+        cut(s, layers.IP, 1, BAD_IP_HEADER)
         return
     total = u16(data, at + 2)
     if total == 0:
         total = s[LIMIT] - at
     if total < size:
-        s[FAULT] |= BAD_IP_HEADER
-        add_layer(s, layers.IP, size)
-        s[NEXT] = DONE
+        bad_header(s, size)
         return
     trim(s, at + total)
     s[SRC_HI] = 0
@@ -92,14 +97,16 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     s[IP_PROTOCOL] = protocol
     s[FRAGMENT] = 0
     if s[END] - at < size:
-        add_layer(s, layers.IP, s[END] - at)
-        cut(s, size, BAD_IP_HEADER)
+        cut(s, layers.IP, 1, BAD_IP_HEADER)
         return
     add_layer(s, layers.IP, size)
     if checksum(data, at, size) != 0xFFFF:
         s[FAULT] |= BAD_CHECKSUM
     s[AT] = at + size
     s[TYPE] = protocol
+    if s[AT] >= s[LIMIT]:  # nothing above: no layer, not even a malformed one
+        s[NEXT] = DONE
+        return
     place = u16(data, at + 6) & 0x3FFF
     if place == 0:
         protocol_owner(s, tables)
@@ -108,7 +115,17 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     s[FRAGMENT_ID] = u16(data, at + 4)
     s[FRAGMENT_OFFSET] = (place & 0x1FFF) * 8
     s[FRAGMENT_MORE] = place >> 13
+    s[FRAGMENT_LEN] = total - size
     s[NEXT] = FRAGMENTED
+
+
+@kernel
+def bad_header(s: State, size: int) -> None:
+    """Version or length that cannot be: the layer, and no more of the packet."""
+    s[FAULT] |= BAD_IP_HEADER
+    left = s[END] - s[AT]
+    add_layer(s, layers.IP, min(size, left))
+    s[NEXT] = DONE
 
 
 @kernel
@@ -131,17 +148,20 @@ def ipv6(data: Data, s: State) -> None:
     else:
         forget_transport(s)
     if left < 40:
-        add_layer(s, layers.IPV6, max(0, left))
-        cut(s, 40, BAD_IP_HEADER)
+        cut(s, layers.IPV6, 0, BAD_IP_HEADER)
         return
     if data[at] >> 4 != 6:
         s[FAULT] |= BAD_IP_HEADER
         add_layer(s, layers.IPV6, 40)
-        s[NEXT] = DONE
+        s[AT] = at + 40
+        s[NEXT] = LEAF + layers.DATA
         return
     length = u16(data, at + 4)
     if length > 0:
         trim(s, at + 40 + length)
+    else:
+        length = s[LIMIT] - at - 40
+    s[FRAGMENT_LEN] = at + 40 + length  # its end, until the fragment header is found
     s[SRC_HI] = s64(data, at + 8)
     s[SRC_LO] = s64(data, at + 16)
     s[DST_HI] = s64(data, at + 24)
@@ -169,12 +189,12 @@ def extensions(data: Data, s: State) -> None:
             return
         at = s[AT]
         if s[END] - at < 8:
-            cut(s, 8, BAD_IP_HEADER)
+            cut(s, layers.NONE, 0, BAD_IP_HEADER)
             return
         size = 8 if kind == 44 else data[at + 1] * 8 + 8
         s[TYPE] = data[at]
         if s[END] - at < size:
-            cut(s, size, BAD_IP_HEADER)
+            cut(s, layers.NONE, 0, BAD_IP_HEADER)
             return
         s[AT] = at + size
         if kind != 44:
@@ -187,6 +207,7 @@ def extensions(data: Data, s: State) -> None:
                 s[FRAGMENT_ID] = u32(data, at + 4)
                 s[FRAGMENT_OFFSET] = place & 0xFFF8
                 s[FRAGMENT_MORE] = place & 1
+                s[FRAGMENT_LEN] = s[FRAGMENT_LEN] - s[AT]
                 s[NEXT] = FRAGMENTED
                 return
 
@@ -205,8 +226,7 @@ def authentication(data: Data, s: State) -> None:
     left = s[END] - at
     size = data[at + 1] * 4 + 8 if left >= 2 else 12
     if left < size:
-        add_layer(s, layers.AH, max(0, left))
-        cut(s, size, BAD_IP_HEADER)
+        cut(s, layers.AH, 1, BAD_IP_HEADER)
         return
     add_layer(s, layers.AH, size)
     s[AT] = at + size

@@ -7,7 +7,7 @@ Lengths follow Wireshark: an Ethernet layer has 14 bytes of its own plus whateve
 from __future__ import annotations
 
 from analysis import layers
-from analysis.columns import ETH
+from analysis.columns import BAD_IP_HEADER, ETH
 from analysis.decode.state import (
     AT,
     COOKED,
@@ -16,10 +16,12 @@ from analysis.decode.state import (
     DST_LO,
     END,
     ETHERTYPE,
+    FAULT,
     IP_ANY,
     IPV4,
     IPV6,
     LEAF,
+    LIMIT,
     LLC,
     NEXT,
     NULL_PPP,
@@ -28,6 +30,9 @@ from analysis.decode.state import (
     SNAP,
     SRC_HI,
     SRC_LO,
+    T_ETHERTYPE,
+    T_PPP,
+    T_SAP,
     TRAILER,
     TYPE,
     Data,
@@ -42,21 +47,13 @@ from analysis.decode.state import (
 )
 from analysis.kernel import inner_kernel as kernel
 
-# Rows of the one table of numbers that kernels look up: a code of state.py for each number, 0 where nobody is known.
-T_ETHERTYPE = 0  # 65536 entries
-T_PROTOCOL = 65536  # 256 entries: IP protocol numbers
-T_PORT = 65792  # 65536 entries: UDP ports of tunnels
-T_SAP = 131328  # 256 entries: LLC service access points
-T_PPP = 131584  # 65536 entries: PPP protocol numbers
-TABLE_SIZE = 197120
-
 
 @kernel
 def ethernet(data: Data, s: State, tables: Tables) -> None:
     """IEEE 802.3 header: 0 destination (6) | 6 source (6) | 12 type, or length up to 1500 (2)."""
     at = s[AT]
     if s[END] - at < 14:  # Wireshark reads both addresses before it shows the layer
-        cut(s, 14, 0)
+        cut(s, layers.NONE, 0, 0)
         return
     slot = add_layer(s, layers.ETH, 14)
     s[DST_HI] = 0
@@ -72,7 +69,7 @@ def ethernet(data: Data, s: State, tables: Tables) -> None:
 @kernel
 def typed(data: Data, s: State, kind: int, tables: Tables) -> None:
     """An ethertype, or up to 1500 the length of what LLC begins."""
-    if kind > 1500:
+    if kind > 1500 or kind == 0:
         s[TYPE] = kind
         ethertype(s, tables)
     else:
@@ -103,8 +100,7 @@ def vlan(data: Data, s: State, tables: Tables) -> None:
     at = s[AT]
     name = layers.IEEE8021AD if s[TYPE] == 0x88A8 else layers.VLAN
     if s[END] - at < 4:
-        add_layer(s, name, max(0, s[END] - at))
-        cut(s, 4, 0)
+        cut(s, name, 2, 0)
         return
     add_layer(s, name, 4)
     s[TRAILER] = -1  # Wireshark shows padding in the tag then
@@ -118,22 +114,20 @@ def llc(data: Data, s: State, tables: Tables) -> None:
     at = s[AT]
     left = s[END] - at
     if left < 3:
-        add_layer(s, layers.LLC, max(0, left))
-        cut(s, 3, 0)
+        cut(s, layers.LLC, 1, 0)
         return
     dsap = data[at] + 0
     ssap = data[at + 1] + 0
     size = 3 if data[at + 2] & 3 == 3 else 4
     if left < size:
-        add_layer(s, layers.LLC, left)
-        cut(s, size, 0)
+        cut(s, layers.LLC, 1, 0)
         return
     if dsap == 0xAA and ssap == 0xAA:
         snap(data, s, size, tables)
         return
     add_layer(s, layers.LLC, size)
     s[AT] = at + size
-    if s[AT] >= s[END]:
+    if s[AT] >= s[LIMIT]:
         s[NEXT] = DONE
         return
     code = tables[T_SAP + dsap]
@@ -145,8 +139,7 @@ def snap(data: Data, s: State, size: int, tables: Tables) -> None:
     """SNAP behind LLC: 0 OUI (3) | 3 protocol (2). OUI 0 and Cisco's 0xf8 carry ethertypes."""
     at = s[AT] + size
     if s[END] - at < 5:
-        add_layer(s, layers.LLC, s[END] - s[AT])
-        cut(s, size + 5, 0)
+        cut(s, layers.LLC, 1, 0)
         return
     add_layer(s, layers.LLC, size + 5)
     oui = u16(data, at) * 256 + data[at + 2]
@@ -169,8 +162,7 @@ def mpls(data: Data, s: State) -> None:
     while True:
         at = s[AT]
         if s[END] - at < 4:
-            add_layer(s, layers.MPLS, max(0, s[END] - at))
-            cut(s, 4, 0)
+            cut(s, layers.MPLS, 4, 0)
             return
         add_layer(s, layers.MPLS, 4)
         s[AT] = at + 4
@@ -178,7 +170,7 @@ def mpls(data: Data, s: State) -> None:
             break
     at = s[AT]
     if at >= s[END]:
-        s[NEXT] = DONE
+        cut(s, layers.NONE, 0, 0)
         return
     version = data[at] >> 4
     if version == 4:
@@ -196,8 +188,7 @@ def pppoe(data: Data, s: State) -> None:
     """RFC 2516 session: 0 version and type | 1 code | 2 session (2) | 4 length (2)."""
     at = s[AT]
     if s[END] - at < 6:
-        add_layer(s, layers.PPPOES, max(0, s[END] - at))
-        cut(s, 6, 0)
+        cut(s, layers.PPPOES, 6, 0)
         return
     add_layer(s, layers.PPPOES, 6)
     s[TRAILER] = -1
@@ -215,15 +206,13 @@ def ppp(data: Data, s: State, tables: Tables) -> None:
     if left >= 2 and data[at] == 0xFF and data[at + 1] == 0x03:
         size = 2
     if left < size + 1:
-        add_layer(s, layers.PPP, max(0, left))
-        cut(s, size + 2, 0)
+        cut(s, layers.PPP, 1, 0)
         return
     if data[at + size] & 1:
         kind = data[at + size] + 0
         size += 1
     elif left < size + 2:
-        add_layer(s, layers.PPP, left)
-        cut(s, size + 2, 0)
+        cut(s, layers.PPP, 1, 0)
         return
     else:
         kind = u16(data, at + size)
@@ -239,8 +228,7 @@ def sll(data: Data, s: State) -> None:
     """LINKTYPE_LINUX_SLL: 0 packet type (2) | 2 ARPHRD (2) | 4 address length (2) | 6 address (8) | 14 protocol (2)."""
     at = s[AT]
     if s[END] - at < 16:
-        add_layer(s, layers.SLL, max(0, s[END] - at))
-        cut(s, 16, 0)
+        cut(s, layers.SLL, 2, 0)
         return
     add_layer(s, layers.SLL, 16)
     s[AT] = at + 16
@@ -252,8 +240,7 @@ def sll2(data: Data, s: State) -> None:
     """LINKTYPE_LINUX_SLL2: 0 protocol (2) | 2 reserved (2) | 4 interface (4) | 8 ARPHRD (2) | 10 type | 11 length | 12 address (8)."""
     at = s[AT]
     if s[END] - at < 20:
-        add_layer(s, layers.SLL, max(0, s[END] - at))
-        cut(s, 20, 0)
+        cut(s, layers.SLL, 2, 0)
         return
     add_layer(s, layers.SLL, 20)
     s[AT] = at + 20
@@ -278,22 +265,24 @@ def null(data: Data, s: State) -> None:
     """BSD loopback: a 4-byte address family in the byte order of the capturing host, or big endian (LINKTYPE_LOOP)."""
     at = s[AT]
     if s[END] - at < 4:
-        add_layer(s, layers.NULL, max(0, s[END] - at))
-        cut(s, 4, 0)
+        cut(s, layers.NULL, 4, 0)
         return
     if u16(data, at) == 0xFF03:  # PPP of some BSDs in loopback clothing
         s[NEXT] = NULL_PPP
         return
     family = u32(data, at)
     if family & 0xFFFF0000:
-        family = ((family >> 24) & 255) + ((family >> 16) & 255) * 256
+        if family < 0x60000:  # 16 bits, big endian, then padding
+            family = family >> 16
+        else:
+            family = data[at] + data[at + 1] * 256 + data[at + 2] * 65536 + data[at + 3] * 16777216
     add_layer(s, layers.NULL, 4)
     s[AT] = at + 4
     if family == 2:
-        s[NEXT] = IPV4
+        s[NEXT] = IP_ANY
     elif family in (10, 23, 24, 28, 30):
         s[NEXT] = IPV6
-    elif family > 1535:
+    elif 1535 < family < 65536:
         s[TYPE] = family
         s[NEXT] = ETHERTYPE
     else:
@@ -303,18 +292,16 @@ def null(data: Data, s: State) -> None:
 @kernel
 def raw(data: Data, s: State) -> None:
     """LINKTYPE_RAW: IP of the version that the first nibble says; Wireshark shows a layer `raw` without bytes of its own."""
-    add_layer(s, layers.RAW, max(0, s[END] - s[AT]))
-    s[NEXT] = IP_ANY
-
-
-@kernel
-def ip_any(data: Data, s: State) -> None:
-    """IP version 4 or 6 by the first nibble, anything else is `data`."""
-    if s[AT] >= s[END]:
-        s[NEXT] = DONE
+    at = s[AT]
+    left = max(0, s[END] - at)
+    if left < 1:
+        cut(s, layers.NONE, 0, 0)
         return
-    version = data[s[AT]] >> 4
-    if version == 4:
+    add_layer(s, layers.RAW, left)
+    version = data[at] >> 4
+    if left < (40 if version == 6 else 20):
+        cut(s, layers.NONE, 0, 0)
+    elif version == 4:
         s[NEXT] = IPV4
     elif version == 6:
         s[NEXT] = IPV6
@@ -323,18 +310,34 @@ def ip_any(data: Data, s: State) -> None:
 
 
 @kernel
+def ip_any(data: Data, s: State) -> None:
+    """IP version 4 or 6 by the first nibble; of anything else Wireshark shows one byte of `ip`."""
+    if s[AT] >= s[END]:
+        cut(s, layers.NONE, 0, 0)
+        return
+    version = data[s[AT]] >> 4
+    if version == 4:
+        s[NEXT] = IPV4
+    elif version == 6:
+        s[NEXT] = IPV6
+    else:
+        s[FAULT] |= BAD_IP_HEADER
+        add_layer(s, layers.IP, 1)
+        s[NEXT] = DONE
+
+
+@kernel
 def arp(data: Data, s: State) -> None:
     """RFC 826: 0 hardware (2) | 2 protocol (2) | 4 hardware length | 5 protocol length | 6 operation (2) | addresses."""
     at = s[AT]
     if s[END] - at < 8:
-        add_layer(s, layers.ARP, max(0, s[END] - at))
-        cut(s, 8, 0)
+        cut(s, layers.ARP, 2, 0)
         return
     size = 8 + 2 * (data[at + 4] + data[at + 5])
-    trim(s, at + size)
-    add_layer(s, layers.ARP, min(size, s[END] - at))
-    s[AT] = min(at + size, s[END])
+    if s[LIMIT] - at >= size:
+        trim(s, at + size)
     if s[END] - at < size:
-        s[AT] = at
-        cut(s, size, 0)
+        cut(s, layers.ARP, 2, 0)
+        return
+    add_layer(s, layers.ARP, size)
     s[NEXT] = DONE

@@ -94,7 +94,7 @@ def classical_ip(walk: Walk) -> None:
     if walk.left >= 3 and walk.octets(0, 3) == b"\xaa\xaa\x03":
         walk.go(state.LLC)
     else:
-        walk.go(state.IPV4)
+        walk.go(state.IP_ANY)
 
 
 def signalling_link(walk: Walk) -> None:
@@ -162,9 +162,11 @@ def bluetooth_le(walk: Walk) -> None:
     if address == 0x8E89BED6 or head & 3 != 2 or size < 4 or size > walk.left:
         return
     length, channel = walk.le16(0), walk.le16(2)
+    if length + 4 != size:  # the first piece of a longer message, or encrypted
+        return
     walk.name(layers.BTL2CAP, size)
     user = {4: layers.BTATT, 6: layers.BTSMP}.get(channel)
-    if user is not None and length + 4 <= size:
+    if user is not None:
         walk.name(user, length)
 
 

@@ -28,5 +28,5 @@ def dissect(data: memoryview, s: Any) -> None:
     walk.done()
     try:
         DISSECTORS.get(code, Walk.data_rest)(walk)
-    except Cut as cut:
-        walk.cut(cut.need, 0)
+    except Cut:
+        walk.cut(0)

@@ -89,7 +89,8 @@ ODD = 4000
     LISP,
     MPLS_UDP,
     PPPOED,
-) = range(ODD, ODD + 31)
+    LLDP,
+) = range(ODD, ODD + 32)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read
@@ -100,7 +101,8 @@ TYPE = 4  # the number that NEXT is looked up by: ethertype or IP protocol
 TRAILER = 5  # layer slot of the Ethernet header that a trim counts its padding to, -1 none
 SRC_HI, SRC_LO, DST_HI, DST_LO, FAMILY = 6, 7, 8, 9, 10  # innermost IP addresses
 FRAGMENT_ID, FRAGMENT_OFFSET, FRAGMENT_MORE = 11, 12, 13  # of the fragment that defragmentation is asked to take
-STEPS = 14  # layers walked, so that no chain of headers is endless
+FRAGMENT_LEN = 14  # its payload by the length field, also where the frame is shorter
+STEPS = 15  # layers walked, so that no chain of headers is endless
 
 # Results, grouped by the dtype of their column; frames.py copies each group in one loop.
 FIRST64 = 16
@@ -127,6 +129,18 @@ PDUS = BYTES + MAX_LAYERS
 TAPS = PDUS + MAX_LAYERS
 TAP_SIZE = 8
 SIZE = TAPS + MAX_TAPS * TAP_SIZE
+
+# Rows of the one table of numbers that kernels look up. First codes: who owns the number, 0 nobody.
+T_ETHERTYPE = 0  # 65536 entries
+T_PROTOCOL = 65536  # 256 entries: IP protocol numbers
+T_PORT = 65792  # 65536 entries: UDP ports of tunnels
+T_SAP = 131328  # 256 entries: LLC service access points
+T_PPP = 131584  # 65536 entries: PPP protocol numbers
+# Then sizes by layer id: the bytes without which Wireshark does not show the layer, and those without which it is
+# malformed.
+T_SHOWN = 197120  # 1024 entries
+T_LEAST = 198144  # 1024 entries
+TABLE_SIZE = 199168
 
 MAX_STEPS = 64  # headers walked in one frame; the deepest real tunnels have a dozen
 
@@ -215,17 +229,20 @@ def forget_transport(s: State) -> None:
 
 
 @kernel
-def stop(s: State) -> None:
-    """The walk ends here."""
-    s[NEXT] = DONE
+def cut(s: State, layer: int, shown: int, fault: int) -> None:
+    """A header does not fit: `_ws.short` where the capture cut it, `_ws.malformed` where the sender did.
 
-
-@kernel
-def cut(s: State, size: int, fault: int) -> None:
-    """A header of `size` bytes does not fit: `_ws.short` where the capture cut it, `_ws.malformed` where the sender did."""
-    if s[LIMIT] - s[AT] >= size:
+    Wireshark shows the layer itself only if the `shown` bytes that its dissector reads first are there; `layer` is
+    NONE where it has been noted before. A fragment that was not reassembled ends in `_ws.unreassembled`.
+    """
+    left = max(0, s[END] - s[AT])
+    if layer != layers.NONE and left >= shown:
+        add_layer(s, layer, left)
+    if s[END] < s[LIMIT]:
         s[FAULT] |= TRUNCATED
         add_layer(s, layers.SHORT, 0)
+    elif s[FRAGMENT] == 1:
+        add_layer(s, layers.UNREASSEMBLED, 0)
     else:
         s[FAULT] |= fault
         add_layer(s, layers.MALFORMED, 0)
@@ -233,15 +250,28 @@ def cut(s: State, size: int, fault: int) -> None:
 
 
 @kernel
-def leaf(s: State, layer: int) -> None:
-    """A layer that takes all that is left."""
+def leaf(s: State, layer: int, tables: Tables) -> None:
+    """A layer that takes all that is left; one whose header does not fit, or that the capture cut, says so."""
     left = max(0, s[END] - s[AT])
     if layer == layers.DATA:
-        if left == 0:  # nothing is no layer
-            s[NEXT] = DONE
-            return
-        s[PAYLOAD_START] = s[AT]
-        s[PAYLOAD_LEN] = max(0, s[LIMIT] - s[AT])
-        s[PAYLOAD_CAP] = left
-    add_layer(s, layer, left)
+        data_leaf(s, left)
+        return
+    if left < tables[T_SHOWN + layer]:
+        cut(s, layers.NONE, 0, 0)
+    elif left < tables[T_LEAST + layer] or s[END] < s[LIMIT]:
+        cut(s, layer, 0, 0)
+    elif layer != layers.NONE:
+        add_layer(s, layer, left)
     s[NEXT] = DONE
+
+
+@kernel
+def data_leaf(s: State, left: int) -> None:
+    """Bytes that nobody knows: `data`, cut or not. Nothing is no layer."""
+    s[NEXT] = DONE
+    if left == 0:
+        return
+    s[PAYLOAD_START] = s[AT]
+    s[PAYLOAD_LEN] = s[LIMIT] - s[AT]
+    s[PAYLOAD_CAP] = left
+    add_layer(s, layers.DATA, left)

@@ -11,8 +11,17 @@ import numpy as np
 from analysis import layers
 from analysis.columns import Array
 from analysis.decode import state
-from analysis.decode.link import T_ETHERTYPE, T_PORT, T_PPP, T_PROTOCOL, T_SAP, TABLE_SIZE
-from analysis.decode.state import LEAF
+from analysis.decode.state import (
+    LEAF,
+    T_ETHERTYPE,
+    T_LEAST,
+    T_PORT,
+    T_PPP,
+    T_PROTOCOL,
+    T_SAP,
+    T_SHOWN,
+    TABLE_SIZE,
+)
 
 # LINKTYPE_ number -> who begins.
 LINKS = {
@@ -25,8 +34,8 @@ LINKS = {
     101: state.RAW,
     108: state.NULL,
     113: state.SLL,
-    228: state.IPV4,
-    229: state.IPV6,
+    228: state.IP_ANY,
+    229: state.IP_ANY,
     276: state.SLL2,
 }
 
@@ -64,7 +73,7 @@ ETHERTYPES = {
     0x88B8: LEAF + layers.GOOSE,
     0x88BA: LEAF + layers.SV,
     0x88CA: LEAF + layers.TIPC,
-    0x88CC: LEAF + layers.LLDP,
+    0x88CC: state.LLDP,
     0x88D9: LEAF + layers.LLTD,
     0x88E1: LEAF + layers.HOMEPLUG_AV,
     0x88E5: LEAF + layers.MACSEC,
@@ -77,13 +86,14 @@ ETHERTYPES = {
     0x893A: LEAF + layers.IEEE1905,
     0x9000: state.LOOPBACK,
     0x9100: state.VLAN,
+    0xAAAA: LEAF + layers.NONE,  # Wireshark shows nothing
 }
 
 PROTOCOLS = {
     0: LEAF + layers.IPV6_HOPOPTS,
     1: state.ICMP,
     2: LEAF + layers.IGMP,
-    4: state.IPV4,
+    4: state.IP_ANY,
     6: state.TCP,
     9: LEAF + layers.IGRP,
     17: state.UDP,
@@ -133,7 +143,7 @@ SAPS = {
 }
 
 PPPS = {
-    0x0021: state.IPV4,
+    0x0021: state.IP_ANY,
     0x002B: state.IPX,
     0x003D: LEAF + layers.MP,
     0x0057: state.IPV6,
@@ -153,6 +163,21 @@ PPPS = {
     0xC227: LEAF + layers.EAP,
 }
 
+# Layer -> (bytes that Wireshark's dissector reads before it shows the layer, bytes below which it is malformed).
+LEAST = {
+    layers.EIGRP: (16, 20),
+    layers.IGMP: (1, 8),
+    layers.IPV6_HOPOPTS: (2, 8),
+    layers.LCP: (1, 4),
+    layers.IPCP: (1, 4),
+    layers.OSPF: (4, 24),
+    layers.PIM: (1, 4),
+    layers.STP: (27, 35),
+    layers.VRRP: (1, 8),
+    layers.CDP: (0, 4),
+    layers.ESP: (0, 8),
+}
+
 
 def numbers() -> Array:
     """The table of codes, int16[TABLE_SIZE]: entry T_x + number is who owns that number, 0 nobody."""
@@ -166,4 +191,7 @@ def numbers() -> Array:
     ):
         for number, code in owners.items():
             table[first + number] = code
+    for layer, (shown, least) in LEAST.items():
+        table[T_SHOWN + layer] = shown
+        table[T_LEAST + layer] = least
     return table

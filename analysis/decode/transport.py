@@ -7,13 +7,12 @@ payload. UDP ports of tunnels lead on (the table says which); every other payloa
 from __future__ import annotations
 
 from analysis import layers
-from analysis.columns import BAD_TRANSPORT_HEADER
+from analysis.columns import BAD_TRANSPORT_HEADER, TRUNCATED
 from analysis.columns import ICMP as KIND_ICMP
 from analysis.columns import ICMPV6 as KIND_ICMPV6
 from analysis.columns import SCTP as KIND_SCTP
 from analysis.columns import TCP as KIND_TCP
 from analysis.columns import UDP as KIND_UDP
-from analysis.decode.link import T_PORT
 from analysis.decode.state import (
     AT,
     CHUNKS,
@@ -28,6 +27,7 @@ from analysis.decode.state import (
     PAYLOAD_CAP,
     PAYLOAD_LEN,
     PAYLOAD_START,
+    T_PORT,
     TCP_ACK,
     TCP_FLAGS,
     TCP_OPTIONS,
@@ -68,8 +68,7 @@ def tcp(data: Data, s: State) -> None:
     left = s[END] - at
     s[TRANSPORT_START] = at
     if left < 20:
-        add_layer(s, layers.TCP, max(0, left))
-        cut(s, 20, BAD_TRANSPORT_HEADER)
+        cut(s, layers.TCP, 4, BAD_TRANSPORT_HEADER)
         return
     s[TRANSPORT_TAP] = tap(s, KIND_TCP, u16(data, at), u16(data, at + 2), s[FAMILY])
     s[TCP_SEQ] = u32(data, at + 4)
@@ -81,14 +80,13 @@ def tcp(data: Data, s: State) -> None:
     size = (data[at + 12] >> 4) * 4
     if size < 20:
         s[FAULT] |= BAD_TRANSPORT_HEADER
-        add_layer(s, layers.TCP, 20)
+        add_layer(s, layers.TCP, left)
         s[NEXT] = DONE
         return
     if size > 20:
         tcp_options(data, s, at + 20, min(at + size, s[END]))
     if left < size:
-        add_layer(s, layers.TCP, left)
-        cut(s, size, BAD_TRANSPORT_HEADER)
+        cut(s, layers.TCP, 4, BAD_TRANSPORT_HEADER)
         return
     add_layer(s, layers.TCP, size)
     payload(s, at + size)
@@ -132,8 +130,7 @@ def udp(data: Data, s: State, tables: Tables) -> None:
     at = s[AT]
     s[TRANSPORT_START] = at
     if s[END] - at < 8:
-        add_layer(s, layers.UDP, max(0, s[END] - at))
-        cut(s, 8, BAD_TRANSPORT_HEADER)
+        cut(s, layers.UDP, 4, BAD_TRANSPORT_HEADER)
         return
     source = u16(data, at)
     destination = u16(data, at + 2)
@@ -163,8 +160,7 @@ def udplite(data: Data, s: State) -> None:
     at = s[AT]
     s[TRANSPORT_START] = at
     if s[END] - at < 8:
-        add_layer(s, layers.UDPLITE, max(0, s[END] - at))
-        cut(s, 8, BAD_TRANSPORT_HEADER)
+        cut(s, layers.UDPLITE, 4, BAD_TRANSPORT_HEADER)
         return
     add_layer(s, layers.UDPLITE, 8)
     payload(s, at + 8)
@@ -178,11 +174,18 @@ def dccp(data: Data, s: State) -> None:
     s[TRANSPORT_START] = at
     size = data[at + 4] * 4 if left >= 12 else 12
     if left < size or size < 12:
-        add_layer(s, layers.DCCP, max(0, left))
-        cut(s, max(size, 12), BAD_TRANSPORT_HEADER)
+        cut(s, layers.DCCP, 12, BAD_TRANSPORT_HEADER)
         return
     add_layer(s, layers.DCCP, size)
     payload(s, at + size)
+
+
+@kernel
+def note_cut(s: State) -> None:
+    """A message of fields up to its end, which the capture cut: the walk goes on, but Wireshark's does not."""
+    if s[END] < s[LIMIT]:
+        s[FAULT] |= TRUNCATED
+        add_layer(s, layers.SHORT, 0)
 
 
 @kernel
@@ -192,13 +195,14 @@ def icmp(data: Data, s: State) -> None:
     left = s[END] - at
     s[TRANSPORT_START] = at
     if left < 8:
-        add_layer(s, layers.ICMP, max(0, left))
-        cut(s, 8, BAD_TRANSPORT_HEADER)
+        cut(s, layers.ICMP, 6, BAD_TRANSPORT_HEADER)
         return
     kind = data[at] + 0
     s[ICMP_TYPE] = kind
     s[ICMP_CODE] = data[at + 1]
     add_layer(s, layers.ICMP, left)
+    if kind != 0 and kind != 8:
+        note_cut(s)
     identifier = u16(data, at + 4)
     if kind == 0 or kind == 8:
         kind = 8
@@ -220,18 +224,26 @@ def icmpv6(data: Data, s: State) -> None:
     left = s[END] - at
     s[TRANSPORT_START] = at
     if left < 4:
-        add_layer(s, layers.ICMPV6, max(0, left))
-        cut(s, 4, BAD_TRANSPORT_HEADER)
+        cut(s, layers.ICMPV6, 0, BAD_TRANSPORT_HEADER)
         return
     kind = data[at] + 0
     s[ICMP_TYPE] = kind
     s[ICMP_CODE] = data[at + 1]
     add_layer(s, layers.ICMPV6, left)
+    least = 8  # RFC 4861 4: an address in solicitations and advertisements of neighbours, timers in those of routers
+    if kind == 135 or kind == 136:
+        least = 24
+    elif kind == 134:
+        least = 16
+    if left < least:
+        cut(s, layers.NONE, 0, BAD_TRANSPORT_HEADER)
+        return
+    if kind != 128 and kind != 129:
+        note_cut(s)
     identifier = 0
     if kind == 128 or kind == 129:
         kind = 128
-        if left >= 6:
-            identifier = u16(data, at + 4)
+        identifier = u16(data, at + 4)
     elif kind == 133 or kind == 134:
         kind = 133
     elif kind == 135 or kind == 136:
@@ -239,7 +251,7 @@ def icmpv6(data: Data, s: State) -> None:
     else:
         kind = 0
     s[TRANSPORT_TAP] = tap(s, KIND_ICMPV6, identifier, kind, s[FAMILY])
-    payload(s, min(at + 8, s[END]))
+    payload(s, at + 8)
 
 
 @kernel
@@ -248,8 +260,7 @@ def sctp(data: Data, s: State) -> None:
     at = s[AT]
     s[TRANSPORT_START] = at
     if s[END] - at < 12:
-        add_layer(s, layers.SCTP, max(0, s[END] - at))
-        cut(s, 12, BAD_TRANSPORT_HEADER)
+        cut(s, layers.SCTP, 12, BAD_TRANSPORT_HEADER)
         return
     s[TRANSPORT_TAP] = tap(s, KIND_SCTP, u16(data, at), u16(data, at + 2), s[FAMILY])
     s[NEXT] = CHUNKS

@@ -14,9 +14,10 @@ from analysis.decode.state import (
     ETHERNET,
     ETHERTYPE,
     GRE_ODD,
-    IP_ANY,
+    IPV4,
     IPV6,
     LEAF,
+    LIMIT,
     NEXT,
     TRAILER,
     TYPE,
@@ -35,8 +36,7 @@ def gre(data: Data, s: State) -> None:
     sequence (4), acknowledgement (4; version 1)."""
     at = s[AT]
     if s[END] - at < 4:
-        add_layer(s, layers.GRE, max(0, s[END] - at))
-        cut(s, 4, 0)
+        cut(s, layers.GRE, 2, 0)
         return
     flags = u16(data, at)
     size = 4
@@ -56,9 +56,8 @@ def gre(data: Data, s: State) -> None:
     add_layer(s, layers.GRE, size)
     s[AT] = at + size
     s[TYPE] = u16(data, at + 2)
-    if s[AT] >= s[END]:
-        s[NEXT] = DONE
-    else:
+    s[NEXT] = DONE
+    if s[AT] < s[LIMIT]:
         s[NEXT] = ETHERTYPE
         if s[TYPE] == 0x88BE or s[TYPE] == 0x22EB:
             s[NEXT] = ERSPAN
@@ -70,8 +69,7 @@ def vxlan(data: Data, s: State) -> None:
     """RFC 7348 5: 0 flags | 4 network id (3) | 8 an Ethernet frame."""
     at = s[AT]
     if s[END] - at < 8:
-        add_layer(s, layers.VXLAN, max(0, s[END] - at))
-        cut(s, 8, 0)
+        cut(s, layers.VXLAN, 8, 0)
         return
     add_layer(s, layers.VXLAN, 8)
     s[AT] = at + 8
@@ -86,8 +84,7 @@ def geneve(data: Data, s: State) -> None:
     left = s[END] - at
     size = 8 + (data[at] & 63) * 4 if left >= 8 else 8
     if left < size:
-        add_layer(s, layers.GENEVE, max(0, left))
-        cut(s, size, 0)
+        cut(s, layers.GENEVE, 8, 0)
         return
     add_layer(s, layers.GENEVE, size)
     s[AT] = at + size
@@ -102,8 +99,7 @@ def gtp(data: Data, s: State) -> None:
     at = s[AT]
     left = s[END] - at
     if left < 8:
-        add_layer(s, layers.GTP, max(0, left))
-        cut(s, 8, 0)
+        cut(s, layers.GTP, 8, 0)
         return
     if data[at] >> 5 != 1 or data[at + 1] != 255:
         s[NEXT] = LEAF + layers.GTP
@@ -120,12 +116,17 @@ def gtp(data: Data, s: State) -> None:
             size += data[at + size] * 4
             more = data[at + size - 1] + 0
     if left < size:
-        add_layer(s, layers.GTP, left)
-        cut(s, size, 0)
+        cut(s, layers.GTP, 8, 0)
         return
     add_layer(s, layers.GTP, size)
     s[AT] = at + size
-    s[NEXT] = IP_ANY
+    version = data[at + size] >> 4 if left > size else 0
+    if version == 4:
+        s[NEXT] = IPV4
+    elif version == 6:
+        s[NEXT] = IPV6
+    else:
+        s[NEXT] = LEAF + layers.DATA
 
 
 @kernel

@@ -32,10 +32,7 @@ from analysis.decode.state import (
 
 
 class Cut(Exception):
-    """A header goes beyond the bytes there are; `need` is how many it wanted from where the walk stands."""
-
-    def __init__(self, need: int) -> None:
-        self.need = need
+    """A header goes beyond the bytes there are."""
 
 
 class Walk:
@@ -65,7 +62,7 @@ class Walk:
     def need(self, size: int) -> None:
         """Raise `Cut` unless `size` bytes are there."""
         if size > self.left:
-            raise Cut(size)
+            raise Cut
 
     def octets(self, at: int, size: int) -> bytes:
         """`size` bytes from `at` behind here."""
@@ -106,7 +103,7 @@ class Walk:
         """A header of `size` bytes: note it and step behind it; a cut one is noted with what is there."""
         self.name(layer, min(size, self.left))
         if size > self.left:
-            raise Cut(size)
+            raise Cut
         self.s[AT] += size
 
     def skip(self, size: int) -> None:
@@ -137,9 +134,11 @@ class Walk:
         self.s[TYPE] = number
 
     def rest(self, layer: int) -> None:
-        """One layer takes all that is left, even if that is nothing."""
+        """One layer takes all that is left, even if that is nothing; where the capture cut it, `_ws.short` follows."""
         self.name(layer, self.left)
         self.s[NEXT] = DONE
+        if self.s[END] < self.s[LIMIT]:
+            self.cut(0)
 
     def data_rest(self) -> None:
         """Nobody knows the rest: `data`, or nothing where nothing is left."""
@@ -153,9 +152,9 @@ class Walk:
         s = self.s
         s[PAYLOAD_START], s[PAYLOAD_LEN], s[PAYLOAD_CAP] = s[AT], self.wire_left, self.left
 
-    def cut(self, need: int, fault: int) -> None:
+    def cut(self, fault: int) -> None:
         """End the walk at a header that does not fit."""
-        if self.wire_left >= need:
+        if self.s[END] < self.s[LIMIT]:
             self.s[FAULT] |= TRUNCATED
             self.name(layers.SHORT, 0)
         else:

@@ -33,7 +33,7 @@ def radiotap(walk: Walk) -> None:
         return
     if size > walk.wire_left:
         walk.name(layers.RADIOTAP, walk.left)
-        raise Cut(size)
+        raise Cut
     flags = _radiotap_flags(walk, size)
     walk.layer(layers.RADIOTAP, size)
     walk.name(layers.WLAN_RADIO, 0)

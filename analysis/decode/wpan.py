@@ -78,7 +78,7 @@ def _beacon(walk: Walk) -> None:
     walk.skip(1 + (1 + 3 * slots if slots else 0))
     pending = walk.u8(0)
     walk.skip(1 + (pending & 7) * 2 + (pending >> 4 & 7) * 8)
-    if walk.left >= 1 and walk.u8(0) == 0:
+    if walk.left == 15 and walk.u8(0) == 0:
         walk.rest(layers.ZBEE_BEACON)
     elif walk.left:
         walk.data_rest()
