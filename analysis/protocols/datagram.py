@@ -104,7 +104,7 @@ class Context:
         self.conversations: dict[int, Rule] = {}  # flow -> rule that has claimed it, asked before the port tables
         self.endpoints: dict[Endpoint, Rule] = {}  # announced (SDP) or learned (TFTP) endpoints
         self.endpoint_ports: set[int] = set()  # their ports, so that most datagrams need no look-up
-        self.steady: dict[int, Steady] = {}  # flow -> verdict
+        self.settled: dict[int, Steady] = {}  # flow -> verdict, of this batch; the namer keeps them in arrays
         self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
         self._seen: set[tuple[str, str, int]] = set()
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
@@ -124,7 +124,7 @@ class Context:
     def settle(self, datagram: Datagram, layer: int, mask: int = 0, value: int = 0) -> None:
         """Later payloads of the flow that `Steady(layer, mask, value)` fits are not read any more."""
         if not datagram.quoted:
-            self.steady[datagram.flow] = Steady(layer, mask, value)
+            self.settled[datagram.flow] = Steady(layer, mask, value)
 
     def first(self, key: tuple[str, str, int]) -> bool:
         """True where `key` has not been seen before . False too once the memory is full."""

@@ -160,23 +160,21 @@ class DatagramNaming:
                 (packets.direction[rows] == 0).tolist(),
             ),
         )
-        context = self._context
+        settled = self._context.settled
+        settled.clear()
         fresh: list[int] = []
-        verdicts = context.steady
         writer = _Writer()
         for row, can_read, start, cap, length, ports, addresses, family, where in columns:
-            flow = where[2]
-            verdict = verdicts.get(flow)
-            if verdict is not None and can_read:
+            if settled and can_read and where[2] in settled:
+                verdict = settled[where[2]]
                 first = buffer[start] << 8 | (buffer[start + 1] if cap > 1 else 0)
                 if first & verdict.mask == verdict.value and not (verdict.layer == layers.DATA and BEGINNINGS[first]):
                     fresh.append(row)
                     continue
-            data = bytes(buffer[start : start + min(cap, MAX_READ)]) if can_read else b""
-            datagram = Datagram(data, length, ports, addresses, family, where)
-            writer.add(row, self._ask(datagram))
-            if flow in verdicts and flow >= 0:
-                verdict = verdicts[flow]
+            data = bytes(buffer[start : start + (cap if cap < MAX_READ else MAX_READ)]) if can_read else b""
+            writer.add(row, self._ask(Datagram(data, length, ports, addresses, family, where)))
+        for flow, verdict in settled.items():
+            if flow >= 0:
                 self._steady_layer[flow] = verdict.layer
                 self._steady_mask[flow] = verdict.mask
                 self._steady_value[flow] = verdict.value

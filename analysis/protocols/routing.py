@@ -32,6 +32,7 @@ def bfd_echo_rule(datagram: Datagram, context: Context) -> Layers | None:
 def hsrp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """HSRP (RFC 2281): judged by its multicast groups; what goes elsewhere is swallowed without a layer."""
     if datagram.destination in _HSRP_GROUPS or datagram.destination == _HSRP_V6:
+        context.settle(datagram, layers.HSRP)
         return datagram.whole(layers.HSRP)
     return []
 
