@@ -2,7 +2,7 @@
 
 In: a started `Client` and lines of input. Out: one line an event on `out`; with `as_json` one JSON object a line and nothing
 else (the keys are a contract: docs/chat.md). Ends at /quit, at the end of input once all is sent, or when the server will not have
-us back. All text comes from `chat.events` and `chat.slash`, where it was made safe.
+us back. All text comes from `chat.events`, `chat.lines` and `chat.slash`, where it was made safe.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import contextlib
 import json
 import sys
 import threading
-import time
 from typing import Any, Final, TextIO
 
 from chat import events, slash
 from chat.errors import ChatError
+from chat.lines import event_line
 from chat.safe_text import safe_name
 from chat.slash import Answer, Desk, Quit
 
@@ -123,59 +123,6 @@ def _lines(source: TextIO) -> "asyncio.Queue[str | None]":
 
     threading.Thread(target=read, name="lines", daemon=True).start()
     return queue
-
-
-def event_line(event: events.Event, me: str) -> str:
-    """An event as people read it; empty for what is not worth a line."""
-    match event:
-        case events.Message():
-            return f"{time.strftime('%H:%M', time.localtime(event.time))} {event.room} {slash.line_of(event)}"
-        case events.Joined():
-            topic = f": {event.topic}" if event.topic else ""
-            return (
-                ""
-                if event.again
-                else f"* you are in {event.room} with {event.members} {'person' if event.members == 1 else 'people'}{topic}"
-            )
-        case events.Left():
-            return f"* you left {event.room} ({event.reason}{': ' + event.text if event.text else ''})"
-        case events.Members():
-            names = " ".join(one.name if one.role == "member" else f"{one.name}({one.role})" for one in event.people)
-            return f"* {event.room}: {names or f'{event.count} people'}"
-        case events.Presence():
-            came = [one.name for one in event.joined if one.name != me]
-            lines = [f"* {name} came into {event.room}" for name in came] + [
-                f"* {name} left {event.room}" for name in event.left
-            ]
-            return "\n".join(lines)
-        case events.FileOffered():
-            return f"* {event.sender} is sending {event.file.name} ({slash.size_text(event.file.size_bytes)}) to {event.room}; /get"
-        case events.Gap():
-            return f"* {event.room}: messages {event.first} to {event.last} are gone ({event.reason})"
-        case events.Notice():
-            return f"* {notice_text(event)}"
-        case events.Failure():
-            return f"! {event.code}: {event.text}"
-        case events.Connected():
-            return f"* {'connected again' if event.again else 'connected'} to {event.server} as {event.account}"
-        case events.Disconnected():
-            when = "" if event.retry_s is None else f", trying again in {event.retry_s:.1f} s"
-            return f"* connection lost: {event.reason}{when}"
-
-
-def notice_text(event: events.Notice) -> str:
-    """What the system says, as a sentence: who did what to whom, and why."""
-    why = f": {event.text}" if event.text else ""
-    where = f" in {event.room}" if event.room else ""
-    match event.kind:
-        case "topic":
-            return f"{event.actor} set the topic of {event.room}{why}"
-        case "role":
-            return f"{event.actor} made {event.target} {event.text}{where}"
-        case "kick" | "ban" | "mute":
-            done = {"kick": "put out", "ban": "banned", "mute": "muted or unmuted"}[event.kind]
-            return f"{event.target} was {done}{where} by {event.actor}{why}"
-    return event.text + (f" ({event.actor}{where})" if event.actor and event.kind == "room" else "")
 
 
 def standard_streams() -> tuple[TextIO, TextIO]:

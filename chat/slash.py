@@ -16,6 +16,7 @@ from chat import events
 from chat.client import Client
 from chat.errors import ChatError
 from chat.events import File, Message
+from chat.lines import line_of, size_text
 from chat.safe_text import safe_name, safe_text
 
 FILES_KEPT: Final = 200  # files of messages that /get can name; older ones are found by /history
@@ -332,25 +333,3 @@ def _seq(word: str) -> int:
     if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**53):
         raise CommandError(f"got {safe_name(word)!r}, expected the number of a message")
     return int(word)
-
-
-def size_text(size: int) -> str:
-    """Bytes for people: 17 B, 4.2 KiB, 1.0 GiB."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            break
-        amount /= 1024
-    return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-
-
-def line_of(message: Message) -> str:
-    """A message in one line for people: sender and what it says."""
-    if message.deletes:
-        return f"{message.sender} took message {message.deletes} back"
-    if message.deleted:
-        return f"<{message.sender}> (taken back)"
-    if message.file:
-        return f"{message.sender} sent {message.file.name} ({size_text(message.file.size_bytes)})"
-    mark = f" (edit of {message.edits})" if message.edits else " (edited)" if message.edited else ""
-    return f"<{message.sender}> {message.text}{mark}"

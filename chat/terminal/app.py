@@ -24,7 +24,7 @@ from chat import events, slash
 from chat.client import Client
 from chat.errors import ChatError
 from chat.events import Event, Message
-from chat.plain import event_line
+from chat.lines import event_line
 from chat.preview import HEAD_BYTES, PreviewError, make_preview, read_header
 from chat.safe_text import safe_name, safe_text
 from chat.slash import Desk, Quit

@@ -19,8 +19,9 @@ from textual.widgets.option_list import Option
 
 from chat.errors import ChatError
 from chat.events import Message
+from chat.lines import line_of
 from chat.safe_text import safe_name
-from chat.slash import COMMANDS, line_of
+from chat.slash import COMMANDS
 from chat.terminal.views import clock, day_of
 
 Finder = Callable[[str], Awaitable[list[Message]]]

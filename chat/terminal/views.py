@@ -27,8 +27,8 @@ from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
 from chat.events import Gap, Message, Person
+from chat.lines import size_text
 from chat.preview import Preview
-from chat.slash import size_text
 from chat.terminal.completion import Choices, Completion, complete
 from chat.terminal.state import SIGNS, RoomState, mentions
 

@@ -10,7 +10,7 @@ from chat import events, slash
 from chat.client import Client
 from chat.errors import ChatError
 from chat.events import File
-from chat.slash import COMMANDS, CommandError, Desk, admin_fields, duration_s, parse, parse_json, size_text
+from chat.slash import COMMANDS, CommandError, Desk, admin_fields, duration_s, parse, parse_json
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,6 @@ def test_administration_becomes_fields(name: str, rest: str, expected: dict[str,
 def test_durations(word: str, seconds: int | None) -> None:
     """Seconds, minutes, hours, days; anything else is no duration."""
     assert duration_s(word) == seconds
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3072.0 GiB")]
-)
-def test_sizes(size: int, text: str) -> None:
-    """Sizes in binary units."""
-    assert size_text(size) == text
 
 
 def file(number: int) -> File:
