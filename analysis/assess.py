@@ -14,6 +14,7 @@ from analysis import columns
 from analysis.evidence import Evidence
 
 Blocked = tuple[str, str] | None
+HEADERS_ONLY = 96  # bytes; less holds Ethernet, IP and TCP with options and no payload
 ONE_SIDED = 0.2  # share of one-way TCP connections above which outcomes say nothing (detections.md section 3)
 
 
@@ -49,6 +50,16 @@ def one_sided(evidence: Evidence, limits: object) -> Blocked:
             f"{100 * evidence.one_sided:.0f} % of the TCP connections were captured one way only",
             "both directions of the traffic",
         )
+    return None
+
+
+def without_payload(evidence: Evidence, limits: object) -> Blocked:
+    """Not assessable where no packet has a payload, or all were cut behind their headers."""
+    if (missing := without_transport(evidence, limits)) is not None:
+        return missing
+    snaplen = [i.get("snaplen") for i in evidence.capture.get("interfaces", ()) if i.get("snaplen")]
+    if snaplen and max(snaplen) <= HEADERS_ONLY:
+        return f"packets were cut at {max(snaplen)} bytes", "whole packets"
     return None
 
 

@@ -34,3 +34,46 @@ def registered(name: str) -> str:
 def label(name: str) -> str:
     """The part of the registered domain that its owner chose: `example` of `www.example.co.uk`."""
     return registered(name).partition(".")[0]
+
+
+# Endings under which names are cheap or free and abuse reports are frequent (Spamhaus, Interisle; a hint, never more).
+CHEAP = frozenset(
+    ("top", "xyz", "tk", "ml", "ga", "cf", "gq", "pw", "cc", "icu", "club", "work", "ru", "su", "buzz", "rest", "cyou")
+)
+DYNAMIC = frozenset(
+    (
+        "ydns.eu", "duckdns.org", "ddns.net", "no-ip.org", "no-ip.biz", "hopto.org", "zapto.org", "sytes.net", "dyndns.org",
+        "myftp.org", "servehttp.com", "dynu.net", "chickenkiller.com", "mooo.com", "ngrok.io", "trycloudflare.com",
+        "portmap.io", "serveo.net", "myvnc.com", "redirectme.net", "3322.org", "ibiz.cc", "hpc.tw",
+    )
+)  # fmt: skip
+VOWELS = frozenset("aeiouy")
+LONGEST_RUN = 5  # consonants or digits in a row that words do not have
+
+
+def suspicious_name(host: str) -> bool:
+    """Whether a host name is of a kind that malware prefers: dynamic DNS, cheap endings, generated labels."""
+    name = host.rstrip(".").lower()
+    if "." not in name:
+        return False
+    return name.rpartition(".")[2] in CHEAP or dynamic(name) or generated(label(name))
+
+
+def dynamic(host: str) -> bool:
+    """Whether a host lies under a dynamic DNS provider."""
+    return any(host == one or host.endswith("." + one) for one in DYNAMIC)
+
+
+def generated(word: str) -> bool:
+    """Whether a label looks computed: long, and with runs of consonants or digits that no word has."""
+    letters = word.replace("-", "")
+    if len(letters) < 7:
+        return False
+    digits = sum(c.isdigit() for c in letters)
+    run = longest = 0
+    for c in letters:
+        run = 0 if c in VOWELS else run + 1
+        longest = max(longest, run)
+    vowels = sum(c in VOWELS for c in letters) / len(letters)
+    mixed = digits >= 3 and len(letters) - digits >= 2 and digits / len(letters) < 0.9
+    return longest > LONGEST_RUN or (mixed and longest >= 4) or vowels < 0.15

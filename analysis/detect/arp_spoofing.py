@@ -58,11 +58,13 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             taken[mac].append(address)
     for mac in {row.sender_mac for row in unsolicited if row.sender_mac not in taken}:
         taken[mac] = []
+    told: set[str] = set()
     for mac, addresses in taken.items():
         finding = _judge(evidence, mac, addresses, (rows, unsolicited, gateways, changes), limits)
         if finding is not None:
+            told.add(mac)
             yield finding
-    yield from _mismatched(evidence, rows, gateways, set(taken))
+    yield from _mismatched(evidence, rows, gateways, told)
 
 
 Claims = tuple[Sequence[Arp], Sequence[Arp], set[str], Counter[str]]

@@ -99,7 +99,9 @@ def _finding(evidence: Evidence, limits: Thresholds, bins: Array, chosen: Array,
     direction = "a download" if got > 2 * sent else "an upload" if sent > 2 * got else "an exchange"
     names = _names(evidence, big)
     peer = f"{', '.join(names)} ({target})" if names else evidence.hosts.name(target)
-    when = f"second {int(bins[0])}" if len(bins) == 1 else f"seconds {int(bins[0])}-{int(bins[-1])}"
+    packets = np.asarray(evidence.seconds.packets)
+    peak = int(bins[np.argmax(packets[bins])])
+    when = f"second {peak}" if len(bins) == 1 else f"second {peak} (from {int(bins[0])} to {int(bins[-1])})"
     protocol = _protocol(evidence, top)
     answered = bool((links.got[chosen] > 0).all())
     opened = "opened from inside" if evidence.hosts.inside[links.source[top]] else f"opened by {source}"
@@ -116,9 +118,9 @@ def _finding(evidence: Evidence, limits: Thresholds, bins: Array, chosen: Array,
         big,
         Words(
             detector=NAME,
-            title=f"Surge in {when} ({total} packets): {what if single else many}, {opened} by {source}"
+            title=f"Surge in {when}, {int(packets[peak])} packets: {what if single else many}, {opened} by {source}"
             if opened == "opened from inside"
-            else f"Surge in {when} ({total} packets): {what if single else many}, {opened}",
+            else f"Surge in {when}, {int(packets[peak])} packets: {what if single else many}, {opened}",
             explanation=f"About {counted:.0f} of {total} packets belong to {len(chosen)} "
             f"conversation{'s' * (len(chosen) != 1)} between two hosts, {got} bytes to and {sent} bytes from the "
             f"side that opened them, {'all answered' if answered else 'not all answered'}.",

@@ -37,6 +37,9 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("shell-command", b"/dev/tcp/"),
     ("shell-command", b"while : ; do sh && break"),
     ("slammer", b"hel32hkernQhounthickChGet"),
+    ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
+    ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
+    ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
     ("remote-access-tool", b"ping|STRRAT|"),
     ("remote-access-tool", b"|'|'|"),
     ("heap-spray", b"%u9090%u9090"),

@@ -1,0 +1,122 @@
+"""Remote shells and remote access tools seen in clear: prompts, tool check-ins, injected code, bot channels.
+
+Why it matters: somebody else types on the machine. What else looks like it: Telnet and other honest remote logins
+(their protocol is named, they are left out), lessons that show a prompt in a page, a database that stores such text.
+Reference: ATT&CK T1059, T1219, T1055.001; the tools' published protocols.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis import assess
+from analysis.claims import Words, of_facts
+from analysis.evidence import Evidence
+from analysis.facts import Opening, Payload
+from analysis.findings import Finding, Number, Severity
+from analysis.thresholds import limit, measured
+
+NAME = "remote-control"
+blocked = assess.without_payload
+MARKS: dict[str, tuple[str, Severity, float, tuple[str, str]]] = {
+    "shell-windows": ("a Windows command prompt", Severity.HIGH, 0.7, ("T1059.003", "Command and Scripting Interpreter: Windows Command Shell")),
+    "shell-unix": ("a Unix shell", Severity.HIGH, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
+    "shell-command": ("a command that opens a reverse shell", Severity.CRITICAL, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
+    "remote-access-tool": ("the check-in of a remote access tool", Severity.CRITICAL, 0.75, ("T1219", "Remote Access Software")),
+    "reflective-loader": ("code that loads itself into memory (as Meterpreter and Cobalt Strike do)", Severity.CRITICAL, 0.75, ("T1055.001", "Process Injection: Dynamic-link Library Injection")),
+}  # fmt: skip
+HONEST = frozenset(
+    ("telnet", "rlogin", "ssh", "http", "smtp", "imap", "pop", "vnc", "rsh", "exec", "mysql", "pgsql", "nfs")
+)
+STRICT = frozenset(("shell-windows", "shell-unix"))  # text that honest protocols also carry
+# How conversations of known tools begin: (words, pattern on the first bytes, from the side that opened it)
+BEGINNINGS: tuple[tuple[str, re.Pattern[bytes], bool], ...] = (
+    ("an IRC bot", re.compile(rb"^(?:NICK|USER|PASS) [^\r\n]{3,60}[\[{|][^\r\n]{0,60}\r?\n", re.I), True),
+    ("Facefish's key exchange", re.compile(rb"^\0\0\0\x02\0\0\0\0$", re.S), True),
+    ("Gh0st RAT", re.compile(rb"^Gh0st.{8}\x78\x9c", re.S), True),
+    ("njRAT", re.compile(rb"^\d{1,6}\0(?:ll|inf)\|", re.S), True),
+    ("a Unix shell", re.compile(rb"^(?:/bin/(?:ba|da|z)?sh: |(?:ba)?sh-\d\.\d|# $|\$ $|uid=\d+\()"), True),
+    ("a Unix shell", re.compile(rb"^(?:id|whoami|uname -a|python3? -c ['\"]import pty|/bin/(?:ba)?sh -i)[^\r\n]{0,80}\n"), False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What counts."""
+
+    sightings: int = limit(1, "payloads", "tapwall: the marks are long enough not to occur by chance")
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per pair of hosts and kind."""
+    seen: defaultdict[tuple[str, str, str], list[Payload]] = defaultdict(list)
+    for row in evidence.facts.payload:
+        if row.shape in MARKS and not _honest(evidence, row):
+            ends = sorted((evidence.sender_of(row.flow, row.from_a), evidence.receiver_of(row.flow, row.from_a)))
+            seen[row.shape, ends[0], ends[1]].append(row)
+    for (shape, _, _), rows in seen.items():
+        if len(rows) >= limits.sightings:
+            words, impact, weight, attack = MARKS[shape]
+            yield _finding(evidence, rows, words, impact, weight, attack, limits)
+    yield from _beginnings(evidence, limits)
+
+
+def _honest(evidence: Evidence, row: Payload) -> bool:
+    link = evidence.link_of(row.flow)
+    return row.shape in STRICT and link >= 0 and evidence.application(link) in HONEST
+
+
+def _beginnings(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    found: defaultdict[tuple[str, str, str], list[Opening]] = defaultdict(list)
+    for row in evidence.facts.opening:
+        opener = evidence.sender_of(row.flow, row.from_a) == evidence.source_of(row.flow)
+        for words, pattern, by_opener in BEGINNINGS:
+            if opener == by_opener and pattern.search(row.data):
+                found[words, evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+                break
+    for (words, _, _), rows in found.items():
+        yield _finding(evidence, rows, words, Severity.HIGH, 0.6, ("T1071", "Application Layer Protocol"), limits)
+
+
+def _finding(
+    evidence: Evidence,
+    rows: list[Payload] | list[Opening],
+    words: str,
+    impact: Severity,
+    weight: float,
+    attack: tuple[str, str],
+    limits: Thresholds,
+) -> Finding:
+    first = rows[0]
+    sender = evidence.sender_of(first.flow, first.from_a)
+    receiver = evidence.receiver_of(first.flow, first.from_a)
+    link = evidence.link_of(first.flow)
+    port = int(evidence.links.target_port[link]) if link >= 0 else 0
+    plain = link >= 0 and evidence.application(link) in ("", "data")
+    terms = {words: weight}
+    if plain:
+        terms["no known protocol around it"] = 0.3
+    return of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"{sender} sent {evidence.hosts.name(receiver)} {words} (port {port})",
+            explanation=f"{len(rows)} payloads show it in clear, in a conversation with port {port}"
+            + (" that speaks no known protocol." if plain else "."),
+            benign="An honest remote login would use SSH or a named protocol; here it is "
+            f"{evidence.application(link) if link >= 0 and not plain else 'none'}. Text shown in a page is possible.",
+            advice="Take both hosts off the network, look at what was typed (follow the stream) and at what opened it.",
+            impact=impact,
+            evidence=terms,
+            numbers={"sightings": measured(limits, "sightings", len(rows)), "port": Number(port, "port")},
+            subject=f"{words} {sender}>{receiver}",
+            attack=(attack,),
+            accountable=receiver if words.startswith(("a Windows", "a Unix")) else sender,
+            side="both",
+            hosts=(sender, receiver),
+        ),
+    )
