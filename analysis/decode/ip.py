@@ -90,6 +90,8 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     s[SRC_LO] = u32(data, at + 12)
     s[DST_HI] = 0
     s[DST_LO] = u32(data, at + 16)
+    if size > 20:
+        source_route(data, s, at + 20, min(at + size, s[END]))
     s[FAMILY] = 4
     s[IP_TAP] = tap(s, IP, 0, 0, 4)
     s[TTL] = data[at + 8]
@@ -117,6 +119,22 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     s[FRAGMENT_MORE] = place >> 13
     s[FRAGMENT_LEN] = total - size
     s[NEXT] = FRAGMENTED
+
+
+@kernel
+def source_route(data: Data, s: State, at: int, end: int) -> None:
+    """RFC 791 3.1: options as kind | length | pointer | addresses. An unfinished loose (131) or strict (137) route names
+    the real destination last; Wireshark takes that for the packet's."""
+    while at + 1 < end:
+        kind = data[at] + 0
+        if kind == 0:
+            return
+        size = 1 if kind == 1 else data[at + 1] + 0
+        if size < 1 or at + size > end:
+            return
+        if (kind == 131 or kind == 137) and size >= 7 and data[at + 2] <= size:
+            s[DST_LO] = u32(data, at + size - 4)
+        at += size
 
 
 @kernel

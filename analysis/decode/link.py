@@ -299,7 +299,7 @@ def raw(data: Data, s: State) -> None:
         return
     add_layer(s, layers.RAW, left)
     version = data[at] >> 4
-    if left < (40 if version == 6 else 20):
+    if left < 8:  # its dissector looks for PPP there first
         cut(s, layers.NONE, 0, 0)
     elif version == 4:
         s[NEXT] = IPV4
