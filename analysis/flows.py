@@ -17,7 +17,7 @@ import numpy as np
 from analysis import columns
 from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, Flows
 from analysis.connections import conn_states, originators
-from analysis.kernel import enabled, kernel, lean_kernel
+from analysis.kernel import enabled, inner_kernel, lean_kernel
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")
@@ -95,7 +95,7 @@ class _Tables(NamedTuple):
     base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
 
 
-@lean_kernel
+@inner_kernel
 def _mix(word: int, low_multiplier: int, high_multiplier: int) -> int:
     """Hash one 64-bit word: each half times a 30-bit number stays below 2^62, so both ways of running agree."""
     low = (word & 0xFFFFFFFF) * low_multiplier
@@ -103,13 +103,13 @@ def _mix(word: int, low_multiplier: int, high_multiplier: int) -> int:
     return (low >> 17) ^ (low & 0x1FFFF) ^ (high >> 18)
 
 
-@lean_kernel
+@inner_kernel
 def _tag(mixed: int) -> int:
     """Fold a mixed number to the 30 bits that a slot keeps."""
     return (mixed ^ (mixed >> 13) ^ (mixed >> 29)) & 0x3FFFFFFF
 
 
-@lean_kernel
+@inner_kernel
 def _address_id(tables: Any, family: int, high: int, low: int, insert: bool) -> int:
     """Row of an address, made where `insert` is set and it is new; -1 where it is unknown."""
     m = tables.multipliers
@@ -140,7 +140,7 @@ def _address_id(tables: Any, family: int, high: int, low: int, insert: bool) -> 
     return row
 
 
-@lean_kernel
+@inner_kernel
 def _flow_slot(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> tuple[int, int]:
     """(slot of the conversation or of the free place for it, hash tag). The same for both directions."""
     m = tables.multipliers
@@ -165,7 +165,7 @@ def _flow_slot(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_po
         at = (at + 1) & last
 
 
-@lean_kernel
+@inner_kernel
 def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> bool:
     """True where flow `row` is this conversation, in either direction."""
     n = tables.narrow
@@ -182,7 +182,7 @@ def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int
     return bool(forth or back)
 
 
-@lean_kernel
+@inner_kernel
 def _new_flow(
     tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int, number: int, time_ns: int
 ) -> int:
@@ -223,7 +223,7 @@ def _new_flow(
     return row
 
 
-@lean_kernel
+@inner_kernel
 def _bases(tables: Any, row: int, direction: int, seq: int, ack: int, flags: int) -> bool:
     """Learn the initial sequence numbers of a stream; True where a SYN+ACK shows that the ports are used again.
 
@@ -244,7 +244,7 @@ def _bases(tables: Any, row: int, direction: int, seq: int, ack: int, flags: int
     return reused
 
 
-@lean_kernel
+@inner_kernel
 def _count_tcp(tables: Any, row: int, direction: int, flags: int, seq: int) -> None:
     """Add one segment's flags to its flow."""
     narrow = tables.narrow
@@ -267,7 +267,7 @@ def _count_tcp(tables: Any, row: int, direction: int, flags: int, seq: int) -> N
         narrow[row, RSTS + direction] = narrow[row, RSTS + direction] + 1
 
 
-@lean_kernel
+@inner_kernel
 def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: int, frame_len: int) -> None:
     """Add one packet to its flow: numbers, times, packets and bytes by direction, the first frame numbers."""
     wide = tables.wide
@@ -284,7 +284,7 @@ def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: i
             wide[row, FIRST_NS] = time_ns
 
 
-@kernel
+@lean_kernel
 def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
     """Give every tap from row `first` on its ids, flow and direction; stops where a table is full.
 
@@ -357,7 +357,7 @@ def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
     return n_taps
 
 
-@lean_kernel
+@inner_kernel
 def _direction(tables: Any, row: int, src: int, src_port: int) -> int:
     """0 where this source is side a of the flow, else 1."""
     narrow = tables.narrow
@@ -371,7 +371,7 @@ def _direction(tables: Any, row: int, src: int, src_port: int) -> int:
     return 1
 
 
-@lean_kernel
+@inner_kernel
 def _count_ttl(tables: Any, row: int, direction: int, ttl: int) -> None:
     """Keep the smallest and largest TTL of side a."""
     if direction == 0 and ttl >= 0:
@@ -382,7 +382,7 @@ def _count_ttl(tables: Any, row: int, direction: int, ttl: int) -> None:
             small[row, TTL_MAX] = ttl
 
 
-@kernel
+@lean_kernel
 def _rehash(slots: Any, old_slots: Any) -> None:
     """Move every slot of a hash table into a larger, empty one."""
     last = len(slots) - 1
@@ -395,7 +395,7 @@ def _rehash(slots: Any, old_slots: Any) -> None:
             slots[at] = slot
 
 
-@lean_kernel
+@inner_kernel
 def _word(data: Any, at: int, count: int) -> int:
     """Big-endian number of `count` (at most 8) bytes as a signed 64-bit pattern. The caller has checked the bounds."""
     value: int = data[at] - (256 if data[at] > 127 and count == 8 else 0)
@@ -404,7 +404,7 @@ def _word(data: Any, at: int, count: int) -> int:
     return value
 
 
-@kernel
+@lean_kernel
 def _quoted(
     data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, families: Any, tables: Any, packets: Any
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.columns import NO_TIME, Array
 from analysis.flows import as_kernel_sees
-from analysis.kernel import kernel, lean_kernel
+from analysis.kernel import inner_kernel, lean_kernel
 
 INTEGER, OPTIONAL, SECONDS, TEXT = range(4)
 NUMBER_BYTES = 24  # the longest number: -9223372036.854775808, with room
@@ -48,7 +48,7 @@ class _Template(NamedTuple):
     pool_first: Any  # int64[values] where the pool of a value begins in text_start
 
 
-@lean_kernel
+@inner_kernel
 def _copy(out: Any, at: int, source: Any, start: int, end: int) -> int:
     """Copy source[start:end] to out[at:]; returns the place behind it."""
     for i in range(start, end):
@@ -57,7 +57,7 @@ def _copy(out: Any, at: int, source: Any, start: int, end: int) -> int:
     return at
 
 
-@lean_kernel
+@inner_kernel
 def _digits(out: Any, at: int, value: int, least: int) -> int:
     """Write a non-negative number in decimal, with leading zeros to `least` digits."""
     n = 1
@@ -74,7 +74,7 @@ def _digits(out: Any, at: int, value: int, least: int) -> int:
     return end
 
 
-@lean_kernel
+@inner_kernel
 def _null(out: Any, at: int) -> int:
     """Write null."""
     out[at] = 110
@@ -84,7 +84,7 @@ def _null(out: Any, at: int) -> int:
     return at + 4
 
 
-@lean_kernel
+@inner_kernel
 def _seconds(out: Any, at: int, value: int) -> int:
     """Write nanoseconds as seconds, without closing zeros (but one digit behind the point)."""
     if value < 0:
@@ -99,7 +99,7 @@ def _seconds(out: Any, at: int, value: int) -> int:
     return at
 
 
-@kernel
+@lean_kernel
 def _write(out: Any, values: Any, template: Any) -> int:
     """Write every row of `values` (int64[rows, values]); returns the bytes written. `out` is large enough."""
     at = 0

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
 from analysis.flows import FLAGGED, RETRANSMISSIONS, STREAM, FlowTable, as_kernel_sees
-from analysis.kernel import kernel, lean_kernel
+from analysis.kernel import inner_kernel, lean_kernel
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 (
@@ -74,14 +74,14 @@ class _Streams(NamedTuple):
     flows: Any  # FlowTable.narrow
 
 
-@lean_kernel
+@inner_kernel
 def _after(left: int, right: int) -> int:
     """Signed distance of two sequence numbers modulo 2^32: positive where `left` is later."""
     distance = (left - right) & 0xFFFFFFFF
     return distance - 0x100000000 if distance >= 0x80000000 else distance
 
 
-@lean_kernel
+@inner_kernel
 def _elapsed(now: int, then: int) -> int:
     """Time since `then` in ns; a clock that ran backwards counts as very long ago, as in Wireshark 4.0."""
     if now == NO_TIME or then == NO_TIME or now < then:
@@ -89,7 +89,7 @@ def _elapsed(now: int, then: int) -> int:
     return now - then
 
 
-@lean_kernel
+@inner_kernel
 def _clear(streams: Any, stream: int) -> None:
     """Begin the state of a new stream."""
     for row in range(2 * stream, 2 * stream + 2):
@@ -103,7 +103,7 @@ def _clear(streams: Any, stream: int) -> None:
     streams.times[stream, INITIAL_RTT_NS] = 0
 
 
-@lean_kernel
+@inner_kernel
 def _handshake(streams: Any, stream: int, fwd: int, flags: int, now: int) -> None:
     """Time the handshake; a repeated SYN with the known number lets `next` fall back to what is contiguous."""
     times = streams.times
@@ -116,7 +116,7 @@ def _handshake(streams: Any, stream: int, fwd: int, flags: int, now: int) -> Non
             times[stream, INITIAL_RTT_NS] = max(0, now - times[stream, SYN_NS])
 
 
-@lean_kernel
+@inner_kernel
 def _scales(streams: Any, fwd: int, rev: int, flags: int, scale: int) -> None:
     """Learn window scaling from a SYN (RFC 7323 2.2): it is used only where both sides offer it."""
     marks = streams.marks
@@ -129,7 +129,7 @@ def _scales(streams: Any, fwd: int, rev: int, flags: int, scale: int) -> None:
         marks[rev, SCALE] = SCALE_UNUSED
 
 
-@lean_kernel
+@inner_kernel
 def _bare_ack(streams: Any, fwd: int, rev: int, seq: int, ack: int, window: int, length: int, plain: bool) -> int:
     """Checks 5, 7, 8 and 9: what a segment without data says by repeating or changing its window."""
     numbers = streams.numbers
@@ -145,7 +145,7 @@ def _bare_ack(streams: Any, fwd: int, rev: int, seq: int, ack: int, window: int,
     return DUPLICATE_ACK
 
 
-@lean_kernel
+@inner_kernel
 def _window_full(streams: Any, rev: int, end: int) -> bool:
     """Check 6: the segment ends exactly at the edge of the window that the peer offered last."""
     scale = streams.marks[rev, SCALE]
@@ -156,7 +156,7 @@ def _window_full(streams: Any, rev: int, end: int) -> bool:
     return bool(end & 0xFFFFFFFF == edge & 0xFFFFFFFF)
 
 
-@lean_kernel
+@inner_kernel
 def _repeat(streams: Any, stream: int, fwd: int, rev: int, seq: int, length: int, end: int, now: int) -> int:
     """Check 12: whether a segment with data, SYN or FIN comes again or late; the first of four rules that fits."""
     numbers = streams.numbers
@@ -177,7 +177,7 @@ def _repeat(streams: Any, stream: int, fwd: int, rev: int, seq: int, length: int
     return RETRANSMISSION
 
 
-@lean_kernel
+@inner_kernel
 def _verdict(
     streams: Any, stream: int, side: int, seq: int, ack: int, flags: int, window: int, length: int, now: int
 ) -> int:
@@ -235,7 +235,7 @@ def _verdict(
     return found
 
 
-@kernel
+@lean_kernel
 def _analyse(segments: Any, streams: Any, known_streams: int) -> int:
     """Judge every TCP segment of a batch; returns the number of streams whose state has begun."""
     for i in range(len(segments.tcp_flags)):

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.columns import MAX_LAYERS, NO_TIME, Array, Batch, data_frame
 from analysis.flows import as_kernel_sees
-from analysis.kernel import kernel
+from analysis.kernel import lean_kernel
 from analysis.layers import LONG_NAMES, NAMES
 
 FIRST_PATHS = 64
@@ -45,7 +45,7 @@ class _Paths(NamedTuple):
     pdus: Any  # int64[rows, MAX_LAYERS]
 
 
-@kernel
+@lean_kernel
 def _count(frames: Any, paths: Any, known: int, first: int) -> tuple[int, int]:
     """Count frames from row `first` on into their paths; stops where the table is full.
 

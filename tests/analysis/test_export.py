@@ -1,0 +1,73 @@
+"""Tables as files: both formats hold the same rows, cells are harmless, nothing is left half written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from capture_files import Packet, pcap
+from made_frames import SYN, tcp, udp
+
+from analysis import export
+from analysis.errors import AnalysisError
+from analysis.run import Analysis, analyse
+
+A, B = ("10.0.0.1", 40000), ("10.0.0.2", 80)
+
+
+@pytest.fixture
+def analysis(tmp_path: Path) -> Analysis:
+    """An analysis of three frames; one address has a name that a spreadsheet would run."""
+    frames = [tcp(0, A, B, SYN, seq=1), udp(10**9, A, B), udp(2 * 10**9, B, A)]
+    path = tmp_path / "c.pcap"
+    path.write_bytes(pcap([Packet(frame.time_ns, frame.data) for frame in frames]))
+    found = analyse([str(path)])
+    assert isinstance(found.conversations.names, dict)
+    found.conversations.names[found.texts.index("10.0.0.2")] = ["=cmd|' /C calc'!A0"]
+    return found
+
+
+def test_csv_and_parquet_hold_every_row(tmp_path: Path, analysis: Analysis) -> None:
+    """Each table is there twice, with the rows and columns of the JSON form."""
+    written = {path.name for path in export.write_tables(analysis, tmp_path / "out")}
+    for name, rows in export.tables(analysis):
+        assert {f"{name}.csv", f"{name}.parquet"} <= written
+        table = pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet")
+        with open(tmp_path / "out" / f"{name}.csv", newline="") as file:
+            lines = list(csv.reader(file))
+        assert table.num_rows == len(rows) == max(0, len(lines) - 1), name
+        if rows:
+            assert lines[0] == list(rows[0]) == table.column_names
+
+
+def test_cells_that_a_spreadsheet_would_run_are_harmless(tmp_path: Path, analysis: Analysis) -> None:
+    """A name from the capture that begins like a formula gets an apostrophe in CSV, and is as it was in Parquet."""
+    export.write_tables(analysis, tmp_path)
+
+    assert "'=cmd" in (tmp_path / "conversations_ip.csv").read_text()
+    names = pyarrow.parquet.read_table(tmp_path / "conversations_ip.parquet")["names"].to_pylist()
+    assert names == ["=cmd|' /C calc'!A0"]
+
+
+def test_findings_json(tmp_path: Path, analysis: Analysis) -> None:
+    """findings.json has the findings and what could not be judged."""
+    export.write_tables(analysis, tmp_path)
+    found = json.loads((tmp_path / "findings.json").read_text())
+
+    assert {*found} == {"findings", "not_assessable"}
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last step fails, no temporary file stays, and the error is one line of ours."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export.os, "replace", refuse)
+    with pytest.raises(AnalysisError, match="no space left"):
+        export.write_tables(analysis, tmp_path / "out")
+
+    assert list((tmp_path / "out").iterdir()) == []
