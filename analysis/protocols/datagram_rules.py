@@ -11,7 +11,7 @@ from analysis import layers
 from analysis.protocols import datagram_checks as checks
 from analysis.protocols import datagram_heuristics as heuristics
 from analysis.protocols import datagram_shapes as shapes
-from analysis.protocols import dhcp, management, name_services, remote_calls, routing, voip, vpn
+from analysis.protocols import dhcp, management, name_services, quic_rules, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_heuristics import starting
 
@@ -307,12 +307,12 @@ HEURISTICS: tuple[Rule, ...] = (
     voip.rtcp_heuristic,
     remote_calls.rpc_heuristic,
     heuristics.raknet,
-    vpn.quic_heuristic,
+    quic_rules.quic_heuristic,
     heuristics.PROXY,
     heuristics.PKTGEN,
     heuristics.transport_stream,
     heuristics.ICEP,
-    vpn.gquic_heuristic,
+    quic_rules.gquic_heuristic,
     heuristics.GIOP,
     vpn.dtls_heuristic,
     heuristics.dns_anywhere(_dns),

@@ -79,7 +79,7 @@ def announce_media(text: bytes, context: Context) -> None:
     session = address = b""
     port, is_media = 0, False
     kinds: dict[int, int] = {}
-    media: list[tuple[bytes, int, dict[int, int]]] = []
+    media: list[tuple[bytes, int, dict[int, int] | None]] = []
     for line in text.split(b"\n", MAX_SDP_LINES)[:MAX_SDP_LINES]:
         line = line.rstrip(b"\r ")
         if line.startswith(b"c=IN IP"):
@@ -93,8 +93,10 @@ def announce_media(text: bytes, context: Context) -> None:
             words = line[2:].split(b" ")
             port = int(words[1].split(b"/")[0]) if len(words) > 2 and words[1].split(b"/")[0].isdigit() else 0
             is_media, kinds = True, {}
-            if len(words) > 2 and (b"RTP" in words[2] or words[2].upper() == b"RTP/AVP"):
+            if len(words) > 2 and b"RTP" in words[2].upper():
                 media.append((session, port, kinds))
+            elif len(words) > 2 and words[2].lower() == b"udptl":  # fax (ITU-T T.38 annex D)
+                media.append((session, port, None))
         elif line.startswith(b"a=rtpmap:"):
             _payload_kind(line[9:], kinds)
     for host, number, map_ in media[:16]:
@@ -117,7 +119,11 @@ def _payload_kind(value: bytes, kinds: dict[int, int]) -> None:
         kinds[int(number)] = layer
 
 
-def _claim(host: bytes, port: int, kinds: dict[int, int], context: Context) -> None:
+def _fax_rule(datagram: Datagram, context: Context) -> Layers | None:
+    return datagram.whole(layers.T38)
+
+
+def _claim(host: bytes, port: int, kinds: dict[int, int] | None, context: Context) -> None:
     try:
         address = int(ip_address(host.decode("ascii", "replace")))
     except ValueError:
@@ -126,6 +132,9 @@ def _claim(host: bytes, port: int, kinds: dict[int, int], context: Context) -> N
         return
     high, low = address >> 64, address & (1 << 64) - 1
     words = (high - (1 << 64) if high >> 63 else high, low - (1 << 64) if low >> 63 else low)
+    if kinds is None:
+        context.announce((*words, port), _fax_rule)
+        return
     context.announce((*words, port), rtp_rule(kinds))
     context.announce((*words, port + 1), rtcp_rule)
 
@@ -185,7 +194,7 @@ def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
     while at + 4 <= end and len(found) < 64:
         if data[at] >> 6 != 2:
             if 192 <= data[at + 1] <= 213:
-                found.append((datagram.mark(), 0))
+                found += [(layers.RTCP, end - at), (datagram.mark(), 0)]
             break
         if not 192 <= data[at + 1] <= 213:
             break

@@ -1,16 +1,15 @@
-"""Rules for tunnels whose content is encrypted: IKE and ESP over UDP, OpenVPN, WireGuard, DTLS, QUIC.
+"""Rules for tunnels whose content is encrypted: IKE and ESP over UDP, OpenVPN, WireGuard, DTLS.
 
-In: datagrams. Out: layers; from QUIC also the `Tls` fact of its ClientHello. What is inside stays closed, except the
-handshakes that travel in the open: OpenVPN's control channel carries TLS, QUIC's Initials carry a ClientHello.
+In: datagrams. Out: layers. What is inside stays closed, except the handshakes that travel in the open: OpenVPN's
+control channel carries TLS, DTLS begins with a ClientHello; they leave `Tls` facts.
 """
 
 from __future__ import annotations
 
 from analysis import layers
-from analysis.columns import address_text
-from analysis.facts import Tls
-from analysis.protocols import quic, tls
+from analysis.protocols import tls
 from analysis.protocols.datagram import Context, Datagram, Layers
+from analysis.protocols.quic_rules import tls_fact
 
 # -- IPsec (RFC 7296 3.1, RFC 3948 2) --------------------------------------------------------------------------------
 
@@ -106,6 +105,10 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.whole(layers.OPENVPN)
     message = bytes(kept)
     kept.clear()
+    if message[:1] == b"\x16" and message[5:6] == b"\x01":  # a record with a ClientHello (RFC 8446 5.1)
+        hello = tls.client_hello(message[5 : 5 + int.from_bytes(message[3:5], "big")])
+        if hello is not None:
+            context.facts.add("tls", tls_fact(datagram, hello, None, "t"))
     return [(layers.OPENVPN, len(data)), (layers.TLS, len(message))]
 
 
@@ -187,120 +190,4 @@ def _dtls_hello(datagram: Datagram, context: Context) -> None:
         return  # a fragment
     hello = tls.client_hello(data[13:17] + data[25 : 25 + size])
     if hello is not None and (hello.dtls or data[1] == 0xFE):
-        context.facts.add("tls", _tls_fact(datagram, hello, None, "d"))
-
-
-# -- QUIC --------------------------------------------------------------------------------------------------------------
-
-
-def _tls_fact(
-    datagram: Datagram, hello: tls.ClientHello, server: tls.ServerHello | None, transport: str, number: int = 0
-) -> Tls:
-    return Tls(
-        number=number or datagram.number,
-        time_ns=datagram.time_ns,
-        flow=datagram.flow,
-        sni=hello.sni,
-        alpn=hello.alpn,
-        client_version=hello.version,
-        version=server.version if server else 0,
-        cipher=server.cipher if server else 0,
-        ja3=tls.ja3(hello),
-        ja4=tls.ja4(hello, transport),
-        quic=transport == "q",
-        certificate_subject="",
-        certificate_issuer="",
-        not_before=0,
-        not_after=0,
-        self_signed=False,
-        heartbeat=False,
-    )
-
-
-class _QuicFlow:
-    """One QUIC flow: its handshake reader and the row of its fact, until the handshake is read."""
-
-    __slots__ = ("connection", "first_from_a", "row")
-
-    def __init__(self, first_from_a: bool) -> None:
-        self.connection = quic.Connection()
-        self.first_from_a = first_from_a
-        self.row = -1
-
-
-def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """A long header of a known version begins a QUIC conversation (RFC 9000 17.2); short headers then belong to it."""
-    data = datagram.data
-    if len(data) < 7 or not data[0] & 0x80:
-        return None
-    version = int.from_bytes(data[1:5], "big")
-    if not quic.known_version(version):
-        return None
-    if quic.long_header(data) is None:
-        return datagram.ends_early(layers.QUIC) if _ids_fit(data) else None
-    context.claim(datagram, quic_rule)
-    return quic_rule(datagram, context)
-
-
-def _ids_fit(data: bytes) -> bool:
-    """True where both connection ids have a length that exists (RFC 9000 17.2)."""
-    return data[5] <= 20 and len(data) > 6 + data[5] and data[6 + data[5]] <= 20
-
-
-def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """Every packet of the datagram is a PDU; the handshake is read until both hellos are known."""
-    data = datagram.data
-    if not data:
-        return None
-    if not data[0] & 0x80:
-        context.settle(datagram, layers.QUIC, 0x8000, 0)
-        return datagram.whole(layers.QUIC)
-    if not datagram.quoted and len(data) == datagram.length:
-        _quic_hello(datagram, context)
-    return [(layers.QUIC, size) for size in quic.packet_sizes(data, datagram.length)]
-
-
-def _quic_hello(datagram: Datagram, context: Context) -> None:
-    key = ("quic", datagram.flow)
-    flow = context.state.get(key)
-    if flow is None:
-        flow = context.state[key] = _QuicFlow(datagram.from_a)
-    if not isinstance(flow, _QuicFlow) or flow.connection.done:
-        return
-    connection = flow.connection
-    if not connection.feed(datagram.data, 0 if datagram.from_a == flow.first_from_a else 1):
-        return
-    hello, rows = connection.client, context.facts.tls
-    if hello is None:
-        return
-    if flow.row < 0:
-        flow.row = len(rows)
-        context.facts.add("tls", _tls_fact(datagram, hello, connection.server, "q"))
-        from_client = (datagram.from_a == flow.first_from_a) == (connection.client_side == 0)
-        server = datagram.destination if from_client else datagram.source
-        context.names.add(address_text(datagram.family, *server), hello.sni, "tls", datagram.number)
-    elif connection.server is not None and flow.row < len(rows):
-        chosen = connection.server
-        rows[flow.row] = rows[flow.row]._replace(version=chosen.version, cipher=chosen.cipher)
-
-
-_GQUIC_VERSION, _GQUIC_ID = 0x01, 0x08
-
-
-def gquic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """Google's QUIC: public flags with a connection id and a version Q02x to Q04x, or the long header of Q046."""
-    data = datagram.data
-    if len(data) < 13:
-        return None
-    if data[0] & 0xC0:
-        if not (data[0] & 0x80 and data[1:5] == b"Q046"):
-            return None
-    elif not (data[0] & _GQUIC_VERSION and data[0] & _GQUIC_ID and data[9:11] == b"Q0" and data[11] in b"234"):
-        return None
-    context.claim(datagram, gquic_rule)
-    return datagram.whole(layers.GQUIC)
-
-
-def gquic_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """Later packets of the conversation."""
-    return datagram.whole(layers.GQUIC)
+        context.facts.add("tls", tls_fact(datagram, hello, None, "d"))

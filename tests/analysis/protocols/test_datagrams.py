@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quic_packets import client_hello
 from udp_batches import Sent, above_udp, batch, path
 
 from analysis import layers
@@ -177,6 +178,40 @@ def test_announced_media_is_rtp_and_other_media_is_data() -> None:
     )
     DatagramNaming(Facts()).update(made)
     assert [path(made, row) for row in range(6)] == ["sip", "rtp", "rtp", "rtp/rtpevent", "rtcp", "data"]
+
+
+def test_announced_fax_is_t38() -> None:
+    """Media over UDPTL is fax; it has no control channel on the next port."""
+    body = b"v=0\r\nc=IN IP4 10.0.0.9\r\nm=image 6000 udptl t38\r\n"
+    made = batch(
+        Sent(b"INVITE sip:a@b SIP/2.0\r\n\r\n" + body, destination_port=5060),
+        Sent(b"\0\1abc", "10.0.0.1", 7000, "10.0.0.9", 6000),
+        Sent(b"zzzz", "10.0.0.1", 7000, "10.0.0.9", 6001),
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(3)] == ["sip", "t38", "data"]
+
+
+def test_media_announced_over_another_transport_is_claimed() -> None:
+    """SIP and RTSP over TCP hand their descriptions in."""
+    naming = DatagramNaming(Facts())
+    naming.announce_media(b"v=0\nc=IN IP6 2001:db8::9\nm=audio 6000 RTP/AVP 96\na=rtpmap:96 AMR/8000\n")
+    made = batch(Sent(b"\x80\x60" + bytes(30), "2001:db8::1", 7000, "2001:db8::9", 6000))
+    naming.update(made)
+    assert above_udp(made) == [("rtp", 32, 1), ("amr", 20, 1)]
+
+
+def test_openvpns_control_channel_shows_its_tls() -> None:
+    """A message in pieces of 100 bytes is named where it is complete; its ClientHello is a fact."""
+    hello = b"\x16\3\1" + len(client_hello(b"v" * 60)).to_bytes(2, "big") + client_hello(b"v" * 60)
+    control = b"\x20" + bytes(8) + b"\0"
+    pieces = [control + number.to_bytes(4, "big") + hello[100 * number : 100 * number + 100] for number in range(2)]
+    facts = Facts()
+    made = batch(*(Sent(piece, destination_port=1194) for piece in pieces))
+    DatagramNaming(facts).update(made)
+    assert [path(made, row) for row in range(2)] == ["openvpn", "openvpn/tls"]
+    assert above_udp(made, 1)[1] == ("tls", len(hello), 1)
+    assert [(row.sni, row.quic) for row in facts.tls] == [("v" * 60, False)]
 
 
 def test_a_quic_flow_keeps_its_short_headers() -> None:
