@@ -305,6 +305,7 @@ class _Writer:
         self._layers: list[int] = []
         self._sizes: list[int] = []
         self._pdus: list[int] = []
+        self._repeated: dict[int, int] = {}  # row: own bytes of its last PDU, where the last layer repeats
 
     def add(self, row: int, found: Layers) -> None:
         """`found` stands above what the row has; direct repeats become PDUs of one layer."""
@@ -313,7 +314,9 @@ class _Writer:
             if layer == before:
                 self._sizes[-1] += size
                 self._pdus[-1] += 1
+                self._repeated[row] = size
                 continue
+            self._repeated.pop(row, None)
             self._rows.append(row)
             self._steps.append(step)
             self._layers.append(layer)
@@ -336,3 +339,5 @@ class _Writer:
         packets.layer_bytes[rows, at] = np.array(self._sizes)[room]
         packets.layer_pdus[rows, at] = np.array(self._pdus)[room]
         np.maximum.at(packets.n_layers, rows, (at + 1).astype(np.uint8))
+        for row, size in self._repeated.items():
+            packets.last_pdu_bytes[row] = size
