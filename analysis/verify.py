@@ -92,7 +92,7 @@ class Report:
 def verify_capture(path: str, oracle: str | None = None) -> Report:
     """Compare our answer for one capture with tshark's, run now or stored in `oracle`. Raises AnalysisError."""
     if oracle is not None:
-        version, theirs = _stored(Path(oracle))
+        version, theirs = stored_answer(Path(oracle))
     else:
         version, theirs = _run_tshark(path)
     return compare(path, version, theirs, our_answer(path))
@@ -203,7 +203,7 @@ def _pair(a: Key, b: Key) -> Key:
     return tuple(sorted((a, b), key=repr))
 
 
-def _stored(folder: Path) -> tuple[str, Answer]:
+def stored_answer(folder: Path) -> tuple[str, Answer]:
     """A stored oracle. Raises AnalysisError where its frames are missing."""
     answer = Answer()
     try:
