@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         self.held |= reason
 
     def let(self, reason: int) -> None:
-        """Drop a reason; read again when none is left."""
+        """Drop reasons; read again when none is left."""
         if self.held & reason:
             self.held &= ~reason
             if not self.held and not self.gone and not self.transport.is_closing():

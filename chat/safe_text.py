@@ -18,6 +18,12 @@ NAME_LIMIT: Final = 255  # characters of a name, topic or error: what a file sys
 MARKS_LIMIT: Final = 8  # combining marks on one letter; Tibetan and pointed Hebrew need up to 5, "zalgo" uses dozens
 CUT: Final = "…"
 
+# ASCII's own names of the C0 controls (ECMA-48, 8.3)
+_C0: Final = (
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI",
+    "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+)  # fmt: skip
+
 _BIDI: Final = {
     "\u061c": "ALM", "\u200e": "LRM", "\u200f": "RLM",
     "\u202a": "LRE", "\u202b": "RLE", "\u202c": "PDF", "\u202d": "LRO", "\u202e": "RLO",
@@ -89,11 +95,11 @@ def _shown(char: str) -> str:
     """The character itself if it can do no harm, else a visible stand-in made of harmless characters."""
     point = ord(char)
     if point < 0x20:
-        return chr(0x2400 + point)  # Control Pictures: ␛ for ESC
+        return f"‹{_C0[point]}›"  # not ␛ and its kin: many terminals' fonts lack them, and screen readers skip them
     if point < 0x7F:
         return char
     if point == 0x7F:
-        return "␡"
+        return "‹DEL›"
     if char in _BIDI:
         return f"‹{_BIDI[char]}›"
     category = unicodedata.category(char)

@@ -38,6 +38,7 @@ SWEEP_S: Final = 1.0  # timers are this coarse; 5,000 connections cost about 3 m
 EXPIRE_S: Final = 3600.0  # between two rounds of retention
 TICK_BYTES: Final = 1 << 20  # frames waiting for the flush: senders stop above it
 SWITCH_S: Final = 0.001  # the interpreter's switch interval: the writer thread waits no longer for a busy loop
+LINGER_S: Final = 0.05  # at shutdown: what clients have under way is read and dropped, or their GOAWAY might be lost
 FEATURES: Final = ["rooms", "direct", "history", "search", "edit", "files", "resume"]
 
 
@@ -142,6 +143,11 @@ class Server:
         for conn in list(self.conns.values()):
             conn.session.go_away(reason, retry_ms, now)
             self.push(conn)
+            conn.let(conn.held)
+        self.fanout.flush()
+        await asyncio.sleep(LINGER_S)
+        for conn in list(self.conns.values()):
+            conn.transport.close()
         while self.conns and self.loop.time() < end:
             await asyncio.sleep(0.005)
         for conn in list(self.conns.values()):
@@ -255,13 +261,19 @@ class Server:
         out = conn.session.data_to_send()
         if out and not conn.gone and not conn.quiet:
             self.fanout.send(conn, out)
-        if conn.session.state is State.CLOSING and not conn.gone:
+        if conn.session.state is State.CLOSING and conn.session.reason != "goaway" and not conn.gone:
             self.loop.call_soon(self._hang_up, conn)
 
     def _hang_up(self, conn: Connection) -> None:
-        """Close when the last frames are written; the sweep aborts who does not take them."""
-        if not conn.gone:
-            self.fanout.flush()
+        """Close behind the last frames. Our side ends first and what still comes is dropped: closing with unread bytes
+        would reset the connection and take the ERROR with it. The sweep aborts who does not end its side."""
+        if conn.gone:
+            return
+        self.fanout.flush()
+        if self._ssl is None:
+            conn.let(conn.held)
+            conn.transport.write_eof()
+        else:
             conn.transport.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

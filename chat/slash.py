@@ -217,7 +217,13 @@ async def _send(desk: Desk, rest: str, room: str) -> list[Answer]:
 async def _get(desk: Desk, rest: str, room: str) -> list[Answer]:
     file = desk.find(rest)
     path = await desk.client.fetch(file, desk.folder, lambda done, size: desk.transferring(file.name, done, size))
-    return [Answer(f"saved {path}", {"event": "saved", "path": str(path), **events.file_json(file)})]
+    return [Answer(f"saved {_from_home(path)}", {"event": "saved", "path": str(path), **events.file_json(file)})]
+
+
+def _from_home(path: Path) -> str:
+    """A path as people write it. Safe: the folder is the person's own, the name went through `local_name`."""
+    home = Path.home()
+    return safe_name(f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path), 500)
 
 
 async def _files(desk: Desk, rest: str, room: str) -> list[Answer]:

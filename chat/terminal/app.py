@@ -36,6 +36,7 @@ from chat.terminal.views import Entry, MemberList, MessageLine, RoomList, RoomLo
 BATCH_S: Final = (
     0.05  # events are drawn at most this often: a person sees no difference, a flood costs 20 redraws a second
 )
+FEW: Final = 5  # people who come and go at once are worth a line each; a class that enters is not
 PAGE: Final = 60  # messages fetched when scrolling back: a screen and a half
 THEMES: Final = (
     "textual-dark",
@@ -196,8 +197,8 @@ class ChatApp(App[None]):
                 (await self._room(event.room))[0].listed(event)
             case events.Presence():
                 room, log = await self._room(event.room)
-                room.changed(event)
-                if len(event.joined) + len(event.left) <= 5 and (line := event_line(event, self.client.account)):
+                news = room.changed(event)
+                if len(news.joined) + len(news.left) <= FEW and (line := event_line(news, self.client.account)):
                     await log.note(Text(line))
             case events.Gap():
                 await (await self._room(event.room))[1].gap(event)

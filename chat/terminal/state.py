@@ -4,7 +4,7 @@ In: events, and which room is being looked at. Out: counts and names to draw. Pu
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chat.events import Members, Message, Person, Presence
 
@@ -60,13 +60,15 @@ class RoomState:
         self.count = members.count
         self.people = {one.name: one for one in members.people}
 
-    def changed(self, presence: Presence) -> None:
-        """Who came, changed, left."""
+    def changed(self, presence: Presence) -> Presence:
+        """Who came, changed, left; the news in it: who was in the first list already did not come just now."""
+        came = tuple(one for one in presence.joined if one.name not in self.people)
         self.count = presence.count
         for one in (*presence.joined, *presence.changed):
             self.people[one.name] = one
         for name in presence.left:
             self.people.pop(name, None)
+        return replace(presence, joined=came)
 
     def sorted_people(self) -> list[Person]:
         """Owners first, then moderators, then the rest, each by name."""

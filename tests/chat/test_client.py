@@ -53,7 +53,7 @@ def test_what_is_heard_is_safe_to_print(tmp_path: Path) -> None:
             await ann.send("lobby", "\x1b]52;c;eA==\x07 \u202etxt")
             heard = await until(ann, events.Message)
 
-            assert heard.text == "␛]52;c;eA==␇ ‹RLO›txt"
+            assert heard.text == "‹ESC›]52;c;eA==‹BEL› ‹RLO›txt"
             assert heard.raw == "\x1b]52;c;eA==\x07 \u202etxt"
 
     play(scene, tmp_path)

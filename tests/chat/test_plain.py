@@ -37,7 +37,7 @@ def test_people_read_lines(tmp_path: Path) -> None:
     assert "lobby 2  <ann> hello" in printed
     assert "! /nonsense: no such command" in printed
     assert "\x1b" not in printed and "\x9b" not in printed and "\u202e" not in printed
-    assert "␛[2J" in printed
+    assert "‹ESC›[2J" in printed
 
 
 def test_programs_read_json(tmp_path: Path) -> None:

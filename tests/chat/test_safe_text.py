@@ -15,18 +15,18 @@ from chat.safe_text import LINE_LIMIT, MARKS_LIMIT, NAME_LIMIT, TEXT_LIMIT, safe
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 TRICKS = {
-    "clipboard write": ("\x1b]52;c;ZXZpbA==\x07", "␛]52;c;ZXZpbA==␇"),
-    "window title": ("\x1b]0;root\x1b\\", "␛]0;root␛\\"),
-    "false link": ("\x1b]8;;http://evil\x1b\\bank\x1b]8;;\x1b\\", "␛]8;;http://evil␛\\bank␛]8;;␛\\"),
-    "clear screen": ("\x1b[2J", "␛[2J"),
+    "clipboard write": ("\x1b]52;c;ZXZpbA==\x07", "‹ESC›]52;c;ZXZpbA==‹BEL›"),
+    "window title": ("\x1b]0;root\x1b\\", "‹ESC›]0;root‹ESC›\\"),
+    "false link": ("\x1b]8;;http://evil\x1b\\bank\x1b]8;;\x1b\\", "‹ESC›]8;;http://evil‹ESC›\\bank‹ESC›]8;;‹ESC›\\"),
+    "clear screen": ("\x1b[2J", "‹ESC›[2J"),
     "C1 CSI": ("\x9b2J", "‹U+009B›2J"),
     "C1 OSC": ("\x9d52;c;eA==\x9c", "‹U+009D›52;c;eA==‹U+009C›"),
-    "kitty graphics": ("\x1b_Ga=d\x1b\\", "␛_Ga=d␛\\"),
+    "kitty graphics": ("\x1b_Ga=d\x1b\\", "‹ESC›_Ga=d‹ESC›\\"),
     "kitty placeholder": ("\U0010eeee", "‹U+10EEEE›"),
-    "carriage return over the line": ("good\rbad", "good␍bad"),
+    "carriage return over the line": ("good\rbad", "good‹CR›bad"),
     "Windows line end": ("a\r\nb", "a\nb"),
-    "backspace": ("a\bb", "a␈b"),
-    "delete": ("a\x7fb", "a␡b"),
+    "backspace": ("a\bb", "a‹BS›b"),
+    "delete": ("a\x7fb", "a‹DEL›b"),
     "right-to-left override": ("\u202egpj.exe", "‹RLO›gpj.exe"),
     "isolate": ("a\u2067b\u2069c", "a‹RLI›b‹PDI›c"),
     "zero-width space": ("ad\u200bmin", "ad‹U+200B›min"),
@@ -51,8 +51,8 @@ def test_tricks_are_shown(raw: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ("a\nb", "a␊b"),
-        ("a\tb", "a␉b"),
+        ("a\nb", "a‹LF›b"),
+        ("a\tb", "a‹HT›b"),
         ("adm\u200din", "adm‹U+200D›in"),
         ("admin\u00a0", "admin‹U+00A0›"),
         ("a\u3164", "a‹U+3164›"),

@@ -111,7 +111,7 @@ def test_nothing_of_a_peer_acts_on_the_screen(tmp_path: Path) -> None:
         ):
             await bob.send("den", "\x1b]52;c;eA==\x07\x9b2J \u202eevil [bold red]loud[/bold red] [/]")
             await bob.admin("topic", room="den", text="[blink]topic[/]")
-            await ann.until(ann.sees("␛]52"))
+            await ann.until(ann.sees("‹ESC›]52"))
             await ann.until(lambda: "[blink]topic[/]" in ann.head())
 
             assert ann.sees("‹RLO›evil [bold red]loud[/bold red] [/]")()

@@ -56,7 +56,9 @@ def test_people_come_change_and_go() -> None:
     """The list follows presence, ranks first."""
     room = RoomState("den")
     room.listed(Members("den", 3, (Person("zoe", "owner"), Person("bob"), Person("ann"))))
-    room.changed(Presence("den", 3, (Person("carl"),), (Person("bob", "moderator"),), ("ann",)))
+    news = room.changed(
+        Presence("den", 3, (Person("carl"), Person("zoe", "owner")), (Person("bob", "moderator"),), ("ann",))
+    )
 
     assert [(one.name, one.role) for one in room.sorted_people()] == [
         ("zoe", "owner"),
@@ -64,3 +66,4 @@ def test_people_come_change_and_go() -> None:
         ("carl", "member"),
     ]
     assert room.count == 3
+    assert [one.name for one in news.joined] == ["carl"]  # zoe was there already

@@ -163,14 +163,14 @@ def test_escape_sequences_of_a_peer_do_nothing(terminals: Terminals, server: Ser
     terminals.open("alice", server.port)
     terminals.sees("alice", "alice on tapwall")
     before = terminals.tmux("display-message", "-p", "-t", "alice", "#{pane_title}")
-    evil = "\x1b]0;owned\x07\x1b[2J\x1b]52;c;eA==\x07still here"
+    evil = "see: \x1b]0;owned\x07\x1b[2J\x1b]52;c;eA==\x07 end"
     subprocess.run(
         [sys.executable, "-m", "chat", "send", "--user", "eve", "--port", str(server.port), evil],
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    shown = terminals.sees("alice", "still here")
+    shown = terminals.sees("alice", "‹BEL› end")
 
-    assert "␛]0;owned␇␛[2J␛]52" in shown and "alice on tapwall" in shown
+    assert "‹ESC›]0;owned‹BEL›‹ESC›[2J‹ESC›]52" in shown.replace("\n", "") and "alice on tapwall" in shown
     assert terminals.tmux("display-message", "-p", "-t", "alice", "#{pane_title}") == before
