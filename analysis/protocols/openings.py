@@ -20,6 +20,8 @@ OPENING_BYTES = 96  # a banner, a header, the first words of a protocol
 MOST_OPENINGS = 50_000
 MOST_MARKS = 20_000
 MOST_HITS = 2_000  # of one mark in one batch
+RECORD_HEADER, HEARTBEAT = 5, 24  # RFC 5246 6.2.1, RFC 6520 6
+LEAK_FACTOR, LEAK_BYTES = 4, 1024  # padding is random but short: longer answers hold what nobody sent
 CONTEXT = 60  # bytes around a mark that a reader sees
 
 # Mark -> byte strings. Each is long enough that random bytes do not hold it (2^-64 per position or less).
@@ -40,6 +42,7 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
     ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
     ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
+    ("ldap-spn-search", b"\x04\x14servicePrincipalName0\x84\0\0\0\x03\x81\x01/"),  # substrings: */*
     ("remote-access-tool", b"ping|STRRAT|"),
     ("remote-access-tool", b"|'|'|"),
     ("heap-spray", b"%u9090%u9090"),
@@ -64,6 +67,9 @@ class Openings:
         self._begun: Array = np.zeros(0, bool)  # by 2 * flow + direction
         self._told: set[tuple[str, int]] = set()
         self._left = MOST_OPENINGS
+        self._asked: dict[
+            tuple[int, int], int
+        ] = {}  # (flow, direction) -> bytes of the heartbeat waiting for an answer
 
     def update(self, batch: Batch) -> None:
         """Look at the payloads of one batch."""
@@ -73,6 +79,7 @@ class Openings:
             return
         last = packets.layers[rows, packets.n_layers[rows].astype(np.int64) - 1]
         self._openings(batch, rows[last == layers.DATA])
+        self._heartbeats(batch, rows[last == layers.TLS])
         open_rows = rows[~np.isin(last, SEALED)]
         if len(open_rows):
             self._marks(batch, open_rows)
@@ -105,6 +112,24 @@ class Openings:
                     batch.data[start : start + min(size, OPENING_BYTES)].tobytes(),
                 ),
             )
+
+    def _heartbeats(self, batch: Batch, rows: Array) -> None:
+        """Encrypted TLS heartbeats: an answer brings back what was sent (RFC 6520 4); a much longer one leaks memory."""
+        packets, data = batch.packets, batch.data
+        rows = rows[packets.payload_cap[rows] >= RECORD_HEADER]
+        if not len(rows):
+            return
+        at = packets.payload_start[rows]
+        for row in rows[(data[at] == HEARTBEAT) & (data[at + 1] == 3) & (data[at + 2] <= 4)][:MOST_HITS].tolist():
+            start, flow = int(packets.payload_start[row]), int(packets.flow[row])
+            side, size = int(packets.direction[row]), int(data[start + 3]) << 8 | int(data[start + 4])
+            asked = self._asked.pop((flow, 1 - side), 0)
+            if asked and size > max(LEAK_FACTOR * asked, LEAK_BYTES):
+                detail = f"a heartbeat of {asked} bytes brought back {size}"
+                number, time_ns = int(packets.number[row]), int(packets.time_ns[row])
+                self._facts.add("payload", Payload(number, time_ns, flow, "heartbleed-answer", detail, side == 0))
+            elif len(self._asked) < MOST_MARKS:
+                self._asked[flow, side] = size
 
     def _marks(self, batch: Batch, rows: Array) -> None:
         packets = batch.packets

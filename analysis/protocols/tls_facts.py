@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from analysis.facts import Facts, Payload, Tls
-from analysis.protocols import tls
+from analysis.protocols import exploits, tls
 from analysis.protocols.pdu import Pdu
 
 CHANGE_CIPHER_SPEC, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 22, 23, 24
@@ -41,7 +41,7 @@ def record(pdu: Pdu, kind: int, body: bytes, length: int) -> None:
         if len(text) + len(body) <= MOST_HANDSHAKE:
             text += body
         _messages(pdu, pending, text)
-    elif kind == HEARTBEAT and len(body) >= 3 and body[0] == 1 and int.from_bytes(body[1:3], "big") + 3 > length:
+    elif kind == HEARTBEAT and len(body) >= 3 and body[0] == 1 and int.from_bytes(body[1:3], "big") + 19 > length:
         heartbeat(pdu)
     elif kind in (CHANGE_CIPHER_SPEC, APPLICATION) and "tls" in state:
         waiting: Pending = state["tls"]
@@ -81,6 +81,7 @@ def _messages(pdu: Pdu, pending: Pending, text: bytearray) -> None:
                 pending.number, pending.time_ns = pdu.number, pdu.time_ns
         elif kind == tls.CERTIFICATE and pending.certificate is None:
             pending.certificate = tls.certificate(message)
+            exploits.certificate(pdu, message)
 
 
 @lru_cache(maxsize=4096)
