@@ -31,7 +31,7 @@ class Lanes(NamedTuple):
     lane: Any  # uint8
     layer: Any  # uint16 layer of the lane
     following: Any  # int64 raw sequence number expected next (RECORDS, COLLECT)
-    missing: Any  # int64 bytes that the open record or unit still needs, 0: none is open
+    missing: Any  # int64 bytes that the open record or unit still needs, 0: none is open (DISSECT: 1 if one is)
     size: Any  # int64 whole size of the open record
 
 
@@ -76,11 +76,12 @@ def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telli
         return True
     if cap <= 0:
         return True
-    if layer == data_layer and cap > 1:
+    if (layer == data_layer or layer == 0) and cap > 1:
         start = int(packets.payload_start[row])
         if telling[int(data[start]) << 8 | int(data[start + 1])]:
             return False
-    _put(packets, row, layer, cap, 1, max_layers)
+    if layer != 0:
+        _put(packets, row, layer, cap, 1, max_layers)
     return True
 
 
@@ -132,6 +133,15 @@ def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int,
 
 
 @inner_kernel
+def _is_bare(bits: int, missing: int) -> bool:
+    """Segments that no dissector sees, whatever the connection speaks: repeats, unless they can fill an open unit."""
+    if bits & SPURIOUS:
+        return True
+    repeat = bits & OUT_OF_ORDER != 0 or bits & (RETRANSMISSION | FAST) == RETRANSMISSION
+    return repeat and missing == 0 and bits & KEEP_ALIVE == 0
+
+
+@inner_kernel
 def _collect(packets: Any, row: int, at: int, lanes: Any) -> bool:
     """A segment in the middle of an open unit: bare TCP; False where it ends the unit or does not simply follow."""
     length = int(packets.payload_len[row])
@@ -168,8 +178,8 @@ def _advance(
             elif lane == RECORDS:
                 if not _records(packets, data, row, at, lanes, layer, max_layers):
                     break
-            elif int(packets.analysis[row]) & SPURIOUS:
-                pass  # bare, whatever the connection speaks
+            elif _is_bare(int(packets.analysis[row]), int(lanes.missing[at])):
+                pass
             elif lane != COLLECT or not _collect(packets, row, at, lanes):
                 break
             i += 1

@@ -207,6 +207,8 @@ def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
         raise Cut
     if _starts_with_header(data):
         pdu.add(layers.HTTP, len(data))
+    elif "http_seen" not in pdu.stream.state:
+        pdu.stream.silent += 1
     return left
 
 

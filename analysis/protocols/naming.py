@@ -14,9 +14,10 @@ import numpy as np
 from analysis import layers
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
 from analysis.facts import Facts, Kerberos
-from analysis.protocols import http2, kerberos, logins, registry, ssh, tls_facts, tls_records
+from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
+from analysis.protocols.header_shapes import HeaderShapes
 from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Layer, Pdu
 from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
@@ -24,7 +25,7 @@ from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alon
 RST = 4
 REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
 WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
-FEW = 4  # segments of a flow left in a batch that are not worth another round of the kernel
+FEW = 2  # segments of a flow left in a batch that are not worth another round of the kernel
 MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
@@ -100,6 +101,7 @@ class Naming:
         self._shared = Shared(self.facts)
         self._datagrams = DatagramNaming(self.facts)
         self._openings = Openings(self.facts)
+        self._headers = HeaderShapes(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
 
@@ -118,6 +120,7 @@ class Naming:
             self._name_streams(batch, rows)
         self._datagrams.update(batch)
         self._openings.update(batch)
+        self._headers.update(batch)
         self._vote(packets, had)
         if len(self._streams) > MOST_STREAMS:
             self._forget()
@@ -188,11 +191,12 @@ class Naming:
             found = deliver(stream, direction, walk.segment(row))
             if found:
                 append_layers(packets, row, found)
+                stream.silent = 0
             if stream.dissector is not None and known is None and at > walk.first[index]:
                 self._name_again(packets, stream, walk, walk.rows[int(walk.first[index]) : at])
             known = stream.dissector
             at += 1
-            if end - at >= FEW and self._steady(stream, direction, lanes, lane, at, index):
+            if self._steady(stream, direction, lanes, lane, at, index) and end - at >= FEW:
                 break
         walk.cursor[index] = at
 
@@ -222,8 +226,12 @@ class Naming:
     def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int, at: int, index: int) -> bool:
         """Put a direction that needs no dissector for a while into its lane."""
         spoken = stream.spoken
-        if spoken is None and stream.refused >= REFUSALS and not registry.has_port(stream):
+        if spoken is None and stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:
             lanes.layer[lane] = layers.DATA
+            lanes.lane[lane] = EVERY
+            return True
+        if stream.silent >= REFUSALS and spoken is http.dissect:
+            lanes.layer[lane] = layers.NONE
             lanes.lane[lane] = EVERY
             return True
         if spoken is ssh.dissect and stream.state.get(("ssh_sealed", direction)):
@@ -234,6 +242,7 @@ class Naming:
         if spoken is tls_records.dissect and stream.state.get(("tls_sealed", direction)):
             return enter_records(side, lanes, lane)
         span = side.spans[-1] if side.spans else None
+        lanes.missing[lane] = span is not None and not span.done
         if span is None or span.done or span.entire or span.end - side.top < WORTH_COLLECTING:
             return False
         if span.filled != side.top - span.start:
@@ -263,6 +272,7 @@ class Naming:
                 server = a_port if flows.originator[flow] == 1 else b_port
             stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
             stream.dissector = self._shared.expected(a_port, b_port)
+            stream.candidates = registry.by_ports(server, a_port, b_port)
             self._streams[flow] = stream
         return stream
 
@@ -308,10 +318,12 @@ def append_layers(packets: Packets, row: int, found: list[Layer]) -> None:
         if n and packets.layers[row, n - 1] == layer:
             packets.layer_bytes[row, n - 1] += size
             packets.layer_pdus[row, n - 1] += 1
+            packets.last_pdu_bytes[row] = size
         elif n < MAX_LAYERS:
             packets.layers[row, n] = layer
             packets.layer_bytes[row, n] = size
             packets.layer_pdus[row, n] = 1
+            packets.last_pdu_bytes[row] = -1
             n += 1
         else:
             packets.fault[row] |= TOO_MANY_LAYERS

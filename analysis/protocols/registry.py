@@ -38,7 +38,6 @@ from analysis.protocols import (
 )
 from analysis.protocols.framing import recognised
 from analysis.protocols.pdu import Dissect, Pdu
-from analysis.protocols.streams import Stream
 
 
 class Protocol(NamedTuple):
@@ -135,10 +134,8 @@ def choose(pdu: Pdu) -> None:
     stream.spoken = None
     if stream.dissector is not None and _try(stream.dissector, pdu):
         return
-    low, high = sorted((stream.a_port, stream.b_port))
-    for port in (stream.server_port, low, high):
-        dissector = BY_PORT.get(port)
-        if dissector is not None and _try(dissector, pdu):
+    for dissector in stream.candidates:
+        if _try(dissector, pdu):
             return
     for heuristic in HEURISTICS:
         if _try(heuristic, pdu):
@@ -149,9 +146,10 @@ def choose(pdu: Pdu) -> None:
         pdu.add(layers.DATA)
 
 
-def has_port(stream: Stream) -> bool:
-    """Is a dissector registered on one of the stream's ports, or known for the conversation?"""
-    return stream.dissector is not None or stream.a_port in BY_PORT or stream.b_port in BY_PORT
+def by_ports(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
+    """The dissectors of a connection's ports, in the order in which they are asked; `server` is 0 where unknown."""
+    found = (BY_PORT.get(port) for port in dict.fromkeys((server, min(a_port, b_port), max(a_port, b_port))))
+    return tuple(dissector for dissector in found if dissector is not None)
 
 
 def telling() -> npt.NDArray[np.bool_]:

@@ -119,6 +119,7 @@ class Stream:
     __slots__ = (
         "a_port",
         "b_port",
+        "candidates",
         "choose",
         "dissector",
         "facts",
@@ -127,6 +128,7 @@ class Stream:
         "server_port",
         "shared",
         "sides",
+        "silent",
         "spoken",
         "state",
     )
@@ -145,7 +147,9 @@ class Stream:
         self.sides = (Side(), Side())
         self.state: dict[Any, Any] = {}
         self.spoken: Dissect | None = None  # who took the last unit
-        self.refused = 0  # units in a row that nobody took
+        self.refused = 0  # units that nobody took
+        self.silent = 0  # units that a dissector took without showing anything
+        self.candidates: tuple[Dissect, ...] = ()  # by port
 
     def to_server(self, direction: int) -> bool:
         """True where `direction` goes to the side whose port looks like the server's."""
@@ -164,7 +168,11 @@ def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
         return []
     if len(segment.data) < segment.length:
         return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
-    return _Delivery(stream, side, direction, segment, start).run()
+    delivery = _Delivery(stream, side, direction, segment, start)
+    if not side.spans:
+        delivery.begin(start + segment.length)
+        return delivery.layers
+    return delivery.run()
 
 
 def dissect_alone(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
@@ -199,11 +207,11 @@ class _Delivery:
                 if not self._continue(span, seq, end):
                     break
             else:
-                self._begin(end)
+                self.begin(end)
                 break
         return self.layers
 
-    def _begin(self, end: int) -> None:
+    def begin(self, end: int) -> None:
         """Bytes that no span waits for: a dissector sees the rest of the segment."""
         data = self.segment.data[self.at :] if self.at else self.segment.data
         pdu = _dissect(self.stream, self.direction, self.segment, data, len(data), True)

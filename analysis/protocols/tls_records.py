@@ -33,7 +33,7 @@ def dissect(pdu: Pdu) -> bool:
     Bytes that are no record count as continuation.
     """
     data = pdu.data
-    if len(data) >= 4 and all(0x20 <= byte < 0x7F for byte in data[:4]):
+    if len(data) >= 4 and 0x20 <= data[0] < 0x7F and all(0x20 <= byte < 0x7F for byte in data[:4]):
         return False
     pdu.add(layers.TLS)
     state = pdu.stream.state
