@@ -605,6 +605,7 @@ IPMB = _layer("ipmb", "Intelligent Platform Management Bus")
 CIPIO = _layer("cipio", "Common Industrial Protocol, I/O")
 AFS = _layer("afs", "Andrew File System (AFS)")
 BUNDLE = _layer("bundle", "Bundle Protocol")
+UDS = _layer("uds", "Unified Diagnostic Services")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

@@ -101,6 +101,37 @@ def iax_rule(datagram: Datagram, context: Context) -> Layers | None:
     return [(layers.IAX2, 4), (layers.DATA, len(data) - 4)]
 
 
+def doip_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Diagnostics over IP (ISO 13400-2): version and its complement; diagnostic messages carry UDS."""
+    data = datagram.data
+    if len(data) < 8:
+        return [(datagram.mark(), 0)]
+    if data[0] ^ data[1] != 0xFF:
+        return None
+    if data[2:4] == b"\x80\x01" and len(data) > 12:
+        return [(layers.DOIP, 12), (layers.UDS, len(data) - 12)]
+    return datagram.whole(layers.DOIP)
+
+
+def sebek_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """Sebek: version 1 has a fixed header, then keystrokes as data."""
+    data = datagram.data
+    if len(data) < 48 or int.from_bytes(data[4:6], "big") in (2, 3):
+        return datagram.whole(layers.SEBEK)
+    return [(layers.SEBEK, 48), (layers.DATA, len(data) - 48)] if len(data) > 48 else datagram.whole(layers.SEBEK)
+
+
+def zep_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """ZigBee encapsulation: "EX", version 1 or 2, a header, an IEEE 802.15.4 frame."""
+    data = datagram.data
+    if data[:2] != b"EX" or len(data) < 4:
+        return None
+    size = 16 if data[2] == 1 else 8 if data[3] == 2 else 32
+    if data[2] not in (1, 2) or len(data) <= size:
+        return datagram.whole(layers.ZEP)
+    return [(layers.ZEP, size), (layers.WPAN, len(data) - size)]
+
+
 def babel_rule(datagram: Datagram, context: Context) -> Layers | None:
     """Babel (RFC 8966 4.2), version 2; other versions are swallowed without a layer, as Wireshark does."""
     data = datagram.data

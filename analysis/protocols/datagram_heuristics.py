@@ -97,7 +97,7 @@ def dns_anywhere(rule: Rule) -> Rule:
     return heuristic
 
 
-RTPS = starting(layers.RTPS, b"RTPS", b"RTPX", shortest=16)
+RTPS = starting(layers.RTPS, b"RTPS", shortest=16)
 THRIFT = starting(layers.THRIFT, b"\x80\x01\x00\x01", b"\x80\x01\x00\x02", b"\x80\x01\x00\x03", b"\x80\x01\x00\x04")
 GIOP = starting(layers.GIOP, b"GIOP\x01", shortest=12)
 ARTNET = starting(layers.ARTNET, b"Art-Net\0", shortest=9)

@@ -64,7 +64,7 @@ def _bacnet(data: bytes, at: int) -> Layers:
 
 
 _COAP_TEXT = {0: layers.DATA_TEXT_LINES, 50: layers.JSON, 41: layers.XML}  # content formats (RFC 7252 12.3)
-_CONTENT_FORMAT, _PAYLOAD_MARK = 12, 0xFF
+_CONTENT_FORMAT, _PAYLOAD_MARK, _LINK_FORMAT = 12, 0xFF, 40
 
 
 def coap_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -77,6 +77,8 @@ def coap_rule(datagram: Datagram, context: Context) -> Layers | None:
     while at < size:
         if data[at] == _PAYLOAD_MARK:
             body = size - at - 1
+            if content == _LINK_FORMAT:  # dissected inside CoAP
+                return datagram.whole(layers.COAP)
             return (
                 [(layers.COAP, size), (_COAP_TEXT.get(content, layers.DATA), body)]
                 if body
@@ -160,6 +162,7 @@ PORTS: dict[int, Rule] = {
     654: checks.checked(layers.AODV, checks.aodv),
     853: vpn.dtls_rule,
     1069: checks.checked(layers.SLIMP3, checks.slimp3),
+    1101: checks.sebek_rule,
     1194: vpn.openvpn_rule,
     1434: shapes.sql_resolution_rule,
     1645: _radius,
@@ -222,6 +225,8 @@ PORTS: dict[int, Rule] = {
     9996: netflow_rule,
     9999: starting(layers.TPLINK_SMARTHOME, b"\xd0"),
     11211: management.memcache_rule,
+    13400: checks.doip_rule,
+    17754: checks.zep_rule,
     27036: steam_rule,
     47808: bvlc_rule,
 }
