@@ -111,7 +111,7 @@ def _directed(conversations: Conversations) -> tuple[Headers, Array]:
     headers = Headers(
         row=zeros, number=zeros, time_ns=zeros, start=zeros, captured=zeros, length=zeros, family=words[src, 0],
         src_hi=words[src, 1], src_lo=words[src, 2], dst_hi=words[dst, 1], dst_lo=words[dst, 2], proto=proto, ttl=zeros + 64,
-        fragment=zeros, transport=zeros + WHOLE, transport_at=nothing,
+        fragment=zeros, transport=zeros + WHOLE, transport_at=nothing, payload_at=nothing,
         sport=np.where(ported, np.concatenate([t.a_port, t.b_port]), -1),
         dport=np.where(ported, np.concatenate([t.b_port, t.a_port]), -1),
         icmp=nothing, flags=nothing, icmp_id=nothing, src_mac=nothing, flow=nothing,

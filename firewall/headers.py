@@ -55,6 +55,7 @@ class Headers(NamedTuple):
     fragment: Array  # 0 whole, 1 first fragment, 2 later fragment
     transport: Array  # WHOLE, NONE, SHORT, CUT
     transport_at: Array  # offset in Batch.data, -1 none
+    payload_at: Array  # first byte behind the IP headers; of a fragment: behind its fragment header
     sport: Array
     dport: Array
     icmp: Array  # type * 256 + code
@@ -109,7 +110,7 @@ def _keep(
 def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, header: Array, four: Mask) -> Headers:
     p, data = batch.packets, batch.data
     words = [_address_words(data, start, four, offset4, offset6) for offset4, offset6 in ((12, 8), (16, 24))]
-    proto, at, offset, more = _walk(data, start, end, header, four)
+    proto, at, offset, more, payload_at = _walk(data, start, end, header, four)
     fragment = np.where(offset > 0, 2, np.where(more, 1, 0))
     captured = np.minimum(end - start, length)
     need = _minimum(proto)
@@ -120,9 +121,10 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
     transport[(transport == CUT) & (room < need)] = SHORT
     transport[proto < 0] = np.where(room[proto < 0] > seen[proto < 0], CUT, SHORT)
     ok = transport == WHOLE
-    ported = ok & np.isin(proto, (6, 17, 33, 132, 136))
-    icmp = ok & ((proto == 1) | (proto == 58))
-    tcp = ok & (proto == 6)
+    some = ok | (transport == SHORT)  # of a datagram that ends early, nft still reads what is there
+    ported = some & np.isin(proto, (6, 17, 33, 132, 136))
+    icmp = some & ((proto == 1) | (proto == 58))
+    tcp = some & (proto == 6)
     n = len(rows)
     src_mac = np.full(n, -1, np.int64)
     ether = (p.link_type[rows] == ETHERNET) & (start - p.start[rows] >= 14)
@@ -145,23 +147,25 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
         fragment,
         transport,
         np.where(transport == NONE, -1, at),
-        _where(ported, data, at),
-        _where(ported, data, at + 2),
-        _where(icmp, data, at),
-        _where(tcp, data, at + 12, 0x1FF),
-        _where(icmp, data, at + 4),
+        payload_at,
+        _where(ported & (seen >= 2), data, at),
+        _where(ported & (seen >= 4), data, at + 2),
+        _where(icmp & (seen >= 2), data, at),
+        _where(tcp & (seen >= 14), data, at + 12, 0x1FF),
+        _where(icmp & (seen >= 6), data, at + 4),
         src_mac,
         p.flow[rows].astype(np.int64),
     )
 
 
-def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> tuple[Array, Array, Array, Mask]:
-    """(protocol, transport offset, fragment offset, more-fragments bit) behind all IPv6 extension headers."""
+def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> tuple[Array, Array, Array, Mask, Array]:
+    """(protocol, transport offset, fragment offset, more-fragments bit, start of what is fragmented)."""
     proto = np.where(four, _u8(data, start + 9), _u8(data, start + 6))
     at = start + header
     word = _u16(data, start + 6)
     offset = np.where(four, word & 0x1FFF, 0)
     more = four & (word & 0x2000 > 0)
+    payload_at = np.full(len(start), -1, np.int64)
     active = np.flatnonzero(~four & np.isin(proto, EXTENSIONS))
     for _ in range(EXTENSIONS_MAX):
         if not len(active):
@@ -174,6 +178,7 @@ def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> t
         is_fragment = kind == 44
         word = _u16(data, here + 2)
         offset[active[is_fragment]] = (word >> 3)[is_fragment]
+        payload_at[active[is_fragment]] = here[is_fragment] + 8
         more[active[is_fragment]] = (word & 1 > 0)[is_fragment]
         size = np.where(is_fragment, 8, np.where(kind == 51, (units + 2) * 4, (units + 1) * 8))
         proto[active] = _u8(data, here)
@@ -183,7 +188,7 @@ def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> t
         proto[active[bad]] = -1
         active = active[~later & np.isin(proto[active], EXTENSIONS)]
     proto[active] = -1
-    return proto, at, offset, more
+    return proto, at, offset, more, np.where(payload_at < 0, at, payload_at)
 
 
 def _address_words(data: Array, start: Array, four: Mask, offset4: int, offset6: int) -> tuple[Array, Array]:

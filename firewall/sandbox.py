@@ -81,6 +81,21 @@ def tune() -> None:
         _set(f"net/ipv4/conf/twb{way}/rp_filter", "0")
 
 
+def wait_for_links() -> None:
+    """Links come up a moment after they are told to; a frame sent before that is lost."""
+    wanted = {f"twb{way}" for way in range(WAYS)} | {"tws"}
+    for _ in range(200):
+        done = subprocess.run(["ip", "-j", "link", "show", "up"], check=True, capture_output=True, text=True)
+        up = {
+            link["ifname"]
+            for link in json.loads(done.stdout)
+            if "LOWER_UP" in link["flags"] and link.get("operstate") == "UP"
+        }
+        if wanted <= up:
+            return
+        time.sleep(0.01)
+
+
 def replay(path: str) -> int:
     """Send every frame, in order, from one processor (another would have its own queue). Returns how many."""
     with contextlib.suppress(OSError):
@@ -138,6 +153,7 @@ def main() -> None:
     for step in job["steps"]:
         if "replay" in step:
             tune()
+            wait_for_links()
             answer["sent"] = replay(step["replay"])
             continue
         done = run(step)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from analysis.columns import Batch
 from firewall.buckets import Buckets
 from firewall.conntrack import NEW, Tracker
+from firewall.fragments import Defragmenter
 from firewall.headers import Array, Headers, read
 from firewall.program import WAY_NAMES, Line, Program
 from firewall.rules import STATES
@@ -103,6 +104,7 @@ class Simulator:
         self._clock = clock
         self._harness = harness
         self._tracker = Tracker(clock) if program.uses("state") else None
+        self._fragments = Defragmenter() if self._tracker is not None or program.uses("orig_dport") else None
         self._steps = stepwise or program.uses("rate")
         self._buckets: dict[int, Buckets] = {}
         self._replay = Replay(lines=[LineHits(chain, line) for chain, _, line in program.lines()])
@@ -115,6 +117,8 @@ class Simulator:
     def update(self, batch: Batch) -> Verdicts:
         """Run one chunk; the verdict of every packet that a filter sees."""
         headers, lost = read(batch)
+        if self._fragments is not None:
+            headers = self._fragments.apply(headers, batch.data)
         self._replay.packets += len(batch.packets.number)
         for reason, count in lost.items():
             self._replay.lost[reason] = self._replay.lost.get(reason, 0) + count

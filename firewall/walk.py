@@ -50,6 +50,7 @@ class Rows:
         self.family = np.where(classes.ranks["family"][self._class] == 1, 6, 4)
         self.short = classes.ranks["transport"][self._class] == SHORT
         self.any_short = bool(self.short.any())
+        self.no_ports = classes.ranks["dport"][self._class] == 0
 
     def answer(self, line: Line, at: Array, *, transport: bool = True) -> Answers:
         """NO, YES or UNKNOWN for a line on the rows `at`, rates left out. `transport=False`: IP-level conditions only."""
@@ -190,11 +191,23 @@ class _Walk:
         if not any(c.field in TRANSPORT_FIELDS for c in line.conditions):
             return at, sure
         short = np.flatnonzero(self.rows.short[at])
+        if lenient(line):  # multiport reads four bytes only
+            short = short[self.rows.no_ports[at[short]]]
         gone = short[self.rows.answer(line, at[short], transport=False) == YES]
         self._end(at[gone], sure[gone], Verdict.DROP, BY_HEADER)
         keep = np.ones(len(at), bool)
         keep[gone] = False
         return at[keep], sure[keep]
+
+
+def lenient(line: Line) -> bool:
+    """True where only multiport looks at the transport header: it needs no more than the two ports."""
+    fields = [c for c in line.conditions if c.field in TRANSPORT_FIELDS]
+    if not fields or any(c.field not in ("sport", "dport", "port") for c in fields):
+        return False
+    proto = line.get("proto")
+    own = proto is not None and proto.value.ranges in (((6, 6),), ((17, 17),))
+    return all(c.field == "port" or len(c.value.ranges) > 1 or not own for c in fields)
 
 
 def _merge(parts: list[tuple[Array, npt.NDArray[np.bool_]]]) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -232,12 +245,19 @@ class Stepper:
         if found is None:
             begin = self.start.get(chain, 0)
             lines = self.program.chains.get(chain, ())
-            short = bool(self.rows.short[row]) and self.program.dialect == "iptables"
             found = [
-                n for n in range(begin, begin + len(lines)) if self.answers[n][row] or (short and self.loose[n][row])
+                n
+                for n in range(begin, begin + len(lines))
+                if self.answers[n][row] or (self.loose[n][row] and self._cut(self.lines[n][2], row))
             ]
             self._matching[(chain, row)] = found
         return found
+
+    def _cut(self, line: Line, row: int) -> bool:
+        if not self.rows.short[row] or self.program.dialect != "iptables":
+            return False
+        asks = any(c.field in TRANSPORT_FIELDS for c in line.conditions)
+        return asks and (not lenient(line) or bool(self.rows.no_ports[row]))
 
     def step(self, row: int, rated: Rated) -> Step:
         """The fate of one packet of this row."""
@@ -267,8 +287,8 @@ class Stepper:
         for number in self._candidates(name, row):
             line = self.lines[number][2]
             answer = int(self.answers[number][row])
-            if answer == NO:  # a candidate only because the datagram ends inside the header that the line asks for
-                if self.loose[number][row] == YES and any(c.field in TRANSPORT_FIELDS for c in line.conditions):
+            if self._cut(line, row):  # the datagram ends inside the header that the line asks for
+                if self.loose[number][row] == YES:
                     out.end(here == 2, Verdict.DROP, BY_HEADER)
                     return back
                 continue

@@ -21,6 +21,7 @@ KEY_TYPES = {"sport": "inet_service", "dport": "inet_service"}
 BUCKETS_MAX = 65535  # elements of a dynamic set: buckets kept at the same time
 BUCKET_LIFE_S = 10  # as hashlimit: a bucket that nobody used starts full again
 ROW = 8  # elements a line
+TRANSPORT = frozenset({"sport", "dport", "icmp", "tcp_flags"})
 WORDS = {Verdict.ACCEPT: "accept", Verdict.DROP: "drop", Verdict.REJECT: "reject", Verdict.RETURN: "return"}
 
 
@@ -38,8 +39,9 @@ def table_lines(program: Program, table: str = TABLE) -> list[str]:
     for name, addresses in program.sets.items():
         out += _set(name, addresses, program.timeouts.get(name))
     body: list[str] = []
+    guarded = not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
     for name, lines in program.chains.items():
-        buckets, chain = _chain(name, lines, based.get(name))
+        buckets, chain = _chain(name, lines, based.get(name), guarded)
         out += buckets
         if name in based:
             body += chain
@@ -64,15 +66,31 @@ def _set(name: str, addresses: AddrSet, life_s: int | None) -> list[str]:
     return [*out, "\t}"]
 
 
-def _chain(name: str, lines: tuple[Line, ...], base: Base | None) -> tuple[list[str], list[str]]:
+def _chain(name: str, lines: tuple[Line, ...], base: Base | None, guarded: bool) -> tuple[list[str], list[str]]:
     buckets: list[str] = []
     out = [f"\tchain {name} {{"]
     if base is not None:
         policy = "drop" if base.policy is Verdict.DROP else "accept"
         out.append(f"\t\ttype filter hook {base.hook.value} priority {base.priority}; policy {policy};")
     for line in lines:
-        out.append(f"\t\t{line_text(line, buckets)}")
+        out += [f"\t\t{guard}{line_text(line, buckets)}" for guard in (_guards(line) if guarded else [""])]
     return buckets, [*out, "\t}"]
+
+
+def _guards(line: Line) -> list[str]:
+    """What keeps a line that reads transport headers off later fragments, where nft would read payload as ports.
+
+    Not needed where the table uses connection tracking: fragments are put together before it. IPv6 takes two lines:
+    no fragment header, or a first fragment.
+    """
+    if not any(c.field in TRANSPORT for c in line.conditions):
+        return [""]
+    if line.family == 4:
+        return ["ip frag-off & 0x1fff == 0 "]
+    rate = line.get("rate")
+    if rate is not None and not rate.value.key:
+        return ["exthdr frag missing "]  # two lines would be two buckets
+    return ["exthdr frag missing ", "frag frag-off 0 "]
 
 
 def line_text(line: Line, buckets: list[str]) -> str:
