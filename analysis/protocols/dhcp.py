@@ -6,13 +6,13 @@ host names for the addresses that a server acknowledged. Bytes are hostile: opti
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from analysis import layers
 from analysis.columns import address_text
 from analysis.facts import Dhcp
 from analysis.protocols.datagram import Context, Datagram, Layers
+from analysis.protocols.dns import ipv6_text
 
 HEADER_BYTES = 240  # fixed fields and the magic cookie
 BOOTP_BYTES = 300  # with the vendor area of a message that has no cookie (RFC 951 3)
@@ -195,7 +195,7 @@ def dhcpv6_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 def _remember6(datagram: Datagram, context: Context, message: int, options: dict[int, bytes]) -> None:
     association = _options6(options.get(_IA_NA, b""), 12).get(_IA_ADDRESS, b"")
-    offered = str(IPv6Address(association[:16])) if len(association) >= 16 else ""
+    offered = ipv6_text(association[:16]) if len(association) >= 16 else ""
     servers = options.get(_DNS6, b"")
     name = _wire_name(options.get(_FQDN6, b"")[1:])
     from_server = message in (2, 7, 10)  # advertise, reply, reconfigure
@@ -212,7 +212,7 @@ def _remember6(datagram: Datagram, context: Context, message: int, options: dict
             offered,
             name,
             "",
-            tuple(str(IPv6Address(servers[i : i + 16])) for i in range(0, len(servers) - 15, 16)),
+            tuple(ipv6_text(servers[i : i + 16]) for i in range(0, len(servers) - 15, 16)),
         ),
     )
     if message == 7:

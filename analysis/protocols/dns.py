@@ -151,7 +151,7 @@ def _data_text(data: bytes, record: int, start: int, end: int, netbios: bool) ->
     if record == A and len(body) == 4:
         return f"{body[0]}.{body[1]}.{body[2]}.{body[3]}"
     if record == AAAA and len(body) == 16:
-        return _ipv6_text(body)
+        return ipv6_text(body)
     if not body:
         return ""
     if record in (CNAME, NS, PTR, SOA):
@@ -173,7 +173,8 @@ def _txt(body: bytes) -> str:
     return b"".join(parts)[:MAX_DATA_CHARACTERS].decode("utf-8", "replace")
 
 
-def _ipv6_text(body: bytes) -> str:
+def ipv6_text(body: bytes) -> str:
+    """Sixteen bytes as an address in RFC 5952's form."""
     from ipaddress import IPv6Address
 
     return str(IPv6Address(body))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import zlib
-from ipaddress import IPv6Address
 
 import numpy as np
 
 from analysis import layers
-from analysis.columns import Array, Batch
+from analysis.columns import Array, Batch, address_text
 from analysis.facts import LIMIT, Arp, Echo, Facts, RouterAdvert
+from analysis.protocols.dns import ipv6_text
 from analysis.protocols.names import Names
 
 ARP_BYTES = 28  # Ethernet and IPv4 addresses
@@ -120,12 +120,12 @@ class LinkFacts:
                 continue
             mac, prefixes = _advert_options(advert)
             tap = int(packets.ip_tap[row])
-            words = (int(taps.src_hi[tap]) & (1 << 64) - 1) << 64 | int(taps.src_lo[tap]) & (1 << 64) - 1
+            source = address_text(6, int(taps.src_hi[tap]), int(taps.src_lo[tap])) if tap >= 0 else ""
             self._facts.router_advert.append(
                 RouterAdvert(
                     int(packets.number[row]),
                     int(packets.time_ns[row]),
-                    str(IPv6Address(words)) if tap >= 0 else "",
+                    source,
                     mac,
                     int.from_bytes(advert[6:8], "big"),
                     prefixes,
@@ -157,7 +157,7 @@ def _advert_options(advert: bytes) -> tuple[str, tuple[str, ...]]:
         if kind == 1:
             mac = advert[at + 2 : at + 8].hex(":")
         elif kind == 3 and size >= 32:
-            prefixes.append(f"{IPv6Address(advert[at + 16 : at + 32])}/{advert[at + 2]}")
+            prefixes.append(f"{ipv6_text(advert[at + 16 : at + 32])}/{advert[at + 2]}")
         at += size
     return mac, tuple(prefixes)
 

@@ -7,7 +7,6 @@ Replies carry no program number, so calls are remembered by flow and transaction
 from __future__ import annotations
 
 from typing import Literal
-from uuid import UUID
 
 from analysis import layers
 from analysis.facts import Rpc
@@ -117,6 +116,12 @@ INTERFACES = {
 }
 
 
+def _uuid_text(raw: bytes, order: Literal["little", "big"]) -> str:
+    """A UUID as text; its first three fields follow the data representation (C706 appendix A)."""
+    first, second, third = (int.from_bytes(raw[a:b], order) for a, b in ((0, 4), (4, 6), (6, 8)))
+    return f"{first:08x}-{second:04x}-{third:04x}-{raw[8:10].hex()}-{raw[10:16].hex()}"
+
+
 def dcerpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     """Version 4, a packet type of the connectionless protocol, a data representation that exists."""
     data = datagram.data
@@ -132,7 +137,7 @@ def dcerpc_rule(datagram: Datagram, context: Context) -> Layers | None:
     if data[1] not in (_REQUEST, _RESPONSE):
         return found
     order: Literal["little", "big"] = "little" if data[4] & 0x10 else "big"
-    interface = str(UUID(bytes_le=data[24:40]) if order == "little" else UUID(bytes=data[24:40]))
+    interface = _uuid_text(data[24:40], order)
     version = int.from_bytes(data[60:64], order)
     operation = int.from_bytes(data[68:70], order)
     response = data[1] == _RESPONSE

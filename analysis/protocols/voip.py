@@ -7,8 +7,6 @@ RTP (RFC 3550) on the port and RTCP on the next one, as Wireshark's SDP dissecto
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from analysis import layers
 from analysis.protocols import datagram_shapes
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
@@ -124,6 +122,8 @@ def _fax_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 
 def _claim(host: bytes, port: int, kinds: dict[int, int] | None, context: Context) -> None:
+    from ipaddress import ip_address
+
     try:
         address = int(ip_address(host.decode("ascii", "replace")))
     except ValueError:
