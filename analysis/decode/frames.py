@@ -400,7 +400,7 @@ class Decoder:
         self._tables: Any = tables
         self._links: Any = links
         self._s: Any = np.zeros(state.SIZE, dtype=np.int64)
-        self._fragments = Fragments()
+        self.fragments = Fragments()
         self._room = _Room()
         self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
@@ -438,7 +438,7 @@ class Decoder:
     def _fragment(self, chunk: _Bytes) -> None:
         """Take one fragment; where it completes its datagram, go on in the reassembled bytes."""
         s = self._slots
-        whole = self._fragments.take(chunk.octets, s)
+        whole = self.fragments.take(chunk.octets, s)
         if whole is None:
             return
         s[AT] = chunk.append(whole)
