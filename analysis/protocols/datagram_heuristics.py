@@ -107,34 +107,37 @@ APPLEMIDI = starting(layers.APPLEMIDI, b"\xff\xffIN", b"\xff\xffNO", b"\xff\xffO
 PKTGEN = starting(layers.PKTGEN, bytes.fromhex("be9be955"), shortest=16)
 
 
+# Which payloads a heuristic could accept, by their first two bytes: (first bytes, second bytes), None is any.
+_BEGINNINGS: tuple[tuple[tuple[int, ...] | range, tuple[int, ...] | range | None], ...] = (
+    (range(9), None),  # STUN, RakNet, WireGuard, DCE/RPC
+    ((0x09, 0x0D), None),  # Google's QUIC with a version
+    (range(20, 26), (0xFE, 0x01)),  # DTLS
+    ((0x47,), None),  # MPEG transport streams, GIOP
+    (range(0x80, 0xC0), voip.REPORTS),  # RTCP
+    (range(0x80, 0x100), (0x00, 0x51, 0x54, 0x6B, 0xFA, 0xFF, *range(0x0A, 0x100, 0x10))),  # QUIC
+    ((0xFF,), (0xFF,)),  # Wake on LAN, AppleMIDI
+    *(
+        ((word[0],), (word[1],))
+        for word in (
+            *voip.SIP_METHODS,
+            *(b"SIP/", b"d1", b"d2", b"RTPS", b"Art-Net", b"IceP", b"PROXY", b"\x0d\x0a", b"\xbe\x9b", b"\x80\x01"),
+        )
+    ),
+)
+
+
 def beginnings() -> Array:
     """bool[65536]: the first two bytes (big-endian) that one of the heuristics could accept.
 
     A flow that nobody recognised is only read again where its payload begins so. ONC RPC and DNS are left out: they
     begin with any bytes, and their flows are recognised by the first packets.
     """
-    first, second = np.divmod(np.arange(65536), 256)
-    found = (first == 0xFF) & (second == 0xFF)  # Wake on LAN, AppleMIDI
-    found |= (first >= 1) & (first <= 4) & (second == 0)  # WireGuard
-    found |= first <= 8  # STUN: binding, allocate and their answers; RakNet
-    found |= (first >> 6 == 2) & np.isin(second, voip.REPORTS)  # RTCP
-    found |= (first >= 0x80) & (np.isin(second, (0x00, 0x51, 0x54, 0x6B, 0xFA, 0xFF)) | (second & 15 == 10))  # QUIC
-    found |= np.isin(first, (0x09, 0x0D))  # Google's QUIC with a version
-    found |= (first >= 20) & (first <= 25) & np.isin(second, (0xFE, 0x01))  # DTLS
-    found |= first == 0x47  # MPEG transport streams, GIOP
-    words = (
-        *voip.SIP_METHODS,
-        b"SIP/",
-        b"d1",
-        b"d2",
-        b"RTPS",
-        b"Art-Net",
-        b"IceP",
-        b"PROXY",
-        b"\x0d\x0a",
-        b"\xbe\x9b",
-        b"\x80\x01",
-    )
-    for word in words:
-        found[word[0] << 8 | word[1]] = True
-    return np.asarray(found)
+    table = bytearray(65536)
+    for firsts, seconds in _BEGINNINGS:
+        for first in firsts:
+            if seconds is None:
+                table[first << 8 : (first + 1) << 8] = b"\1" * 256
+            else:
+                for second in seconds:
+                    table[first << 8 | second] = 1
+    return np.frombuffer(table, bool)
