@@ -105,8 +105,15 @@ def analyst(
 )
 @click.option("--every", default=2.0, show_default=True, metavar="SECONDS", help="How often to look and to count.")
 @click.option("--seconds", type=float, default=None, help="Stop after so long (default: never).")
+@click.option(
+    "--hold",
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Watch a first proposal so long before applying it.",
+)
 @REPORT
-def wall(captures: Path, every: float, seconds: float | None, report: Path) -> None:
+def wall(captures: Path, every: float, seconds: float | None, hold: float, report: Path) -> None:
     """Prove the proposed rules, apply them here, confirm, and count what they stop.
 
     \b
@@ -116,7 +123,7 @@ def wall(captures: Path, every: float, seconds: float | None, report: Path) -> N
     from tapwall.lab.story import Story
     from tapwall.lab.wall import Wall, watch
 
-    watch(Wall(captures, report, Story(report, "wall")), every, seconds)
+    watch(Wall(captures, report, Story(report, "wall"), hold_s=hold), every, seconds)
 
 
 @lab.command()

@@ -32,6 +32,8 @@ class Wall:
     captures: Path
     report: Path
     story: Story
+    hold_s: float = 0.0  # how long a proposal is watched before it is applied: the class sees what it would stop
+    proposed: float | None = None
     applied: str = ""
     refused: str = ""
     marked: bool = False
@@ -48,10 +50,21 @@ class Wall:
             text = self.policy.read_text(encoding="utf-8")
         except OSError:
             return
-        if blocks(text) and rules_only(text) not in (self.applied, self.refused):
+        if blocks(text) and rules_only(text) not in (self.applied, self.refused) and self._held():
             self._stand_up(text)
         if self.applied:
             self.count()
+
+    def _held(self) -> bool:
+        """Has the first proposal been watched for long enough?"""
+        now = time.monotonic()
+        if self.proposed is None:
+            self.proposed = now
+            if self.hold_s:
+                self.story.tell(
+                    f"rules are proposed; watches for {self.hold_s:g} s what they would stop", look="report.html#rules"
+                )
+        return now - self.proposed >= self.hold_s
 
     def _stand_up(self, text: str) -> None:
         """Prove, apply, confirm. Whatever fails is told and not tried again with the same policy."""
@@ -78,7 +91,7 @@ class Wall:
         self.applied = rules_only(text)
         number = len(blocked(text))
         self.story.tell(
-            f"the rules stand: {number} block{'s' * (number != 1)}, the chat answers",
+            f"the rules stand ({loaded.complaint}): {number} block{'s' * (number != 1)}, the chat answers",
             look="rules/rules.v4",
             mark="" if self.marked else "rules stand",
         )
