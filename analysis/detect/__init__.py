@@ -13,15 +13,18 @@ from typing import Any, Protocol
 from analysis import stories
 from analysis.assess import Blocked
 from analysis.detect import (
+    amplification,
     arp_spoofing,
     beacon,
     brute_force,
     clear_text,
+    dhcp_attack,
     directory_attack,
     dns_anomaly,
     dns_tunnel,
     exploit,
     failed_connections,
+    fingerprinting,
     flood,
     http_c2,
     icmp_tunnel,
@@ -31,6 +34,7 @@ from analysis.detect import (
     remote_control,
     surge,
     sweep,
+    tls_c2,
     web_attack,
 )
 from analysis.evidence import Evidence, Tables, gather
@@ -68,14 +72,17 @@ class Wanted(Protocol):
 DETECTORS: tuple[Detector, ...] = (
     surge,
     flood,
+    amplification,
     port_scan,
     sweep,
+    fingerprinting,
     brute_force,
     exploit,
     web_attack,
     program_transfer,
     remote_control,
     http_c2,
+    tls_c2,
     directory_attack,
     lateral_movement,
     beacon,
@@ -83,6 +90,7 @@ DETECTORS: tuple[Detector, ...] = (
     dns_anomaly,
     icmp_tunnel,
     arp_spoofing,
+    dhcp_attack,
     clear_text,
     failed_connections,
 )

@@ -35,6 +35,7 @@ class Thresholds:
     changes: int = limit(2, "changes of owner", "detections.md 6.8: interleaving; one change is a new lease")
     unsolicited: int = limit(5, "replies nobody asked for", "detections.md 6.8: above 1/s for 5 s")
     claimed: int = limit(2, "addresses one MAC took over", "tapwall: the gateway and a victim, or more")
+    together_s: float = limit(60.0, "s between two owners", "tapwall: a lease does not move while its owner is there")
     answer_s: float = limit(3.0, "s from question to answer", "tapwall: hosts repeat requests after 1 s")
     alone: int = limit(10, "unsolicited replies without another owner", "tapwall: a host announces itself a few times")
 
@@ -81,7 +82,7 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
         if len(pushed) < limits.alone or not foreign:
             return None
     elif flips < limits.changes and len(addresses) < limits.claimed and len(pushed) < limits.unsolicited:
-        if not (set(addresses) & gateways):
+        if not (set(addresses) & gateways or _at_once(rows, mac, addresses, limits.together_s)):
             return None
     mine = [row for row in rows if row.sender_mac == mac and (row.sender in addresses or not addresses)]
     concerned = sorted(set(addresses) & gateways)
@@ -95,6 +96,8 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
     if len(addresses) >= limits.claimed:
         terms["several addresses"] = 0.5
     own_address = _own_address(rows, mac, addresses)
+    if addresses and own_address and _at_once(rows, mac, addresses, limits.together_s):
+        terms["a host with an address of its own takes another's at once"] = 0.3
     what = listed(addresses, 4) if addresses else listed(sorted({row.sender for row in pushed}), 4)
     return of_facts(
         evidence,
@@ -125,6 +128,13 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
             filter=f"arp.src.hw_mac == {mac}",
         ),
     )
+
+
+def _at_once(rows: Sequence[Arp], mac: str, taken: Sequence[str], together_s: float) -> bool:
+    """Whether this MAC claims an address shortly after its other owner did, and nobody asked for it."""
+    before = {row.sender: row.time_ns for row in rows if row.sender in taken and row.sender_mac != mac}
+    mine = [row for row in rows if row.sender_mac == mac and row.sender in taken and row.operation == 2]
+    return any(0 <= row.time_ns - before.get(row.sender, row.time_ns + 1) <= together_s * 1e9 for row in mine)
 
 
 def _own_address(rows: Sequence[Arp], mac: str, taken: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from analysis import assess, columns, layers
 from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array
-from analysis.evidence import Evidence, busiest, large_groups
+from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import limit, measured
@@ -28,7 +28,7 @@ NAME = "brute-force"
 blocked = assess.without_transport
 SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 3306, 3389, 5432, 5900, 5985)
 SPOKEN = tuple(layers.BY_NAME[name] for name in ("ssh", "rdp", "vnc", "telnet", "tpkt") if name in layers.BY_NAME)
-LOGIN_WORDS = ("login", "logon", "signin", "sign-in", "wp-login", "xmlrpc", "auth", "session")
+REMOTE = (22, 23, 3389, 5900)
 CHAT_AUTH, CHAT_AUTH_OK, CHAT_ERROR = 0x03, 0x04, 0x05  # docs/wire.md
 GUESSING = ("T1110.001", "Brute Force: Password Guessing")
 SPRAYING = ("T1110.003", "Brute Force: Password Spraying")
@@ -47,6 +47,8 @@ class Thresholds:
     alike: float = limit(0.2, "median deviation of bytes / median", "detections.md 6.7: within 20 %")
     least_bytes: float = limit(300.0, "bytes sent a session", "tapwall: less holds no encrypted login")
     http_refused: int = limit(20, "answers 401 or 403", "detections.md 6.7")
+    equal_sessions: int = limit(4, "sessions ended by reset", "tapwall: repeated attempts that all break off alike")
+    equal: float = limit(0.02, "median deviation of bytes / median", "tapwall: a person's sessions never match so well")
     users: int = limit(5, "names for spraying", "tapwall: one person rarely has five")
 
 
@@ -156,6 +158,8 @@ def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]
     """Short sessions alike in size, at services whose logins are encrypted."""
     links = evidence.links
     spoken = np.isin(links.application, SPOKEN)
+    banners = [evidence.link_of(row.flow) for row in evidence.facts.opening if row.data.startswith(b"SSH-")]
+    spoken[[link for link in banners if link >= 0]] = True
     rows = np.flatnonzero(
         (links.kind == columns.TCP)
         & links.unicast
@@ -165,8 +169,8 @@ def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]
         & (links.sent_payload >= limits.least_bytes)
         & (links.got_payload > 0)
     )
-    for chosen in large_groups(rows, limits.sessions, links.source, links.target, links.target_port):
-        finding = _alike(evidence, chosen, limits)
+    for chosen in large_groups(rows, limits.equal_sessions, links.source, links.target, links.target_port):
+        finding = _alike(evidence, chosen, limits) or _broken_off(evidence, chosen, limits)
         if finding is not None and (finding.hosts[0], finding.hosts[1]) not in seen:
             yield finding
 
@@ -210,6 +214,47 @@ def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
             },
             subject=f"sessions {source}>{target}:{port}",
             attack=(GUESSING,),
+            accountable=source,
+            hosts=(source, target),
+        ),
+    )
+
+
+def _broken_off(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
+    """A few sessions that are equal to the byte, nearly, and all end by reset: attempts of one program."""
+    links = evidence.links
+    size = (links.sent_payload[chosen] + links.got_payload[chosen]).astype(float)
+    middle = float(np.median(size))
+    deviation = float(np.max(np.abs(size - middle))) / middle if middle else 1.0
+    resets = float(np.mean(np.isin(links.state[chosen], REFUSED_LATE)))
+    remote = int(links.target_port[chosen[0]]) in REMOTE or bool(np.isin(links.application[chosen], SPOKEN).all())
+    if deviation > limits.equal or resets < 1.0 or not remote:
+        return None
+    source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
+    port = int(links.target_port[chosen[0]])
+    return of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{source} tried {evidence.hosts.name(target)} port {port} {len(chosen)} times in exactly the same way; "
+            "each session was reset",
+            explanation=f"{len(chosen)} sessions of {middle:.0f} bytes, none more than {100 * deviation:.1f} % off, all ended by "
+            "reset: a program that logs in or exploits the service, and fails.",
+            benign="A person's remote sessions differ in size and are closed; here they deviate by at most "
+            f"{100 * deviation:.1f} %.",
+            advice="Look at the server's log and patch level; block the source at this service.",
+            impact=Severity.MEDIUM,
+            evidence={
+                "equal sessions": margin(len(chosen), limits.equal_sessions, least=0.5),
+                "all reset": 0.3,
+            },
+            numbers={
+                "sessions": measured(limits, "equal_sessions", len(chosen)),
+                "deviation": measured(limits, "equal", round(deviation, 4)),
+            },
+            subject=f"equal {source}>{target}:{port}",
+            attack=(GUESSING, ("T1210", "Exploitation of Remote Services")),
             accountable=source,
             hosts=(source, target),
         ),

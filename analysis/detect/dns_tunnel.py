@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis import assess
@@ -72,7 +72,33 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             zone.up += row.size_bytes
             zone.names.add(row.name.lower())
             zone.types[row.type] += 1
+    told: set[str] = set()
     for (asker, domain), zone in zones.items():
+        finding = _judge(evidence, asker, domain, zone, limits)
+        if finding is not None:
+            told.add(asker)
+            yield finding
+    yield from _scattered(evidence, zones, told, limits)
+
+
+def _scattered(
+    evidence: Evidence, zones: Mapping[tuple[str, str], Zone], told: set[str], limits: Thresholds
+) -> Iterator[Finding]:
+    """Data in names that have no domain in common (direct tunnels to a server): all of an asker's long names together."""
+    together: defaultdict[str, Zone] = defaultdict(Zone)
+    for (asker, _), zone in zones.items():
+        if asker not in told and len(zone.names) <= 3:
+            long = {name for name in zone.names if max(map(len, name.split("."))) >= limits.label}
+            if long:
+                one = together[asker]
+                one.rows += zone.rows
+                one.names |= long
+                one.types += zone.types
+                one.up, one.down = one.up + zone.up, one.down + zone.down
+    for asker, zone in together.items():
+        first = sorted(zone.names)[0].partition(".")[0] if zone.names else ""
+        shared = sum(name.startswith(first + ".") for name in zone.names)
+        domain = first if first and shared >= len(zone.names) / 2 else ""
         finding = _judge(evidence, asker, domain, zone, limits)
         if finding is not None:
             yield finding
@@ -88,7 +114,7 @@ def _judge(evidence: Evidence, asker: str, domain: str, zone: Zone, limits: Thre
     asked = sum(zone.types.values())
     if asked < limits.dense_names:
         return None
-    subs = [name[: -len(domain)].rstrip(".") for name in zone.names if name != domain]
+    subs = [name.removesuffix(domain).removeprefix(domain).strip(".") for name in zone.names if name != domain]
     length = sum(map(len, subs)) / len(subs) if subs else 0.0
     mean = sum(entropy(sub.replace(".", "")) for sub in subs) / len(subs) if subs else 0.0
     text = sum(zone.types[kind] for kind in FREE_TEXT) / asked
@@ -125,7 +151,7 @@ def _finding(
         rows,
         Words(
             detector=NAME,
-            title=f"{asker} moves data over DNS names of {domain}: {names} different names, "
+            title=f"{asker} moves data over DNS names of {domain or 'no common domain'}: {names} different names, "
             f"{zone.up} bytes up, {zone.down} bytes down",
             explanation=f"{sum(zone.types.values())} queries; subdomains of {length:.0f} characters with {mean:.1f} bits each; "
             f"{100 * text:.0f} % ask for types that carry free text ({plain} TXT or NULL).",
@@ -146,7 +172,7 @@ def _finding(
             subject=f"{asker} {domain}",
             attack=TUNNELLING,
             accountable=asker,
-            filter=f'dns.qry.name contains "{_quoted(domain)}"',
+            filter=f'dns.qry.name contains "{_quoted(domain)}"' if domain else "",
         ),
     )
 

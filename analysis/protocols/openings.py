@@ -79,7 +79,7 @@ class Openings:
             return
         last = packets.layers[rows, packets.n_layers[rows].astype(np.int64) - 1]
         self._openings(batch, rows[last == layers.DATA])
-        self._heartbeats(batch, rows[last == layers.TLS])
+        self._heartbeats(batch, rows[(last == layers.TLS) | (last == layers.TCP)])
         open_rows = rows[~np.isin(last, SEALED)]
         if len(open_rows):
             self._marks(batch, open_rows)

@@ -1,0 +1,129 @@
+"""Amplification and backscatter: answers that nobody asked for.
+
+Datagrams from service ports of many hosts to one that sent no request are reflected traffic: somebody asks in its
+name. SYN+ACK and RST without a SYN are the same over TCP, or the echo of a flood elsewhere with this address as its
+forged source. What else looks like it: a capture of one direction (many services then, not one), a server's late answers (few).
+Reference: detections.md 6.1; Rossow, Amplification Hell (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import assess, columns
+from analysis.claims import Words, of_links
+from analysis.columns import Array
+from analysis.evidence import ACK, RST, SYN, Evidence, large_groups
+from analysis.findings import Finding, Number, Severity
+from analysis.severity import margin
+from analysis.thresholds import limit, measured
+
+NAME = "amplification"
+blocked = assess.without_transport
+# UDP services known to answer more than they are asked (US-CERT TA14-017A and later): port -> name
+SERVICES = {
+    17: "QOTD", 19: "CHARGEN", 53: "DNS", 69: "TFTP", 111: "portmap", 123: "NTP", 137: "NetBIOS", 161: "SNMP", 389: "CLDAP",
+    500: "IKE", 520: "RIP", 1434: "MS-SQL", 1701: "L2TP", 1900: "SSDP", 3283: "ARD", 3389: "RDP", 3478: "STUN", 3702: "WS-Discovery",
+    4500: "IKE", 5060: "SIP", 5093: "Sentinel", 5351: "NAT-PMP", 5353: "mDNS", 10001: "Ubiquiti", 11211: "memcached", 27015: "Steam",
+    37810: "DHDiscover",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When answers are too many."""
+
+    sources: int = limit(10, "sources without request", "tapwall: a client has two or three resolvers or time servers")
+    packets: int = limit(50, "packets without request", "tapwall: late answers are few")
+    answers: int = limit(50, "SYN+ACK or RST without SYN", "tapwall: TCP answers a lost SYN five times")
+
+
+def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per target and service, and per target of TCP answers."""
+    flows, links = evidence.flows, evidence.links
+    row = links.row
+    silent = (flows.packets_ba[row] == 0) & links.unicast
+    reflected = silent & (links.kind == columns.UDP) & np.isin(flows.a_port[row], list(SERVICES))
+    reflected &= flows.a_port[row] != flows.b_port[row]
+    victim, service = flows.b_id[row], flows.a_port[row]
+    for chosen in large_groups(np.flatnonzero(reflected), limits.sources, victim, service):
+        yield from _reflected(evidence, chosen, limits)
+    first = links.first_flags
+    answers = (
+        silent & (links.kind == columns.TCP) & (((first & (SYN | ACK)) == (SYN | ACK)) | ((first & (RST | SYN)) == RST))
+    )
+    for chosen in large_groups(np.flatnonzero(answers), 1, victim):
+        yield from _answers(evidence, chosen, limits)
+
+
+def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+    flows, rows = evidence.flows, evidence.links.row[chosen]
+    sources = len(np.unique(flows.a_id[rows]))
+    packets, size = int(flows.packets_ab[rows].sum()), int(flows.bytes_ab[rows].sum())
+    if sources < limits.sources or packets < limits.packets:
+        return
+    port = int(flows.a_port[rows[0]])
+    victim = evidence.text(int(flows.b_id[rows[0]]))
+    ports = len(np.unique(flows.b_port[rows]))
+    yield of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{evidence.hosts.name(victim)} is hit by reflected {SERVICES[port]} answers from {sources} hosts "
+            f"({packets} packets, {size} bytes)",
+            explanation=f"{packets} datagrams come from port {port} of {sources} hosts, to {ports} ports; the capture holds no "
+            f"request for any of them, {size / packets:.0f} bytes each.",
+            benign=f"A capture that misses the requests would miss them for all services; a client asks two or three servers: here {sources}.",
+            advice="Let the provider filter this source port towards the target; the reflectors are victims as well.",
+            impact=Severity.HIGH if size > 1_000_000 else Severity.MEDIUM,
+            evidence={"sources": margin(sources, limits.sources, least=0.5), "no request": 0.4},
+            numbers={
+                "sources": measured(limits, "sources", sources),
+                "packets": measured(limits, "packets", packets),
+                "bytes_per_packet": Number(round(size / packets, 1), "bytes"),
+            },
+            subject=f"{SERVICES[port]}>{victim}",
+            attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
+            filter=f"udp.srcport == {port} && {_destination(victim)}",
+        ),
+    )
+
+
+def _answers(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+    flows, rows = evidence.flows, evidence.links.row[chosen]
+    packets = int(flows.packets_ab[rows].sum())
+    if packets < limits.answers:
+        return
+    sources = len(np.unique(flows.a_id[rows]))
+    victim = evidence.text(int(flows.b_id[rows[0]]))
+    per_source = packets / sources
+    yield of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{evidence.hosts.name(victim)} gets TCP answers it never asked for: {packets} SYN+ACK or RST from {sources} hosts",
+            explanation=f"{packets} segments answer connections that this host did not open, {per_source:.0f} per source. Either "
+            "SYNs are sent in its name (reflection), or a flood elsewhere forges its address (backscatter).",
+            benign="TCP repeats the answer to a lost SYN about five times; here a source sends "
+            f"{per_source:.0f} on average.",
+            advice="Drop answers without connection (stateful filter); tell the provider that the address is forged.",
+            impact=Severity.MEDIUM,
+            evidence={"answers": margin(packets, limits.answers, least=0.55), "no request": 0.3},
+            numbers={
+                "answers": measured(limits, "answers", packets),
+                "sources": Number(sources, "hosts"),
+                "per_source": Number(round(per_source, 1), "segments"),
+            },
+            subject=f"tcp>{victim}",
+            attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
+        ),
+    )
+
+
+def _destination(address: str) -> str:
+    return f"ipv6.dst == {address}" if ":" in address else f"ip.dst == {address}"
