@@ -174,7 +174,7 @@ class Naming:
     def _serve(self, batch: Batch, flows: Flows, walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
         packets = batch.packets
-        lanes = self._bulk.lanes
+        lanes = self._bulk.view
         at, end = int(walk.cursor[index]), int(walk.ends[index])
         stream = self._stream(flows, int(packets.flow[walk.rows[at]]))
         known = stream.dissector
@@ -183,6 +183,9 @@ class Naming:
             direction = walk.direction[row]
             lane = 2 * stream.flow + direction
             entered = lanes.lane[lane]
+            if entered == DISSECT and walk.is_bare(row, lanes.missing[lane]):
+                at += 1
+                continue
             if entered == RECORDS:
                 resume_records(stream.sides[direction], lanes, lane)
             elif entered == COLLECT:
@@ -206,14 +209,14 @@ class Naming:
         if entry is None:
             return
         side, span, at, direction, _ = entry
-        following = int(self._bulk.lanes.following[lane])
+        following = int(self._bulk.view.following[lane])
         side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
         need = side.top - span.start
         for position in range(at, end):
             if span.filled >= need:
                 return
             row = walk.rows[position]
-            if walk.direction[row] == direction and not walk.is_spurious(row):
+            if walk.direction[row] == direction and not walk.is_bare(row, 1):
                 span.put(span.filled, walk.payload(row))
 
     def _gather_rest(self, walk: Walk) -> None:
@@ -221,7 +224,7 @@ class Naming:
         for lane in list(self._collecting):
             index = self._collecting[lane][4]
             self._gather(walk, lane, int(walk.cursor[index]))
-            self._bulk.lanes.lane[lane] = DISSECT
+            self._bulk.view.lane[lane] = DISSECT
 
     def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int, at: int, index: int) -> bool:
         """Put a direction that needs no dissector for a while into its lane."""
