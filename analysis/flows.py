@@ -39,6 +39,9 @@ SMALL = (
 )  # fmt: skip
 (ORIGINATOR, UNION_FLAGS, _, FIRST_FLAGS, ICMP_ERROR, TTL_MIN, TTL_MAX) = range(7)
 
+# The last tap of each kind and direction: what it was, and what was found for it.
+(R_SRC_HI, R_SRC_LO, R_DST_HI, R_DST_LO, R_PORTS, R_FAMILY, R_SRC, R_DST, R_ROW, R_DIRECTION) = range(10)
+
 # Counters of a FlowTable, in one array so that the kernel can raise them.
 N_ADDRESSES, N_FLOWS, N_TCP, N_UDP = range(4)
 
@@ -92,6 +95,7 @@ class _Tables(NamedTuple):
     narrow: Any  # int32[rows, len(NARROW)]
     small: Any  # int16[rows, len(SMALL)]
     frames: Any  # int64[rows, FLOW_FRAMES]
+    recent: Any  # int64[2 * kinds, 10] the last tap of each kind and direction, R_ROW -1 where there is none
     base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
 
 
@@ -290,70 +294,99 @@ def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
 
     Returns the number of taps that are done: the caller grows the tables and calls again until all are.
     """
-    n_taps = len(taps.kind)
+    counts = tables.counts
+    recent = tables.recent
+    packet_of, kinds, families = taps.packet, taps.kind, taps.ip_family
+    src_his, src_los, dst_his, dst_los = taps.src_hi, taps.src_lo, taps.dst_hi, taps.dst_lo
+    src_ports, dst_ports = taps.src_port, taps.dst_port
+    numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
+    n_taps = len(kinds)
     address_room = min(len(tables.address_slots) // 2, len(tables.addresses)) - 2
     flow_room = min(len(tables.flow_slots) // 2, len(tables.narrow)) - 1
     stream_room = len(tables.base) - 1
-    packet = -1
-    src = 0
-    dst = 0
     for t in range(first, n_taps):
-        if (
-            tables.counts[N_ADDRESSES] > address_room
-            or tables.counts[N_FLOWS] > flow_room
-            or tables.counts[N_TCP] > stream_room
-        ):
+        if counts[N_ADDRESSES] > address_room or counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room:
             return t
-        # A transport layer has the addresses of the layer below it: no second look-up.
-        if not (
-            packet == taps.packet[t]
-            and taps.src_lo[t] == taps.src_lo[t - 1]
-            and taps.dst_lo[t] == taps.dst_lo[t - 1]
-            and taps.src_hi[t] == taps.src_hi[t - 1]
-            and taps.dst_hi[t] == taps.dst_hi[t - 1]
-            and taps.ip_family[t] == taps.ip_family[t - 1]
-        ):
-            family = 0 + taps.ip_family[t]
-            src = _address_id(tables, family, taps.src_hi[t], taps.src_lo[t], True)
-            dst = _address_id(tables, family, taps.dst_hi[t], taps.dst_lo[t], True)
-        packet = taps.packet[t]
-        taps.src_id[t] = src
-        taps.dst_id[t] = dst
-        kind = 0 + taps.kind[t]  # widened, so that every called function is compiled for one type only
-        src_port = 0 + taps.src_port[t]
-        dst_port = 0 + taps.dst_port[t]
-        number = packets.number[packet]
-        time_ns = packets.time_ns[packet]
-        at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
-        row = (tables.flow_slots[at] & 0xFFFFFFFF) - 1
-        if row < 0:
-            row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
-            tables.flow_slots[at] = (tag << 32) | (row + 1)
-        direction = _direction(tables, row, src, src_port)
+        packet = packet_of[t]
+        kind = 0 + kinds[t]  # widened, so that every called function is compiled for one type only
+        family = 0 + families[t]
+        src_hi = src_his[t]
+        src_lo = src_los[t]
+        dst_hi = dst_his[t]
+        dst_lo = dst_los[t]
+        src_port = 0 + src_ports[t]
+        dst_port = 0 + dst_ports[t]
+        number = numbers[packet]
+        time_ns = times[packet]
+        # Most taps belong to the conversation of the last one of their kind and direction.
+        entry = 2 * kind + (1 if src_lo > dst_lo else 0)
+        known = (
+            recent[entry, R_ROW] >= 0
+            and recent[entry, R_SRC_LO] == src_lo
+            and recent[entry, R_DST_LO] == dst_lo
+            and recent[entry, R_PORTS] == (src_port << 16 | dst_port)
+            and recent[entry, R_SRC_HI] == src_hi
+            and recent[entry, R_DST_HI] == dst_hi
+            and recent[entry, R_FAMILY] == family
+        )
+        if known:
+            src = recent[entry, R_SRC]
+            dst = recent[entry, R_DST]
+            row = recent[entry, R_ROW]
+            direction = recent[entry, R_DIRECTION]
+        else:
+            src = _address_id(tables, family, src_hi, src_lo, True)
+            dst = _address_id(tables, family, dst_hi, dst_lo, True)
+            at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
+            row = (tables.flow_slots[at] & 0xFFFFFFFF) - 1
+            if row < 0:
+                row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+                tables.flow_slots[at] = (tag << 32) | (row + 1)
+            direction = _direction(tables, row, src, src_port)
         if t == packets.transport_tap[packet]:
             flags = packets.tcp_flags[packet]
             if kind == TCP and flags >= 0:
                 seq = packets.tcp_seq[packet]
-                base = tables.base[tables.narrow[row, STREAM], direction]
-                if flags & SYN and not flags & ACK and base != -1 and base != seq:
-                    row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
-                    tables.flow_slots[at] = (tag << 32) | (row + 1)
-                    direction = 0
-                    packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
+                if flags & SYN and not flags & ACK:
+                    base = tables.base[tables.narrow[row, STREAM], direction]
+                    if base != -1 and base != seq:
+                        at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
+                        row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+                        tables.flow_slots[at] = (tag << 32) | (row + 1)
+                        direction = 0
+                        known = False
+                        recent[2 * TCP, R_ROW] = -1  # the other direction must not go on with the old stream
+                        recent[2 * TCP + 1, R_ROW] = -1
+                        packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 if _bases(tables, row, direction, seq, packets.tcp_ack[packet], flags):
                     packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 _count_tcp(tables, row, direction, flags, seq)
             tables.wide[row, PAYLOAD + direction] = tables.wide[row, PAYLOAD + direction] + packets.payload_len[packet]
             packets.flow[packet] = row
             packets.direction[packet] = direction
-            _count_ttl(tables, row, direction, packets.ttl[packet])
+            if direction == 0:
+                _count_ttl(tables, row, packets.ttl[packet])
         elif t == packets.ip_tap[packet]:
             packets.flow[packet] = row
             packets.direction[packet] = direction
-            _count_ttl(tables, row, direction, packets.ttl[packet])
+            if direction == 0:
+                _count_ttl(tables, row, packets.ttl[packet])
+        if not known:
+            recent[entry, R_SRC_HI] = src_hi
+            recent[entry, R_SRC_LO] = src_lo
+            recent[entry, R_DST_HI] = dst_hi
+            recent[entry, R_DST_LO] = dst_lo
+            recent[entry, R_PORTS] = src_port << 16 | dst_port
+            recent[entry, R_FAMILY] = family
+            recent[entry, R_SRC] = src
+            recent[entry, R_DST] = dst
+            recent[entry, R_ROW] = row
+            recent[entry, R_DIRECTION] = direction
+        taps.src_id[t] = src
+        taps.dst_id[t] = dst
         taps.flow[t] = row
         taps.direction[t] = direction
-        _count_packet(tables, row, direction, number, time_ns, packets.frame_len[packet])
+        _count_packet(tables, row, direction, number, time_ns, lengths[packet])
     return n_taps
 
 
@@ -372,14 +405,13 @@ def _direction(tables: Any, row: int, src: int, src_port: int) -> int:
 
 
 @inner_kernel
-def _count_ttl(tables: Any, row: int, direction: int, ttl: int) -> None:
+def _count_ttl(tables: Any, row: int, ttl: int) -> None:
     """Keep the smallest and largest TTL of side a."""
-    if direction == 0 and ttl >= 0:
-        small = tables.small
-        if small[row, TTL_MIN] == 0 or ttl < small[row, TTL_MIN]:
-            small[row, TTL_MIN] = ttl
-        if ttl > small[row, TTL_MAX]:
-            small[row, TTL_MAX] = ttl
+    small = tables.small
+    if ttl > small[row, TTL_MAX]:
+        small[row, TTL_MAX] = ttl
+    if ttl >= 0 and (ttl < small[row, TTL_MIN] or small[row, TTL_MIN] == 0):
+        small[row, TTL_MIN] = ttl
 
 
 @lean_kernel
@@ -471,6 +503,7 @@ class FlowTable:
         self.narrow = np.empty((FIRST_ROWS, len(NARROW)), dtype=np.int32)
         self.small = np.empty((FIRST_ROWS, len(SMALL)), dtype=np.int16)
         self._frames = np.empty((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int64)
+        self._recent = np.full((2 * len(columns.KINDS), 10), -1, dtype=np.int64)
         self._base = np.empty((FIRST_ROWS, 2), dtype=np.int64)
         self._application = np.zeros(FIRST_ROWS, dtype=np.uint16)
 
@@ -489,7 +522,7 @@ class FlowTable:
     def _tables(self) -> _Tables:
         arrays = (
             self._counts, self._multipliers, self._address_slots, self._addresses, self._flow_slots,
-            self.wide, self.narrow, self.small, self._frames, self._base,
+            self.wide, self.narrow, self.small, self._frames, self._recent, self._base,
         )  # fmt: skip
         return _Tables(*map(as_kernel_sees, arrays))
 

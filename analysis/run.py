@@ -9,7 +9,7 @@ nothing; progress goes to the caller.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
@@ -151,7 +151,7 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
     from analysis.stats.lengths import LengthCounter
     from analysis.stats.properties import PropertyCounter
 
-    pipeline = Pipeline(secrets.randbits(63))
+    pipeline = Pipeline(int.from_bytes(os.urandom(8)))
     properties, hierarchy, lengths = PropertyCounter(), HierarchyCounter(), LengthCounter()
     seconds = IoCounter(1.0)
     io = seconds if settings.interval_s == 1.0 else IoCounter(settings.interval_s)

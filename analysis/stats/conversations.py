@@ -16,6 +16,8 @@ import numpy as np
 from analysis.columns import CONN_STATES, KINDS, NO_TIME, TCP, UDP, Array, Flows, data_frame
 
 SHOWN = KINDS[:5]  # tables of Wireshark's window; the other kinds of flows serve findings
+USED = ("a_id", "b_id", "a_port", "b_port", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "first_ns", "last_ns",
+        "stream", "state")  # fmt: skip
 RATE_FROM_NS = 5_000_000  # a shorter conversation has no rate
 
 
@@ -35,7 +37,7 @@ class Conversations:
     def columns(self, kind: str) -> dict[str, Array]:
         """The numbers of a table: a_id, b_id, ports, counters, times in s; NaN where a number is blank."""
         rows = self.rows(kind)
-        flows = Flows(*(column[rows] for column in self.flows))
+        flows = self.flows._replace(**{name: getattr(self.flows, name)[rows] for name in USED})
         found: dict[str, Array] = {"a_id": flows.a_id, "b_id": flows.b_id}
         if KINDS.index(kind) in (TCP, UDP):
             found |= {"a_port": flows.a_port, "b_port": flows.b_port}

@@ -30,22 +30,25 @@ class Endpoints:
     def columns(self, kind: str) -> dict[str, Array]:
         """The numbers of a table: address id, port (TCP and UDP), packets and bytes, sent and received."""
         number = KINDS.index(kind)
-        rows = np.flatnonzero(self.flows.kind == number)
-        flows = Flows(*(column[rows] for column in self.flows))
-        ids = _both(flows.a_id, flows.b_id).astype(np.int64)
-        ports = _both(flows.a_port, flows.b_port).astype(np.int64) if number in (TCP, UDP) else np.zeros_like(ids)
-        keys, first, group = np.unique(ids << 16 | ports, return_index=True, return_inverse=True)
-        order = np.argsort(first, kind="stable")
-        sums = {
-            "tx_packets": _both(flows.packets_ab, flows.packets_ba),
-            "tx_bytes": _both(flows.bytes_ab, flows.bytes_ba),
-            "rx_packets": _both(flows.packets_ba, flows.packets_ab),
-            "rx_bytes": _both(flows.bytes_ba, flows.bytes_ab),
+        flows = self.flows
+        rows = np.flatnonzero(flows.kind == number)
+        ported = number in (TCP, UDP)
+        keys = _both(flows.a_id[rows], flows.b_id[rows]).astype(np.int64)
+        if ported:
+            keys = keys << 16 | _both(flows.a_port[rows], flows.b_port[rows])
+        first, group = _groups(keys)
+        packets = flows.packets_ab[rows], flows.packets_ba[rows]
+        sizes = flows.bytes_ab[rows], flows.bytes_ba[rows]
+        n = len(first)
+        counted = {
+            "tx_packets": _sums(group, _both(*packets), n),
+            "tx_bytes": _sums(group, _both(*sizes), n),
+            "rx_packets": _sums(group, _both(packets[1], packets[0]), n),
+            "rx_bytes": _sums(group, _both(sizes[1], sizes[0]), n),
         }
-        found = {"address_id": (keys >> 16)[order]}
-        if number in (TCP, UDP):
-            found["port"] = (keys & 0xFFFF)[order]
-        counted = {name: _sums(group, values, len(keys))[order] for name, values in sums.items()}
+        found = (
+            {"address_id": keys[first] >> 16, "port": keys[first] & 0xFFFF} if ported else {"address_id": keys[first]}
+        )
         found["packets"] = counted["tx_packets"] + counted["rx_packets"]
         found["bytes"] = counted["tx_bytes"] + counted["rx_bytes"]
         return found | counted
@@ -77,6 +80,21 @@ class Endpoints:
 def _both(a: Array, b: Array) -> Array:
     """Side a and side b of every flow, alternating, so that order of appearance is order of the flows."""
     return np.stack((a, b), axis=1).ravel()
+
+
+def _groups(keys: Array) -> tuple[Array, Array]:
+    """(first row of each distinct key, in order of appearance; of each row the number of its key in that order)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.ones(len(keys), dtype=bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    first = order[new]
+    appearance = np.argsort(first)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[appearance] = np.arange(len(first))
+    group = np.empty(len(keys), dtype=np.int64)
+    group[order] = rank[np.cumsum(new) - 1]
+    return first[appearance], group
 
 
 def _sums(group: Array, values: Array, n: int) -> Array:

@@ -173,7 +173,8 @@ def _bucketed(bucket: Array, row: Array, relative: Array) -> tuple[Array, Array,
 
 def _joined(old: tuple[Array, Array, Array], new: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
     """Two sorted runs of buckets as one; the same bucket adds its counts and keeps the first time of the old run."""
-    buckets = np.unique(np.concatenate((old[0], new[0])))
+    buckets = np.sort(np.concatenate((old[0], new[0])))
+    buckets = buckets[np.concatenate(([True], buckets[1:] != buckets[:-1]))]
     counts = np.zeros((len(buckets), ROWS), dtype=np.int64)
     first = np.zeros((len(buckets), ROWS), dtype=np.int64)
     for run in (new, old):
