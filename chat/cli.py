@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from chat.client import Client, Login
-    from chat.link import Address
+    from chat.client import Client
+    from chat.link import Address, Login
     from chat.slash import Desk
 
 HELP = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -286,7 +286,7 @@ def _with_client(
 def _login(who: dict[str, Any]) -> "Login":
     import getpass
 
-    from chat.client import Login
+    from chat.link import Login
 
     user, mechanism, file = who["user"] or getpass.getuser(), who["mechanism"], who["secret_file"]
     if mechanism == "guest":

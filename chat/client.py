@@ -16,18 +16,15 @@ import contextlib
 import random
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from chat import events, sharing, wire
 from chat.cursor import Cursor, Lost
-from chat.download import Download
-from chat.errors import TransferError
 from chat.events import Event, File, Message
-from chat.link import Address, Link, LinkError, RefusedError, open_link
+from chat.link import Address, Link, LinkError, Login, RefusedError, log_in, open_link
 from chat.safe_text import safe_name
 
 EVENTS_LIMIT: Final = 10_000  # events waiting for the caller: some seconds of the busiest room
@@ -35,27 +32,15 @@ ANSWER_S: Final = 30.0  # a request without an answer for so long is asked again
 RETRY_FIRST_S: Final = 0.25  # before the first try to reconnect, doubling from there
 RETRY_MOST_S: Final = 15.0
 REFUSALS: Final = 5  # "name taken" and "busy" after a break: the old connection may not have been noticed yet
-FILE_TRIES: Final = 8  # breaks of one transfer in a row without a byte of progress
 
 FATAL: Final = frozenset(
     {"auth-failed", "banned", "suspended", "bad-name", "bad-version", "bad-token"}
 )  # no use trying again
-STALE: Final = frozenset({"bad-token", "timeout", "full", "too-many"})  # of a file connection: ask again
 GONE: Final = frozenset(
     {"banned", "private", "no-room", "no-user", "not-member", "room-full", "too-many-rooms"}
 )  # from a room
 
 Answer = TypeVar("Answer", bound=wire.Body)
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How to say who we are. mechanism: guest, password, token or register (with `invite` where the server wants one)."""
-
-    user: str
-    mechanism: str = "guest"
-    secret: str = ""
-    invite: str = ""
 
 
 class Client:
@@ -91,7 +76,7 @@ class Client:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._link: Link | None = None
-        self._file_links: set[Link] = set()
+        self._files = sharing.Sharing(self.address, self._ask, jitter)
         self._session = ""
         self._failure: Exception | None = None
         self._closing = False
@@ -172,7 +157,7 @@ class Client:
 
     def drop(self) -> None:
         """Cut all lines without a word, as a broken cable would; the client reconnects by itself. For tests and the lab."""
-        for link in (self._link, *self._file_links):
+        for link in (self._link, *self._files.links):
             if link is not None:
                 link.abort()
 
@@ -272,75 +257,14 @@ class Client:
 
         TransferError if it cannot be read, RefusedError if the server does not take it.
         """
-        source = await asyncio.to_thread(sharing.open_source, path)
-        try:
-            name = self._wire_name(room)
-
-            def offer(ref: str) -> wire.Offer:
-                return wire.Offer(ref, source.name, source.size_bytes, source.sha256, name, source.mime)
-
-            tries, reached = 0, -1
-            while True:
-                accept = await self._ask(offer, wire.Accept)
-                if accept.next_offset > reached:
-                    tries, reached = 0, accept.next_offset
-                try:
-                    if accept.token:
-                        await self._upload(source, accept, progress)
-                    progress(source.size_bytes, source.size_bytes)
-                    return wire.FileRef(accept.file_id, source.name, source.size_bytes, source.sha256, source.mime)
-                except LinkError as error:
-                    tries += 1
-                    await self._wait_to_retry(tries, error)
-        finally:
-            source.close()
-
-    async def _upload(self, source: sharing.Source, accept: wire.Accept, progress: sharing.Progress) -> None:
-        async with self._file_link(accept.token) as link:
-            await sharing.upload(link, source, accept, progress)
+        return await self._files.send(self._wire_name(room), path, progress)
 
     async def fetch(self, file: File, folder: Path, progress: sharing.Progress = sharing.no_progress) -> Path:
         """Receive a file into `folder`; the path of the verified file. Goes on after any break where it stopped.
 
         DownloadError if it cannot be saved or is not what was announced, RefusedError if the server does not give it.
         """
-        with Download(folder, file.raw_name, file.size_bytes, file.sha256) as incoming:
-            tries, reached = 0, incoming.offset
-            while incoming.offset < incoming.size_bytes:
-                try:
-                    await self._download(file.file_id, incoming, progress)
-                except LinkError as error:
-                    tries = 0 if incoming.offset > reached else tries + 1
-                    reached = incoming.offset
-                    await self._wait_to_retry(tries, error)
-            return await asyncio.to_thread(incoming.finish)
-
-    async def _download(self, file_id: str, incoming: Download, progress: sharing.Progress) -> None:
-        offset = incoming.offset
-        accept = await self._ask(lambda ref: wire.Fetch(ref, file_id, offset), wire.Accept)
-        async with self._file_link(accept.token) as link:
-            await sharing.download(link, incoming, file_id, progress)
-
-    @contextlib.asynccontextmanager
-    async def _file_link(self, token: str) -> AsyncIterator[Link]:
-        """A file connection. LinkError also if the token is not known (any more): a server that restarted has new ones."""
-        try:
-            link = await open_link(self.address, transfer=token)
-        except RefusedError as error:
-            if error.code in STALE:
-                raise LinkError(str(error)) from error
-            raise
-        self._file_links.add(link)
-        try:
-            yield link
-        finally:
-            self._file_links.discard(link)
-            link.abort()
-
-    async def _wait_to_retry(self, tries: int, error: LinkError) -> None:
-        if tries >= FILE_TRIES:
-            raise TransferError("broken", f"given up after {tries} breaks without progress: {error}") from error
-        await asyncio.sleep(min(RETRY_FIRST_S * 2**tries, 5.0) * (0.5 + self._jitter()))
+        return await self._files.fetch(file, folder, progress)
 
     # --- connection ----------------------------------------------------------------------------------------------
 
@@ -420,26 +344,11 @@ class Client:
 
     async def _authenticate(self, link: Link) -> wire.AuthOk:
         """By the session of last time, else as the login says."""
-        login = self.login
         if self._session:
             session, self._session = self._session, ""
             with contextlib.suppress(RefusedError):
-                return await self._say_who(link, wire.Auth("session", login.user, session=session))
-        return await self._say_who(link, wire.Auth(login.mechanism, login.user, login.secret, login.invite))
-
-    async def _say_who(self, link: Link, auth: wire.Auth) -> wire.AuthOk:
-        link.send(auth)
-        while True:
-            body = await link.receive(ANSWER_S)
-            match body:
-                case wire.AuthOk():
-                    return body
-                case wire.Error():
-                    raise RefusedError(body.code, body.text, body.retry_ms / 1000)
-                case wire.Goaway():
-                    raise LinkError(f"the server is going away: {safe_name(body.reason)}")
-                case wire.Ping():
-                    link.send(wire.Pong(body.nonce))
+                return await log_in(link, Login(self.login.user, "session", session))
+        return await log_in(link, self.login)
 
     # --- frames --------------------------------------------------------------------------------------------------
 

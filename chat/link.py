@@ -23,6 +23,7 @@ from chat.safe_text import safe_name
 READ_BYTES: Final = 256 << 10  # per read; a file's chunks are 256 KiB and more
 CONNECT_S: Final = 10.0  # the server's own limit for the TLS handshake
 HELLO_S: Final = 15.0
+LOGIN_S: Final = 30.0  # a queue of passwords may be before ours
 ALPN: Final = "tapwall/1"
 
 
@@ -155,6 +156,36 @@ async def open_link(address: Address, agent: str = "tapwall", transfer: str = ""
         link.abort()
         raise
     return link
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to say who we are. mechanism: guest, password, token, register (with `invite` where the server wants one), or
+    session, whose secret is the token of an earlier login."""
+
+    user: str
+    mechanism: str = "guest"
+    secret: str = ""
+    invite: str = ""
+
+
+async def log_in(link: Link, login: Login) -> wire.AuthOk:
+    """Say AUTH and wait for the answer. RefusedError if it is no, LinkError if there is none."""
+    if login.mechanism == "session":
+        link.send(wire.Auth("session", login.user, session=login.secret))
+    else:
+        link.send(wire.Auth(login.mechanism, login.user, login.secret, login.invite))
+    while True:
+        body = await link.receive(LOGIN_S)
+        match body:
+            case wire.AuthOk():
+                return body
+            case wire.Error():
+                raise RefusedError(body.code, body.text, body.retry_ms / 1000)
+            case wire.Goaway():
+                raise LinkError(f"the server is going away: {safe_name(body.reason)}")
+            case wire.Ping():
+                link.send(wire.Pong(body.nonce))
 
 
 async def _first_answer(link: Link, address: Address) -> wire.Body:
