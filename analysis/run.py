@@ -133,7 +133,7 @@ def batches(paths: Sequence[str]) -> Iterator[Batch]:
     from analysis.decode.frames import Decoder
     from analysis.flows import FlowTable
 
-    decoder, flows = Decoder(), FlowTable(secrets.randbits(63))
+    decoder, flows = Decoder(), FlowTable(int.from_bytes(os.urandom(8)))
     with open_captures(paths) as capture:
         for records in capture.chunks():
             batch = decoder.update(records)
