@@ -125,6 +125,7 @@ def _put(columns: dict[str, Array], i: int, length: int, head: bytes) -> None:
     proto = int(columns["proto"][i])
     need = MINIMUM.get(proto, 0)
     columns["length"][i] = length
+    columns["transport_at"][i] = -1  # its bytes are not together anywhere
     columns["fragment"][i] = 0
     columns["transport"][i] = NONE if not need else WHOLE if len(head) >= need else SHORT
     for name in ("sport", "dport", "icmp", "flags", "icmp_id"):

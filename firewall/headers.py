@@ -74,16 +74,16 @@ def read(batch: Batch) -> tuple[Headers, dict[str, int]]:
     start = p.ip_start[rows].astype(np.int64)
     end = p.start[rows].astype(np.int64) + p.cap_len[rows]
     rows, start, end = _keep((end - start >= 20) & (start >= p.start[rows]), rows, start, end, lost, "truncated")
-    version = _u8(data, start) >> 4
+    version = u8(data, start) >> 4
     whole = (version == 4) | ((version == 6) & (end - start >= 40))
     rows, start, end = _keep(whole, rows, start, end, lost, "bad_ip_header")
-    version = _u8(data, start) >> 4
+    version = u8(data, start) >> 4
 
     wire = p.frame_len[rows].astype(np.int64) - (start - p.start[rows])
     four = version == 4
-    header = np.where(four, (_u8(data, start) & 15) * 4, 40)
-    stated = np.where(four, _u16(data, start + 2), _u16(data, start + 4) + 40)
-    length = np.where((stated == 0) | (~four & (stated == 40) & (_u8(data, start + 6) == 6)), wire, stated)  # offload
+    header = np.where(four, (u8(data, start) & 15) * 4, 40)
+    stated = np.where(four, u16(data, start + 2), u16(data, start + 4) + 40)
+    length = np.where((stated == 0) | (~four & (stated == 40) & (u8(data, start + 6) == 6)), wire, stated)  # offload
     good = (header >= 20) & (length >= header) & (end - start >= header)
     keep = good & (length <= wire)
     checksum = np.ones(len(rows), bool)
@@ -129,7 +129,7 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
     src_mac = np.full(n, -1, np.int64)
     ether = (p.link_type[rows] == ETHERNET) & (start - p.start[rows] >= 14)
     mac_at = p.start[rows][ether].astype(np.int64) + 6
-    src_mac[ether] = sum((_u8(data, mac_at + i) << (40 - 8 * i) for i in range(6)), np.zeros(len(mac_at), np.int64))
+    src_mac[ether] = sum((u8(data, mac_at + i) << (40 - 8 * i) for i in range(6)), np.zeros(len(mac_at), np.int64))
     return Headers(
         rows,
         p.number[rows].astype(np.int64),
@@ -143,7 +143,7 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
         words[1][0],
         words[1][1],
         proto,
-        np.where(four, _u8(data, start + 8), _u8(data, start + 7)),
+        np.where(four, u8(data, start + 8), u8(data, start + 7)),
         fragment,
         transport,
         np.where(transport == NONE, -1, at),
@@ -160,9 +160,9 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
 
 def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> tuple[Array, Array, Array, Mask, Array]:
     """(protocol, transport offset, fragment offset, more-fragments bit, start of what is fragmented)."""
-    proto = np.where(four, _u8(data, start + 9), _u8(data, start + 6))
+    proto = np.where(four, u8(data, start + 9), u8(data, start + 6))
     at = start + header
-    word = _u16(data, start + 6)
+    word = u16(data, start + 6)
     offset = np.where(four, word & 0x1FFF, 0)
     more = four & (word & 0x2000 > 0)
     payload_at = np.full(len(start), -1, np.int64)
@@ -174,14 +174,14 @@ def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> t
         cut = here + 8 > end[active]
         proto[active[cut]] = -1
         active, here = active[~cut], here[~cut]
-        kind, units = proto[active], _u8(data, here + 1)
+        kind, units = proto[active], u8(data, here + 1)
         is_fragment = kind == 44
-        word = _u16(data, here + 2)
+        word = u16(data, here + 2)
         offset[active[is_fragment]] = (word >> 3)[is_fragment]
         payload_at[active[is_fragment]] = here[is_fragment] + 8
         more[active[is_fragment]] = (word & 1 > 0)[is_fragment]
         size = np.where(is_fragment, 8, np.where(kind == 51, (units + 2) * 4, (units + 1) * 8))
-        proto[active] = _u8(data, here)
+        proto[active] = u8(data, here)
         at[active] = here + size
         later = is_fragment & (word >> 3 > 0)
         bad = later & np.isin(proto[active], EXTENSIONS)  # an extension header in a later fragment cannot be walked
@@ -194,12 +194,12 @@ def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> t
 def _address_words(data: Array, start: Array, four: Mask, offset4: int, offset6: int) -> tuple[Array, Array]:
     high, low = np.zeros(len(start), np.int64), np.zeros(len(start), np.int64)
     at = start[four] + offset4
-    low[four] = (_u16(data, at) << 16) | _u16(data, at + 2)
+    low[four] = (u16(data, at) << 16) | u16(data, at + 2)
     at = start[~four] + offset6
     for words, shift in ((high, 0), (low, 8)):
         value = np.zeros(len(at), np.uint64)
         for i in range(4):
-            value = (value << np.uint64(16)) | _u16(data, at + shift + 2 * i).astype(np.uint64)
+            value = (value << np.uint64(16)) | u16(data, at + shift + 2 * i).astype(np.uint64)
         words[~four] = value.view(np.int64)
     return high, low
 
@@ -209,22 +209,22 @@ def _checksum_good(data: Array, start: Array, header: Array) -> Mask:
     total = np.zeros(len(start), np.int64)
     for i in range(0, 60, 2):
         inside = header > i
-        total[inside] += _u16(data, start[inside] + i)
+        total[inside] += u16(data, start[inside] + i)
     folded = (total & 0xFFFF) + (total >> 16)
     folded = (folded & 0xFFFF) + (folded >> 16)
-    right: Mask = (folded == 0xFFFF) | (_u16(data, start + 10) == 0)
+    right: Mask = (folded == 0xFFFF) | (u16(data, start + 10) == 0)
     return right
 
 
 def _refused6(data: Array, start: Array) -> Mask:
     """Addresses that ipv6_rcv throws away on a real link: ::1, a multicast or v4-mapped source, multicast scope 0 or 1."""
-    multicast = _u8(data, start + 24) == 0xFF
-    scope = _u8(data, start + 25) & 15
-    out: Mask = (_u8(data, start + 8) == 0xFF) | (multicast & (scope < 2))
+    multicast = u8(data, start + 24) == 0xFF
+    scope = u8(data, start + 25) & 15
+    out: Mask = (u8(data, start + 8) == 0xFF) | (multicast & (scope < 2))
     for at in (8, 24):
-        head = sum((_u16(data, start + at + i) for i in range(0, 10, 2)), np.zeros(len(start), np.int64))
-        middle, tail = _u16(data, start + at + 10), _u16(data, start + at + 12)
-        loop = (head + middle + tail == 0) & (_u16(data, start + at + 14) == 1)
+        head = sum((u16(data, start + at + i) for i in range(0, 10, 2)), np.zeros(len(start), np.int64))
+        middle, tail = u16(data, start + at + 10), u16(data, start + at + 12)
+        loop = (head + middle + tail == 0) & (u16(data, start + at + 14) == 1)
         out |= loop | ((head == 0) & (middle == 0xFFFF) & (at == 8))
     return out
 
@@ -238,11 +238,11 @@ def _minimum(proto: Array) -> Array:
 
 def _where(mask: Mask, data: Array, at: Array, bits: int = 0xFFFF) -> Array:
     out = np.full(len(at), -1, np.int64)
-    out[mask] = _u16(data, at[mask]) & bits
+    out[mask] = u16(data, at[mask]) & bits
     return out
 
 
-def _u8(data: Array, at: Array) -> Array:
+def u8(data: Array, at: Array) -> Array:
     """Bytes at offsets; offsets outside the buffer give 0 (callers mask what they must not use)."""
     inside = (at >= 0) & (at < len(data))
     if inside.all():
@@ -252,5 +252,5 @@ def _u8(data: Array, at: Array) -> Array:
     return out
 
 
-def _u16(data: Array, at: Array) -> Array:
-    return (_u8(data, at) << 8) | _u8(data, at + 1)
+def u16(data: Array, at: Array) -> Array:
+    return (u8(data, at) << 8) | u8(data, at + 1)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.columns import address_text
-from firewall.headers import Array, Headers, _u8, _u16
+from firewall.headers import WHOLE, Array, Headers, u8, u16
 from firewall.rules import protocol_name
 
 # Kinds of packet for connection tracking
@@ -21,6 +22,10 @@ TCP, UDP, QUERY, ERROR, UNTRACKED, ODD, GENERIC = range(7)
 # ICMP query types that have an answer: type -> (number of the pair, 1 where it is the answer)
 PAIRS = {4: {8: (1, 0), 0: (1, 1), 13: (2, 0), 14: (2, 1), 15: (3, 0), 16: (3, 1), 17: (4, 0), 18: (4, 1)}, 6: {128: (5, 0), 129: (5, 1)}}  # fmt: skip
 ERRORS = {4: (3, 4, 5, 11, 12), 6: tuple(range(1, 128))}  # icmp_error_message(); ICMPv6: every type below 128
+APART, QUERIES = (
+    300,
+    1000,
+)  # keys beyond protocol numbers: packets of no conversation, and ICMP queries by pair and code
 NDP_MLD = (130, 131, 132, 133, 134, 135, 136, 143)  # nf_conntrack_proto_icmpv6.c, noct_valid_new
 
 
@@ -50,13 +55,16 @@ class Conversations:
     def update(self, headers: Headers, data: Array) -> Marked:
         """Number the packets of a chunk, in frame order."""
         kind, pair, answer = _kinds(headers)
+        kind[_malformed(headers, data)] = ODD
         src = self._address_ids(headers.family, headers.src_hi, headers.src_lo)
         dst = self._address_ids(headers.family, headers.dst_hi, headers.dst_lo)
         query = kind == QUERY
         sport = np.where(query, headers.icmp_id, np.maximum(headers.sport, 0))
         dport = np.where(query, headers.icmp_id, np.maximum(headers.dport, 0))
         swap = np.where(query, answer == 1, (src > dst) | ((src == dst) & (sport > dport)))
-        proto = np.where(query, 256 + pair, np.where((kind == ERROR) | (kind == ODD), 300, headers.proto + 1))
+        code = np.where(query, headers.icmp & 255, 0)  # an answer with another code answers nothing
+        other = np.where((kind == ERROR) | (kind == ODD), APART, headers.proto + 1)
+        proto = np.where(query, QUERIES + pair * 256 + code, other)
         conversation = self._intern(src, dst, proto, sport, dport, swap)
         quoted = np.full(len(src), -1, np.int64)
         at = np.flatnonzero(kind == ERROR)
@@ -124,16 +132,16 @@ class Conversations:
         inner = headers.transport_at[at] + 8
         end = headers.start[at] + headers.captured[at]
         four = headers.family[at] == 4
-        size = np.where(four, (_u8(data, inner) & 15) * 4, 40)
-        good = (inner + size + 8 <= end) & ((_u8(data, inner) >> 4) == headers.family[at])
+        size = np.where(four, (u8(data, inner) & 15) * 4, 40)
+        good = (inner + size + 8 <= end) & ((u8(data, inner) >> 4) == headers.family[at])
         out = np.full(len(at), -1, np.int64)
         inner, size, four, rows = inner[good], size[good], four[good], at[good]
         if not len(rows):
             return out
-        proto = np.where(four, _u8(data, inner + 9), _u8(data, inner + 6))
+        proto = np.where(four, u8(data, inner + 9), u8(data, inner + 6))
         words = {}
         for name, offset4, offset6 in (("src", 12, 8), ("dst", 16, 24)):
-            low4 = (_u16(data, inner + offset4) << 16) | _u16(data, inner + offset4 + 2)
+            low4 = (u16(data, inner + offset4) << 16) | u16(data, inner + offset4 + 2)
             high6, low6 = (_word(data, inner + offset6 + shift) for shift in (0, 8))
             words[name] = (np.where(four, 0, high6), np.where(four, low4, low6))
         family = headers.family[rows]
@@ -142,13 +150,15 @@ class Conversations:
         ported = np.isin(proto, (6, 17, 33, 132, 136))
         l4 = inner + size
         icmp = np.isin(proto, (1, 58))
-        pair, answer = _pairs(family, np.where(icmp, _u8(data, l4), -1))
+        pair, answer = _pairs(family, np.where(icmp, u8(data, l4), -1))
         query = icmp & (pair > 0)
-        identifier = _u16(data, l4 + 4)
-        sport = np.where(query, identifier, np.where(ported, _u16(data, l4), 0))
-        dport = np.where(query, identifier, np.where(ported, _u16(data, l4 + 2), 0))
+        identifier = u16(data, l4 + 4)
+        sport = np.where(query, identifier, np.where(ported, u16(data, l4), 0))
+        dport = np.where(query, identifier, np.where(ported, u16(data, l4 + 2), 0))
         swap = np.where(query, answer == 1, (src > dst) | ((src == dst) & (sport > dport)))
-        out[good] = self._intern(src, dst, np.where(query, 256 + pair, proto + 1), sport, dport, swap)
+        out[good] = self._intern(
+            src, dst, np.where(query, QUERIES + pair * 256 + u8(data, l4 + 1), proto + 1), sport, dport, swap
+        )
         return out
 
     # What is known of a conversation
@@ -159,9 +169,9 @@ class Conversations:
         turned = rows[:, 5] == 1
         a, b = np.where(turned, rows[:, 1], rows[:, 0]), np.where(turned, rows[:, 0], rows[:, 1])
         a_port, b_port = np.where(turned, rows[:, 4], rows[:, 3]), np.where(turned, rows[:, 3], rows[:, 4])
-        icmp = (rows[:, 2] > 256) & (rows[:, 2] < 300)
+        icmp = rows[:, 2] >= QUERIES
         family = np.array([w[0] for w in self.address_words], np.int64)
-        errors = rows[:, 2] == 300
+        errors = rows[:, 2] == APART
         one = np.where(family[a] == 4, 1, 58) if self.count else np.zeros(0, np.int64)
         proto = np.where(icmp | errors, one, rows[:, 2] - 1)
         forward = np.where(turned, self._directed[: self.count, 1], self._directed[: self.count, 0])
@@ -202,7 +212,7 @@ class Conversations:
         if turned:
             a, b, a_port, b_port = b, a, b_port, a_port
         proto = key - 1
-        if key > 256:
+        if key >= APART:
             proto = 1 if self.address_words[a][0] == 4 else 58
             a_port = b_port = 0
         return a, b, proto, a_port, b_port, int(self._first[number]), packets, size
@@ -233,7 +243,7 @@ def _unique_pair(one: Array, two: Array) -> tuple[Array, Array]:
 def _word(data: Array, at: Array) -> Array:
     value = np.zeros(len(at), np.uint64)
     for i in range(4):
-        value = (value << np.uint64(16)) | _u16(data, at + 2 * i).astype(np.uint64)
+        value = (value << np.uint64(16)) | u16(data, at + 2 * i).astype(np.uint64)
     return value.view(np.int64)
 
 
@@ -244,6 +254,20 @@ def _pairs(family: Array, types: Array) -> tuple[Array, Array]:
             mask = (family == which) & (types == number)
             pair[mask], answer[mask] = name, back
     return pair, answer
+
+
+def _malformed(headers: Headers, data: Array) -> npt.NDArray[np.bool_]:
+    """Lengths that contradict each other: udp_error, tcp_error. Such packets belong to no connection."""
+    out = np.zeros(len(headers.proto), bool)
+    whole = (headers.transport == WHOLE) & (headers.fragment == 0) & (headers.transport_at >= 0)
+    room = headers.start + headers.length - headers.transport_at
+    udp = np.flatnonzero(whole & (headers.proto == 17))
+    stated = u16(data, headers.transport_at[udp] + 4)
+    out[udp] = (stated > room[udp]) | (stated < 8)
+    tcp = np.flatnonzero(whole & (headers.proto == 6))
+    size = (u8(data, headers.transport_at[tcp] + 12) >> 4) * 4
+    out[tcp] = (size < 20) | (size > room[tcp])
+    return out
 
 
 def _kinds(headers: Headers) -> tuple[Array, Array, Array]:
