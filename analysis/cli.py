@@ -146,9 +146,10 @@ def analyze(
 
         write_json(analysis, sys.stdout.buffer)
     else:
+        from analysis.run import Overview
         from analysis.summary import print_summary
 
-        print_summary(analysis, sys.stdout)
+        print_summary(Overview(analysis), sys.stdout)
     if fail_on and any(finding.severity >= LEVELS.index(fail_on) for finding in analysis.findings):
         raise click.exceptions.Exit(1)
 

@@ -34,6 +34,7 @@ PARTS = (
     "capture", "hierarchy", "conversations", "endpoints", "io", "tcp_analysis", "packet_lengths", "findings",
 )  # fmt: skip
 Progress = Callable[[int, int], None]  # bytes read, bytes in all (0: nobody knows)
+HEAVIEST = 50  # conversations of a kind in an overview
 NAMES_PER_ADDRESS = 8  # shown; an address of a large hoster may have hundreds
 
 
@@ -106,6 +107,24 @@ class Analysis:
         if "findings" in kept:
             kept.add("not_assessable")
         return {name: make for name, make in makers.items() if name in kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What one screen needs of an analysis: the same JSON form with the heaviest rows only."""
+
+    analysis: Analysis
+
+    def to_json(self) -> dict[str, Any]:
+        """As `Analysis.to_json`; conversations are the heaviest, endpoints are hosts with their names."""
+        whole = replace(self.analysis, only=PARTS)
+        makers = whole.makers() | {
+            "conversations": lambda: {
+                kind: whole.conversations.kind_to_json(kind, HEAVIEST) for kind in ("eth", "ip", "ipv6")
+            },
+            "endpoints": lambda: {kind: whole.endpoints.hosts(kind) for kind in ("ip", "ipv6")},
+        }
+        return {name: make() for name, make in makers.items()}
 
 
 def analyse(

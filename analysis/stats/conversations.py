@@ -61,9 +61,12 @@ class Conversations:
         """{kind: rows} as outputs.md lays them down."""
         return {kind: self.kind_to_json(kind) for kind in SHOWN}
 
-    def kind_to_json(self, kind: str) -> list[dict[str, Any]]:
-        """The rows of one table."""
+    def kind_to_json(self, kind: str, heaviest: int | None = None) -> list[dict[str, Any]]:
+        """The rows of one table, or the `heaviest` by bytes, those first."""
         columns = self.columns(kind)
+        if heaviest is not None:
+            order = np.argsort(-columns["bytes"], kind="stable")[:heaviest]
+            columns = {name: column[order] for name, column in columns.items()}
         a_ids, b_ids = columns.pop("a_id").tolist(), columns.pop("b_id").tolist()
         shown: dict[str, list[Any]] = {"a": [self.texts[i] for i in a_ids], "b": [self.texts[i] for i in b_ids]}
         for name, column in columns.items():

@@ -70,6 +70,11 @@ class Endpoints:
                     row["names"] = self.names[i]
         return rows
 
+    def hosts(self, kind: str) -> list[dict[str, Any]]:
+        """Addresses and names alone, of a kind without ports."""
+        ids = self.columns(kind)["address_id"].tolist()
+        return [{"address": self.texts[i], "names": self.names.get(i, [])} for i in ids]
+
     def to_pandas(self, kind: str) -> Any:
         """One table as a data frame."""
         columns = self.columns(kind)
