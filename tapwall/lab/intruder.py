@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chat import wire
+from chat.errors import WireError
 
 SCAN_PORTS = 120  # ports tried: eight times what a scan detector asks for
 SCAN_PAUSE_S = 0.05
@@ -72,7 +73,7 @@ async def attempt(address: str, port: int, tally: Tally, then: Callable[..., Awa
     tally.answered += 1
     try:
         if then is not None:
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, TimeoutError, WireError):
                 await asyncio.wait_for(then(reader, writer), 2 * TIMEOUT_S)
     finally:
         writer.transport.abort() if then is None else writer.close()
@@ -109,8 +110,10 @@ async def guess(address: str, port: int, rng: random.Random) -> Tally:
             wire.encode(wire.Auth(mechanism="password", user="admin", secret=f"letmein{rng.randrange(10**6)}"))
         )
         await writer.drain()
-        while await reader.read(4096):
-            pass
+        heard = wire.Decoder(wire.FROM_SERVER, wire.Caps(control=wire.CONTROL_CAP, data=0))
+        while data := await reader.read(4096):
+            if any(frame.type in (wire.Type.ERROR, wire.Type.AUTH_OK) for frame in heard.feed(data)):
+                return
 
     for _ in range(GUESSES):
         await attempt(address, port, tally, login)
