@@ -106,6 +106,7 @@ class Context:
         self.endpoint_ports: set[int] = set()  # their ports, so that most datagrams need no look-up
         self.settled: dict[int, Steady] = {}  # flow -> verdict, of this batch; the namer keeps them in arrays
         self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
+        self.quic_ids: dict[int, set[bytes]] = {}  # connection ids that peers chose, by length
         self._seen: set[tuple[str, str, int]] = set()
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
         self.state: dict[tuple[str, int], object] = {}  # a rule's own state per flow: (name of the rule, flow)

@@ -36,6 +36,7 @@ class DatagramNaming:
     def __init__(self, facts: Facts) -> None:
         self._context = Context(facts)
         self._link = LinkFacts(facts, self._context.names)
+        self._heuristics = list(HEURISTICS)
         self._refusals: dict[int, int] = {}
         self._candidates: dict[tuple[int, int], tuple[Rule, ...]] = {}
         self._steady_layer: Array = np.zeros(0, np.uint16)
@@ -204,9 +205,11 @@ class DatagramNaming:
             found = candidate(datagram, context)
             if found is not None:
                 return found
-        for candidate in HEURISTICS:
+        for at, candidate in enumerate(self._heuristics):
             found = candidate(datagram, context)
             if found is not None:
+                if at:  # what accepted is asked first from now on, as in Wireshark
+                    self._heuristics.insert(0, self._heuristics.pop(at))
                 return found
         if not datagram.quoted:
             refusals = self._refusals.get(flow, 0) + 1

@@ -10,7 +10,9 @@ from analysis import layers
 from analysis.columns import address_text
 from analysis.facts import Tls
 from analysis.protocols import gquic, quic, tls
-from analysis.protocols.datagram import Context, Datagram, Layers
+from analysis.protocols.datagram import MAX_ENDPOINTS, Context, Datagram, Layers
+
+SHORTEST_ID = 4  # bytes of a connection id by which a moved connection is known again
 
 
 def tls_fact(datagram: Datagram, hello: tls.ClientHello, server: tls.ServerHello | None, transport: str) -> Tls:
@@ -50,7 +52,9 @@ class _QuicFlow:
 def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     """A long header of a known version begins a QUIC conversation (RFC 9000 17.2); short headers then belong to it."""
     data = datagram.data
-    if len(data) < 7 or not data[0] & 0x80:
+    if data[:1] < b"\x80":
+        return _migrated(datagram, context)
+    if len(data) < 7:
         return None
     version = int.from_bytes(data[1:5], "big")
     if not quic.known_version(version):
@@ -59,6 +63,23 @@ def quic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.ends_early(layers.QUIC) if _ids_fit(data) else None
     context.claim(datagram, quic_rule)
     return quic_rule(datagram, context)
+
+
+def _migrated(datagram: Datagram, context: Context) -> Layers | None:
+    """A short header whose connection id was seen on another flow: the connection has moved (RFC 9000 9)."""
+    data, ids = datagram.data, context.quic_ids
+    if ids and data[0] & 0x40 and any(data[1 : 1 + size] in known for size, known in ids.items()):
+        context.claim(datagram, quic_rule)
+        return quic_rule(datagram, context)
+    return None
+
+
+def _remember_id(context: Context, scid: bytes) -> None:
+    """Keep a connection id that its owner chose; short ones would match by chance."""
+    if len(scid) >= SHORTEST_ID:
+        known = context.quic_ids.setdefault(len(scid), set())
+        if len(known) < MAX_ENDPOINTS:
+            known.add(scid)
 
 
 def _ids_fit(data: bytes) -> bool:
@@ -74,8 +95,12 @@ def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
     if not data[0] & 0x80:
         context.settle(datagram, layers.QUIC, 0x8000, 0)
         return datagram.whole(layers.QUIC)
-    if not datagram.quoted and len(data) == datagram.length:
-        _quic_hello(datagram, context)
+    if not datagram.quoted:
+        header = quic.long_header(data)
+        if header is not None:
+            _remember_id(context, header.scid)
+        if len(data) == datagram.length:
+            _quic_hello(datagram, context)
     return [(layers.QUIC, size) for size in quic.packet_sizes(data, datagram.length)]
 
 

@@ -202,8 +202,17 @@ def rtcp_rule(datagram: Datagram, context: Context) -> Layers | None:
         if at + size > end:
             return [*found, (layers.RTCP, end - at), (datagram.mark(), 0)]
         found.append((layers.RTCP, size))
+        if not _blocks_fit(data, at):
+            return [*found, (datagram.mark(), 0)]
         at += size
     return found
+
+
+def _blocks_fit(data: bytes, at: int) -> bool:
+    """True where the report blocks and sources that a part counts end inside the datagram (RFC 3550 6.4, 6.6)."""
+    count, kind = data[at] & 31, data[at + 1]
+    needed = {200: 28 + 24 * count, 201: 8 + 24 * count, 203: 4 + 4 * count}.get(kind, 0)
+    return at + needed <= len(data)
 
 
 # -- STUN (RFC 8489 5, RFC 8656 12.4, RFC 3489 11.1) ----------------------------------------------------------------
@@ -242,7 +251,7 @@ def classic_stun_rule(datagram: Datagram, context: Context) -> Layers | None:
     data = datagram.data
     if len(data) < 20 or int.from_bytes(data[2:4], "big") + 20 != datagram.length:
         return None
-    if int.from_bytes(data[:2], "big") not in _CLASSIC_TYPES:
+    if int.from_bytes(data[:2], "big") not in _CLASSIC_TYPES or data[4:8] == _COOKIE:
         return None
     return datagram.whole(layers.CLASSICSTUN)
 

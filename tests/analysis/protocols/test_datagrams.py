@@ -87,7 +87,8 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
     ("sip", 5060, SIP, "sip", [len(SIP)]),
     ("sip on another port", 40001, SIP, "sip", None),
     ("stun", 40001, STUN, "stun", [20]),
-    ("rtcp, two parts", 40001, b"\x81\xc9\0\1abcd\x81\xca\0\1efgh", "rtcp", [16]),
+    ("rtcp, two parts", 40001, b"\x80\xc9\0\1abcd\x81\xca\0\1efgh", "rtcp", [16]),
+    ("rtcp whose reports do not fit", 40001, b"\x9f\xc9\0\1abcd", "rtcp/_ws.malformed", None),
     ("wireguard", 40001, WG_INITIATION, "wg", [148]),
     ("wireguard of another length", 40001, WG_INITIATION + b"x", "data", None),
     ("dtls", 40001, DTLS, "dtls", None),
@@ -132,7 +133,7 @@ def test_a_flood_is_named_as_a_single_datagram_is(case: tuple[str, int, bytes, s
 
 def test_the_compound_parts_of_rtcp_are_pdus() -> None:
     """Two parts, two PDUs of one layer."""
-    made = batch(Sent(b"\x81\xc9\0\1abcd\x81\xca\0\1efgh"))
+    made = batch(Sent(b"\x80\xc9\0\1abcd\x81\xca\0\1efgh"))
     DatagramNaming(Facts()).update(made)
     assert above_udp(made) == [("rtcp", 16, 2)]
 
@@ -227,6 +228,27 @@ def test_a_quic_flow_keeps_its_short_headers() -> None:
     assert [path(made, row) for row in range(3)] == ["quic", "quic", "data"]
 
 
+def test_a_quic_connection_is_known_after_it_moved() -> None:
+    """A short header to a connection id that its owner chose, from another port."""
+    owner = b"\xc0\0\0\0\1\0\x08ABCDEFGH\x00\x14" + bytes(20)
+    made = batch(
+        Sent(owner, "10.0.0.2", 443, "10.0.0.1", 40000),
+        Sent(b"\x41ABCDEFGH" + bytes(30), source_port=50000, destination_port=443),
+        Sent(b"\x41ABCDEFGX" + bytes(30), source_port=50001, destination_port=443),
+    )
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(3)] == ["quic", "quic", "data"]
+
+
+def test_what_a_heuristic_accepted_is_asked_first() -> None:
+    """The same bytes fit WireGuard and DCE/RPC: the one that was seen last wins, as in Wireshark."""
+    both = b"\4\0\0\0\x10\0\0\0" + bytes(80)
+    rpc = b"\4\2" + both[2:]
+    made = batch(Sent(both, source_port=51111), Sent(rpc, source_port=52222), Sent(both, source_port=53333))
+    DatagramNaming(Facts()).update(made)
+    assert [path(made, row) for row in range(3)] == ["wg", "dcerpc", "dcerpc"]
+
+
 def test_the_lower_port_is_asked_first() -> None:
     """A client of DNS on the port of SIP: what the lower port takes, the higher one never sees."""
     made = batch(
@@ -238,7 +260,7 @@ def test_the_lower_port_is_asked_first() -> None:
 
 def test_a_flow_nobody_knew_is_read_again_where_it_begins_to_make_sense() -> None:
     """Media in the clear nobody announced, and RTCP that the heuristics know between it, far behind the first packets."""
-    media, report = Sent(b"\x90\x78" + bytes(100)), Sent(b"\x81\xc9\0\1abcd")
+    media, report = Sent(b"\x90\x78" + bytes(100)), Sent(b"\x80\xc9\0\1abcd")
     made = batch(*[media] * 50, report, media)
     DatagramNaming(Facts()).update(made)
     assert [path(made, row) for row in (0, 49, 50, 51)] == ["data", "data", "rtcp", "data"]
