@@ -1,6 +1,6 @@
 """Tables as files: CSV and Parquet of every table, and the findings as JSON.
 
-In: an `Analysis` and a folder. Out: files, each written under a temporary name and then renamed, so that a reader never
+In: the tables of an analysis and a folder. Out: files, each written under a temporary name and then renamed, so that a reader never
 sees half of one. Parquet goes through pyarrow from the columns; CSV is written here. The only module besides
 `columns` that knows data frames' libraries; both are imported when they are needed.
 """
@@ -14,15 +14,43 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.run import Analysis
+    from collections.abc import Sequence
+
+    from analysis.findings import Finding, NotAssessable
+    from analysis.stats.conversations import Conversations
+    from analysis.stats.endpoints import Endpoints
+    from analysis.stats.hierarchy import Hierarchy
+    from analysis.stats.iograph import IoGraph
+    from analysis.stats.lengths import Lengths
 
 
-def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
+class Tables(Protocol):
+    """What of an analysis is exported; `path` is the capture that commands name."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def hierarchy(self) -> Hierarchy: ...
+    @property
+    def conversations(self) -> Conversations: ...
+    @property
+    def endpoints(self) -> Endpoints: ...
+    @property
+    def io(self) -> IoGraph: ...
+    @property
+    def lengths(self) -> Lengths: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+    @property
+    def not_assessable(self) -> Sequence[NotAssessable]: ...
+
+
+def write_tables(analysis: Tables, folder: Path) -> list[Path]:
     """Write every table of the analysis into `folder` (made if missing); returns the files."""
     written = [_replace(folder / "findings.json", _findings(analysis))]
     for name, rows in tables(analysis):
@@ -31,7 +59,7 @@ def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
     return written
 
 
-def tables(analysis: Analysis) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def tables(analysis: Tables) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(name, rows) of every table, in the order of outputs.md; every row has the same keys."""
     yield "hierarchy", analysis.hierarchy.to_json()
     for kind, rows in analysis.conversations.to_json().items():
@@ -53,7 +81,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "names": "; ".join(names) if names else None}
 
 
-def _findings(analysis: Analysis) -> bytes:
+def _findings(analysis: Tables) -> bytes:
     found = {
         "findings": [finding.to_json(analysis.path) for finding in analysis.findings],
         "not_assessable": [
