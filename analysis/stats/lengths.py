@@ -19,6 +19,8 @@ BUCKET_NS = 5_000_000
 BUCKETS = 20  # of a window: 100 ms
 WINDOW_MS = 100
 ROWS = len(LOWS) + 1  # the last row counts every frame
+COUNTED = 1 << 16  # lengths up to this one are counted one by one; longer frames are rare and share a range
+_RANGE = (np.searchsorted(LOWS, np.arange(LOWS[-1] + 1), side="right") - 1).astype(np.int64)  # range of a length
 
 
 class LengthCounter:
@@ -26,10 +28,8 @@ class LengthCounter:
 
     def __init__(self, start_ns: int | None = None) -> None:
         self._start_ns = start_ns
-        self._counts = np.zeros(ROWS, dtype=np.int64)
-        self._bytes = np.zeros(ROWS, dtype=np.int64)
-        self._min = np.full(ROWS, 2**62, dtype=np.int64)
-        self._max = np.full(ROWS, -1, dtype=np.int64)
+        self._histogram = np.zeros(COUNTED, dtype=np.int64)
+        self._long = (0, 0, 2**62, -1)  # frames of COUNTED bytes and more: packets, bytes, shortest, longest
         self._span = (2**62, -(2**62))
         self._burst = np.zeros(ROWS, dtype=np.int64)
         self._burst_ns = np.zeros(ROWS, dtype=np.int64)
@@ -42,17 +42,23 @@ class LengthCounter:
         lengths = batch.packets.frame_len
         if not len(lengths):
             return
-        row = np.searchsorted(LOWS, lengths, side="right") - 1
-        present = np.bincount(row, minlength=len(LOWS))
-        self._counts += np.append(present, len(lengths))
-        self._bytes[-1] += lengths.sum()
-        for k in np.flatnonzero(present).tolist():
-            mine = lengths[row == k]
-            self._bytes[k] += mine.sum()
-            self._min[k] = min(self._min[k], mine.min())
-            self._max[k] = max(self._max[k], mine.max())
-        self._min[-1], self._max[-1] = self._min[:-1].min(), self._max[:-1].max()
+        if int(lengths.max()) >= COUNTED:
+            self._add_long(lengths[lengths >= COUNTED])
+            counted = np.bincount(lengths[lengths < COUNTED])
+        else:
+            counted = np.bincount(lengths)
+        self._histogram[: len(counted)] += counted
+        row = _RANGE[np.minimum(lengths, LOWS[-1])]
         self._time(batch.packets.time_ns, row)
+
+    def _add_long(self, lengths: Array) -> None:
+        count, size, shortest, longest = self._long
+        self._long = (
+            count + len(lengths),
+            size + int(lengths.sum()),
+            min(shortest, int(lengths.min())),
+            max(longest, int(lengths.max())),
+        )
 
     def _time(self, times: Array, row: Array) -> None:
         """Follow the bursts through the frames that have a time."""
@@ -97,10 +103,9 @@ class LengthCounter:
 
     def merge(self, other: LengthCounter) -> None:
         """Add the counts of another part of the capture. A burst across the border counts as its larger part."""
-        self._counts += other._counts
-        self._bytes += other._bytes
-        self._min = np.minimum(self._min, other._min)
-        self._max = np.maximum(self._max, other._max)
+        self._histogram += other._histogram
+        mine, theirs = self._long, other._long
+        self._long = (mine[0] + theirs[0], mine[1] + theirs[1], min(mine[2], theirs[2]), max(mine[3], theirs[3]))
         self._span = (min(self._span[0], other._span[0]), max(self._span[1], other._span[1]))
         denser = other._burst > self._burst
         self._burst = np.where(denser, other._burst, self._burst)
@@ -108,8 +113,24 @@ class LengthCounter:
 
     def finish(self) -> Lengths:
         """The table."""
+        present = np.flatnonzero(self._histogram)
+        number = self._histogram[present]
+        row = _RANGE[np.minimum(present, LOWS[-1])]
+        counts, sizes = np.zeros(ROWS, dtype=np.int64), np.zeros(ROWS, dtype=np.int64)
+        smallest, largest = np.full(ROWS, 2**62, dtype=np.int64), np.full(ROWS, -1, dtype=np.int64)
+        np.add.at(counts, row, number)
+        np.add.at(sizes, row, number * present)
+        np.minimum.at(smallest, row, present)
+        np.maximum.at(largest, row, present)
+        last = len(LOWS) - 1
+        counts[last] += self._long[0]
+        sizes[last] += self._long[1]
+        smallest[last] = min(int(smallest[last]), self._long[2])
+        largest[last] = max(int(largest[last]), self._long[3])
+        counts[-1], sizes[-1] = counts[:-1].sum(), sizes[:-1].sum()
+        smallest[-1], largest[-1] = smallest[:-1].min(), largest[:-1].max()
         span_ms = max(0, self._span[1] - self._span[0]) / 1e6
-        return Lengths(self._counts, self._bytes, self._min, self._max, self._burst, self._burst_ns, span_ms)
+        return Lengths(counts, sizes, smallest, largest, self._burst, self._burst_ns, span_ms)
 
 
 @dataclass(frozen=True, slots=True)
