@@ -31,6 +31,7 @@ def tapwall(*words: str, timeout_s: float = 300, say: str = "") -> Answer:
             text=True,
             errors="replace",
             timeout=timeout_s,
+            input=say,
         )
     except subprocess.TimeoutExpired:
         return Answer(124, None, f"tapwall {words[0]}: no answer within {timeout_s:g} s")

@@ -85,13 +85,14 @@ class Wall:
         loaded = tapwall(
             "firewall", "apply", str(self.policy), "--confirm-within", "60s", "--state", "/tmp/wall", say="yes\n"
         )
-        if loaded.code != 0 or not answers(CHAT):
+        kept = loaded.code == 0 and ("kept" in loaded.complaint or "already loaded" in loaded.complaint)
+        if not kept or not answers(CHAT):
             tapwall("firewall", "undo", "--state", "/tmp/wall")
             return self.story.tell(f"not applied: {loaded.complaint or 'the chat did not answer behind the rules'}")
         self.applied = rules_only(text)
         number = len(blocked(text))
         self.story.tell(
-            f"the rules stand ({loaded.complaint}): {number} block{'s' * (number != 1)}, the chat answers",
+            f"the rules stand: {number} block{'s' * (number != 1)}, the chat answers",
             look="rules/rules.v4",
             mark="" if self.marked else "rules stand",
         )
@@ -134,7 +135,7 @@ def blocks(text: str) -> bool:
 
 def rules_only(text: str) -> str:
     """The policy's rules without evidence: the same rules made again from a longer capture are no news."""
-    kept = ("id", "action", "match", "direction")
+    told = ("description", "evidence", "ttl_s")
     return json.dumps(
         [{key: rule[key] for key in kept if key in rule} for rule in blocked(text)], sort_keys=True, default=str
     )

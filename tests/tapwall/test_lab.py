@@ -15,7 +15,9 @@ import pytest
 
 from tapwall.lab.intruder import NotTheLab, arp_frames, beacon, lab_address, scan, unused_neighbour
 from tapwall.lab.people import before_and_after, read_deliveries, summarise
+from tapwall.lab.run import tapwall
 from tapwall.lab.story import Story, marks, read_story
+from tapwall.lab.wall import blocks, counters, rules_only
 from tapwall.lab.web import make_server
 
 
@@ -156,3 +158,42 @@ def test_page_serves_nothing_else(page: tuple[str, Path], path: str) -> None:
     (folder / ".hidden.json").write_text("{}")
 
     assert get(url + path)[0] == 404
+
+
+def test_what_is_said_reaches_the_command() -> None:
+    """A command run for the lab reads what it is told on stdin, and its last complaint comes back."""
+    answer = tapwall("packets", "-", "--tsv", say="no capture at all")
+
+    assert answer.code == 2
+    assert "expected" in answer.complaint
+    assert answer.data is None
+
+
+SAVED = """*filter
+:TAPWALL-IN - [0:0]
+[1008:59724] -A INPUT -j TAPWALL-IN
+[850:51000] -A TAPWALL-IN -s 10.0.0.4/32 -m comment --comment "tw-a0 10.0.0.4 tried 107 TCP ports" -j DROP
+[6:416] -A TAPWALL-IN -s 10.0.0.6/32 -m comment --comment "tw-55 permitted" -j RETURN
+[7:7] -A OTHER -s 10.0.0.6/32 -m comment --comment "not ours" -j DROP
+"""
+
+
+def test_counters_are_read_from_our_own_chains_only() -> None:
+    """Rules of TAPWALL chains become rows; hooks and other people's chains do not."""
+    assert counters(SAVED) == [
+        {"rule": "tw-a0 10.0.0.4 tried 107 TCP ports", "action": "DROP", "packets": 850, "bytes": 51000},
+        {"rule": "tw-55 permitted", "action": "PERMIT", "packets": 6, "bytes": 416},
+    ]
+
+
+POLICY = '[[rule]]\nid = "tw-1"\naction = "DROP"\ndirection = "in"\nsource = ["10.0.0.4"]\n'
+
+
+def test_the_same_rules_made_again_are_no_news() -> None:
+    """Evidence and time of making do not count; another address does; a policy that only permits blocks nothing."""
+    again = POLICY.replace("[[rule]]", "created = 7\n[[rule]]") + '[[rule.evidence]]\nfinding = "f"\n'
+
+    assert rules_only(again) == rules_only(POLICY)
+    assert rules_only(POLICY.replace("10.0.0.4", "10.0.0.5")) != rules_only(POLICY)
+    assert not blocks(POLICY.replace("DROP", "PERMIT"))
+    assert not blocks("not toml [")
