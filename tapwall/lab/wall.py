@@ -134,11 +134,10 @@ def blocks(text: str) -> bool:
 
 
 def rules_only(text: str) -> str:
-    """The policy's rules without evidence: the same rules made again from a longer capture are no news."""
-    told = ("description", "evidence", "ttl_s")
-    return json.dumps(
-        [{key: rule[key] for key in kept if key in rule} for rule in blocked(text)], sort_keys=True, default=str
-    )
+    """The policy's blocks without their evidence: the same blocks made again from a longer capture are no news."""
+    told = ("description", "evidence", "ttl_s", "created")
+    rows = [{key: value for key, value in rule.items() if key not in told} for rule in blocked(text)]
+    return json.dumps(rows, sort_keys=True, default=str)
 
 
 def counters(saved: str) -> list[dict[str, Any]]:
