@@ -271,14 +271,23 @@ def _with_client(
 ) -> None:
     """Log in, enter the room, work, leave."""
     from chat.client import Client
+    from chat.link import RefusedError
     from chat.slash import Desk
 
     login, address = _login(who), _address(who)
 
     async def run() -> None:
-        async with Client(login, address, [room] if room else [], patience_s) as client:
+        client = Client(login, address, [room] if room else [], patience_s)
+        try:
+            await client.start()
+        except RefusedError as error:
+            hint = "; choose another with --user NAME" if error.code in ("bad-name", "name-taken") else ""
+            raise ChatProblem(f"{login.user}: {error}{hint}") from error
+        try:
             entered = client.rooms[0] if client.rooms else ""
             await work(client, Desk(client, entered, downloads or Path.home() / "Downloads"))
+        finally:
+            await client.close()
 
     asyncio.run(run())
 
@@ -520,6 +529,11 @@ def dissector() -> None:
 )
 @click.option("--slow", default=0, metavar="N", type=click.IntRange(0), help="Members that stop reading.")
 @click.option("--room", default="load", metavar="ROOM", help="Room to use.")
+@click.option(
+    "--files", default=0, metavar="N", type=click.IntRange(0), help="Files sent meanwhile, one after the other."
+)
+@click.option("--file-mb", default=8, metavar="MB", type=click.IntRange(1, 1024), help="Size of each.")
+@click.option("--receivers", default=3, metavar="N", type=click.IntRange(0, 100), help="Members that fetch each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @in_one_line
 def load(host: str, port: int, spawn: bool, durable: bool, as_json: bool, **plan: Any) -> None:
@@ -532,19 +546,12 @@ def load(host: str, port: int, spawn: bool, durable: bool, as_json: bool, **plan
     """
     from chat import load as loading
     from chat.link import Address
+    from chat.load_files import FilePlan
 
     if plan["senders"] + plan["slow"] > plan["clients"]:
         raise click.UsageError("--senders and --slow together are more than --clients")
-    planned = loading.Plan(
-        plan["clients"],
-        plan["senders"],
-        plan["seconds"],
-        plan["rate"],
-        plan["size"],
-        plan["window"],
-        plan["slow"],
-        plan["room"],
-    )
+    files = FilePlan(plan.pop("files"), plan.pop("file_mb") << 20, plan.pop("receivers"), plan["room"])
+    planned = loading.Plan(size_bytes=plan.pop("size"), files=files, **plan)
     if spawn:
         from chat.check import spawned_load
 
@@ -552,7 +559,7 @@ def load(host: str, port: int, spawn: bool, durable: bool, as_json: bool, **plan
     else:
         report = loading.run_load(planned, Address(host, port))
     click.echo(json.dumps(report) if as_json else loading.summary(report))
-    if report["missing"] or report["errors"]:
+    if report["missing"] or report["errors"] or (report["files"] or {}).get("failures"):
         raise click.exceptions.Exit(1)
 
 

@@ -17,6 +17,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -43,6 +44,15 @@ GONE: Final = frozenset(
 Answer = TypeVar("Answer", bound=wire.Body)
 
 
+@dataclass(frozen=True, slots=True)
+class _Joining:
+    """The JOIN that waits for its answer; there is one at a time."""
+
+    room: str
+    answer: asyncio.Future[wire.Body]
+    after: int | None
+
+
 class Client:
     """One person's session. Use as `async with`; iterate for events; all other methods may be called from any task."""
 
@@ -67,7 +77,7 @@ class Client:
         self._wire_names: dict[str, str] = {}  # as shown -> as the server says it
         self._waiting: dict[str, asyncio.Future[wire.Body]] = {}  # by ref or message id
         self._unsent: dict[str, wire.Send] = {}  # sent or not, but without an ACK; in order
-        self._joining: tuple[str, asyncio.Future[wire.Body]] | None = None
+        self._joining: _Joining | None = None
         self._join_turn = asyncio.Lock()
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._inbox: deque[Event] = deque()
@@ -177,10 +187,8 @@ class Client:
             while True:
                 link = await self._connected()
                 future: asyncio.Future[wire.Body] = asyncio.get_running_loop().create_future()
-                self._joining = (room.lstrip("#").casefold(), future)
+                self._joining = _Joining(room.lstrip("#").casefold(), future, after)
                 try:
-                    if after is not None:
-                        self._cursors.setdefault(room.lstrip("#"), Cursor(after))
                     link.send(wire.Join(room, after))
                     body = await self._answered(future)
                 except LinkError:
@@ -389,13 +397,15 @@ class Client:
         cursor = self._cursors.get(body.room)
         again = cursor is not None
         self._wire_names[safe_name(body.room)] = body.room
+        asked = self._joining if self._joining is not None and _is_answer(self._joining.room, body.room) else None
         if cursor is None:
-            self._cursors[body.room] = Cursor(body.seq)
+            after = asked.after if asked is not None else None
+            self._cursors[body.room] = Cursor(body.seq if after is None else min(after, body.seq))
         elif cursor.last > body.seq:
             cursor.restart(body.seq)
         self._put(events.joined(body, again))
-        if self._joining is not None and _is_answer(self._joining[0], body.room):
-            _settle(self._joining[1], body)
+        if asked is not None:
+            _settle(asked.answer, body)
 
     def _gap(self, body: wire.Gap) -> None:
         """Messages that do not come by themselves: fetch them; what history lacks becomes a Gap event."""
@@ -412,8 +422,8 @@ class Client:
                 events.Left(safe_name(body.ref), error.code, error.text)
             )  # RESUME, but not into this room any more
             return
-        if future is None and self._joining is not None and _is_join(body.ref, self._joining[0]):
-            future = self._joining[1]
+        if future is None and self._joining is not None and _is_join(body.ref, self._joining.room):
+            future = self._joining.answer
         if future is None or future.done():
             self._put(events.event_of(body))
         else:
@@ -513,7 +523,7 @@ class Client:
         """Requests end with the line; messages wait for the next one."""
         futures = [future for ref, future in self._waiting.items() if messages or ref not in self._unsent]
         if self._joining is not None:
-            futures.append(self._joining[1])
+            futures.append(self._joining.answer)
         for future in futures:
             if not future.done():
                 future.set_exception(error)

@@ -21,6 +21,7 @@ from typing import Any, Final
 from chat import wire
 from chat.errors import ChatError
 from chat.link import Address, is_loopback
+from chat.load_files import FilePlan, FileWork
 from chat.safe_text import safe_name
 
 READ_BYTES: Final = 1 << 18
@@ -55,6 +56,7 @@ class Plan:
     slow: int = 0  # members that stop reading after they joined
     room: str = "load"
     timed: int = 200  # members whose deliveries are timed; all are counted
+    files: FilePlan = field(default_factory=FilePlan)
 
 
 @dataclass(slots=True, eq=False)
@@ -78,11 +80,13 @@ class Member:
 def run_load(plan: Plan, address: Address, server_pid: int | None = None) -> dict[str, Any]:
     """Carry out the plan and report. LoadError if not everybody gets in."""
     run = _Run(plan, address, server_pid if server_pid is not None else find_server(address))
+    files = FileWork(plan.files, address)
     try:
         run.join_all()
+        files.start()
         run.talk()
         run.settle()
-        return run.report()
+        return run.report() | {"files": files.finish()}
     finally:
         run.close()
 
@@ -409,6 +413,11 @@ def summary(report: dict[str, Any]) -> str:
         f"delay p50 {delay['p50']} ms, p99 {delay['p99']} ms, most {delay['max']} ms",
         f"errors: {', '.join(f'{safe_name(code)} {count}' for code, count in report['errors'].items()) or 'none'}; gaps {report['gaps']}",
     ]
+    if files := report.get("files"):
+        lines.append(
+            f"files: {files['sent']} of {files['count']} sent at {files['upload_mb_per_s']} MB/s, fetched {files['fetched']} times at "
+            f"{files['fetch_mb_per_s']} MB/s; failures: {'; '.join(safe_name(one) for one in files['failures']) or 'none'}"
+        )
     if server:
         lines.append(
             f"server {server['pid']}: {server['cpu_s']} s CPU, {server['cpu_us_per_delivery']} us a delivery, "

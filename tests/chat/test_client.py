@@ -152,6 +152,51 @@ def test_direct_messages_find_their_receiver(tmp_path: Path) -> None:
     play(scene, tmp_path)
 
 
+def test_joining_with_a_number_brings_what_came_after_it(tmp_path: Path) -> None:
+    """Somebody who knows how far they had read gets the rest as events, once."""
+
+    async def scene(folder: Path) -> None:
+        async with (
+            live_server(folder) as address,
+            Client("ann", address, ["lobby"]) as ann,
+            Client("bob", address) as bob,
+        ):
+            for number in range(5):
+                await ann.send("lobby", str(number))
+            await bob.join("#Lobby", after=3)
+
+            assert [(await until(bob, events.Message)).seq for _ in range(2)] == [4, 5]
+            assert bob.rooms == ["lobby"]
+
+    play(scene, tmp_path)
+
+
+def test_the_example_of_the_guide_runs(tmp_path: Path) -> None:
+    """The ten lines of docs/chat.md, as they stand there, answer what is said."""
+    guide = (Path(client_module.__file__).parent.parent / "docs" / "chat.md").read_text()
+    lines = guide.split("```python\n")[1].split("```")[0].replace("asyncio.run(main())\n", "")
+    assert len(lines.strip().splitlines()) <= 12
+
+    async def scene(folder: Path) -> None:
+        async with live_server(folder) as address, Client("ann", address, ["lobby"]) as ann:
+            names: dict[str, Any] = {}
+            exec(
+                lines.replace('Client("echo", ', f'Client("echo", Address(port={address.port}), '),
+                {"Address": Address},
+                names,
+            )
+            main = names["main"]
+            main.__globals__.update(names)
+            echo = asyncio.create_task(main())
+            while not any(one.name == "echo" for one in (await until(ann, events.Presence)).joined):
+                pass
+            await ann.send("lobby", "hello")
+            await until(ann, events.Message, text="ann said: hello")
+            echo.cancel()
+
+    play(scene, tmp_path)
+
+
 def test_refusals_are_said(tmp_path: Path) -> None:
     """A taken name, a wrong password, a bad room and a text that is too long end in RefusedError with the code."""
 
