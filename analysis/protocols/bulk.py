@@ -242,14 +242,7 @@ class Walk:
         columns = Columns(*(see(getattr(batch.packets, name)) for name in Columns._fields))
         lanes = Lanes(*(see(array) for array in bulk.lanes))
         self._before = (see(np.ascontiguousarray(rows)), see(self.cursor), see(self.ends))
-        self._after: Any = (
-            lanes,
-            columns,
-            see(batch.data),
-            see(bulk._telling),
-            bulk._data_layer,
-            MAX_LAYERS,
-        )
+        self._after = (lanes, columns, see(batch.data), see(bulk._telling), bulk._data_layer, MAX_LAYERS)
 
     def segment(self, row: int) -> Segment:
         """The TCP segment of one packet."""
@@ -283,5 +276,6 @@ class Walk:
         if not len(active):
             return []
         stopped = as_kernel_sees(self._stopped)
-        count = _advance(*self._before, as_kernel_sees(active), *self._after, stopped)
+        arguments: list[Any] = [*self._before, as_kernel_sees(active), *self._after, stopped]
+        count = _advance(*arguments)
         return self._stopped[:count].tolist()  # type: ignore[no-any-return]

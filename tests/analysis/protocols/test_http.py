@@ -1,0 +1,173 @@
+"""HTTP/1: messages, bodies, tunnels and what they tell."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from tcp_talk import CLIENT, SERVER, Talk
+
+from analysis import layers
+from analysis.protocols import http
+
+GET = b"GET /a?b=1 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+
+
+def test_a_request_is_one_layer_and_one_fact() -> None:
+    """Method, target, host and agent are kept."""
+    talk = Talk(80)
+    assert talk.sized(CLIENT, GET) == [(layers.HTTP, len(GET))]
+    (fact,) = talk.facts.http
+    assert (fact.method, fact.uri, fact.host, fact.user_agent, fact.status) == (
+        "GET", "/a?b=1", "example.org", "curl/8", 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (b"text/html; charset=utf-8", "http/data-text-lines"),
+        (b"application/json", "http/json/data-text-lines"),
+        (b"application/xml", "http/xml"),
+        (b"image/png", "http/png"),
+        (b"application/zip", "http/media"),
+        (b"multipart/mixed; boundary=x", "http/mime_multipart"),
+    ],
+)
+def test_the_body_is_named_by_its_media_type(kind: bytes, expected: str) -> None:
+    """The layer behind http."""
+    assert Talk(80).server(OK % (kind, 5) + b"{1:2}") == expected
+
+
+def test_the_head_and_the_body_share_the_bytes() -> None:
+    """http has the header section, the body's layer the unpacked content."""
+    packed = gzip.compress(b"hello world")
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(
+        packed
+    )
+    assert Talk(80).sized(SERVER, head + packed) == [(layers.HTTP, len(head)), (layers.DATA_TEXT_LINES, 11)]
+
+
+def test_a_body_in_several_segments_is_shown_in_the_last() -> None:
+    """Content-Length says how much to wait for."""
+    talk = Talk(80)
+    answer = OK % (b"text/plain", 300) + b"x" * 300
+    assert [talk.server(answer[:100]), talk.server(answer[100:250]), talk.server(answer[250:])] == [
+        "", "", "http/data-text-lines",
+    ]  # fmt: skip
+
+
+def test_chunks_are_put_together() -> None:
+    """A chunked body ends with its empty chunk, wherever segments are cut."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\n\r\n"
+    for cut in range(20, len(answer), 3):
+        talk = Talk(80)
+        assert [talk.server(answer[:cut]), talk.server(answer[cut:])] == ["", "http/data-text-lines"], cut
+    assert http.dechunk(b"4\r\nwiki\r\n5\r\npedia\r\n0\r\n\r\n") == b"wikipedia"
+
+
+def test_headers_in_two_segments() -> None:
+    """Half a header section is bare TCP."""
+    talk = Talk(80)
+    assert [talk.client(GET[:30]), talk.client(GET[30:])] == ["", "http"]
+
+
+def test_two_requests_in_one_segment_are_two_units() -> None:
+    """Pipelining."""
+    assert Talk(80).sized(CLIENT, GET + GET) == [(layers.HTTP, len(GET))] * 2
+
+
+def test_no_body_where_the_standard_forbids_one() -> None:
+    """An answer to HEAD has a length and no body (RFC 9112 6.3)."""
+    talk = Talk(80)
+    talk.client(GET.replace(b"GET", b"HEAD"))
+    assert talk.server(OK % (b"text/plain", 300)) == "http"
+
+
+def test_connect_hands_the_stream_to_what_follows() -> None:
+    """TLS inside a tunnel stands below http."""
+    talk = Talk(8080)
+    assert talk.client(b"CONNECT a:443 HTTP/1.1\r\n\r\n") == "http"
+    assert talk.server(b"HTTP/1.1 200 Connection established\r\n\r\n") == "http"
+    assert talk.client(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00") == "http/tls"
+
+
+def test_upgrade_to_websocket() -> None:
+    """After 101 the frames are websocket messages."""
+    talk = Talk(80)
+    talk.client(b"GET /chat HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    assert talk.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n") == "http"
+    assert talk.server(b"\x81\x05hello") == "websocket/data-text-lines"
+    assert talk.client(b"\x82\x81\x01\x02\x03\x04\x00") == "websocket/data"
+
+
+def test_recognised_on_any_port() -> None:
+    """The first line names the version."""
+    assert Talk(12_345).client(GET) == "http"
+    assert Talk(12_345).client(b"GET / and so on\r\n") == "data"
+
+
+def test_bytes_that_are_no_http_show_nothing() -> None:
+    """On its port the dissector keeps what it does not understand to itself, as Wireshark's does."""
+    assert Talk(80).client(b"\x00\x01\x02 nonsense\r\n") == ""
+
+
+def test_http2_behind_its_preface() -> None:
+    """Frames of HTTP/2 on a port of HTTP."""
+    talk = Talk(8080)
+    assert talk.client(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\x00" + bytes(4)) == "http2/http2"
+
+
+def test_basic_credentials_become_a_login_without_the_secret() -> None:
+    """The user name stays, the password does not."""
+    talk = Talk(80)
+    talk.client(b"GET / HTTP/1.1\r\nAuthorization: Basic YWxpY2U6c2VzYW1l\r\n\r\n")
+    talk.server(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    (login,) = talk.facts.login
+    assert (login.user, login.secret_masked, login.result, login.cleartext) == ("alice", "***", 0, True)
+    assert "sesame" not in repr(talk.facts)
+
+
+def test_form_logins() -> None:
+    """A POST with a password field."""
+    talk = Talk(80)
+    body = b"username=bob%40x&password=hunter2"
+    talk.client(
+        b"POST /login HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+        + body
+    )
+    talk.server(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")
+    assert [(row.user, row.result) for row in talk.facts.login] == [("bob@x", 1)]
+
+
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [
+        (b"/?x=${jndi:ldap://h/a}", "log4shell"),
+        (b"/../../../../etc/passwd", "path-traversal"),
+        (b"/%2e%2e/%2e%2e/etc/hosts", "path-traversal"),
+        (b"/i.php?id=1'+UNION+ALL+SELECT+1,2--", "sql-injection"),
+        (b"/i.php?id=1%27%20or%20%271%27=%271", "sql-injection"),
+        (b"/cgi?x=;cat%20/etc/hosts", "command-injection"),
+        (b"/s?q=<script>alert(1)</script>", "script-injection"),
+    ],
+)
+def test_attack_shapes_of_requests(target: bytes, shape: str) -> None:
+    """What stands in a target is reported by the name of its shape."""
+    talk = Talk(80)
+    talk.client(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert shape in [row.shape for row in talk.facts.payload]
+
+
+def test_shapes_in_headers_and_none_in_plain_requests() -> None:
+    """Two shapes also come in headers; browsers' headers look like none."""
+    talk = Talk(80)
+    talk.client(b"GET / HTTP/1.1\r\nUser-Agent: () { :;}; /bin/ls\r\nCookie: ${jndi:dns://h}\r\n\r\n")
+    assert {row.shape for row in talk.facts.payload} == {"shellshock", "log4shell"}
+    quiet = Talk(80)
+    quiet.client(
+        b"GET /search?q=union+of+workers HTTP/1.1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nCookie: a=b; c=d\r\n\r\n"
+    )
+    assert quiet.facts.payload == []
