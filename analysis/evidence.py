@@ -18,6 +18,7 @@ from analysis import columns, layers
 from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows
 from analysis.facts import Facts
 from analysis.hosts import Hosts, Network, judge_hosts
+from analysis.watchlist import Watchlist
 
 FAILED_STATES = tuple(CONN_STATES.index(state) for state in ("S0", "REJ", "RSTOS0", "SH"))
 REFUSED_LATE = tuple(CONN_STATES.index(state) for state in ("RSTR", "RSTO"))
@@ -101,6 +102,7 @@ class Evidence:
     seconds: Any
     capture: Mapping[str, Any]
     networks: tuple[Network, ...]
+    watchlist: Watchlist
 
     @cached_property
     def first_ns(self) -> int:
@@ -169,7 +171,7 @@ class Evidence:
         return float(np.count_nonzero(busy & ((links.sent == 0) | (links.got == 0)))) / tcp if tcp else 0.0
 
 
-def gather(tables: Tables, networks: Sequence[Network]) -> Evidence:
+def gather(tables: Tables, networks: Sequence[Network], watchlist: Watchlist | None = None) -> Evidence:
     """Look at an analysis once, for all detectors."""
     hosts = judge_hosts(tables.addresses, tables.texts, tables.names, networks)
     return Evidence(
@@ -180,6 +182,7 @@ def gather(tables: Tables, networks: Sequence[Network]) -> Evidence:
         seconds=tables.seconds,
         capture=tables.capture,
         networks=tuple(networks),
+        watchlist=watchlist or Watchlist(),
     )
 
 

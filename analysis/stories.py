@@ -14,14 +14,21 @@ from analysis.findings import Finding, Severity
 
 # What a finding of the left kind explains: the right ones are dropped where their conversations are mostly the same.
 RESTATES: dict[str, tuple[str, ...]] = {
-    "flood": ("surge", "failed-connections", "port-scan", "sweep", "beacon", "brute-force", "backscatter"),
-    "amplification": ("surge", "flood", "sweep", "port-scan"),
-    "backscatter": ("surge", "failed-connections"),
+    "flood": ("surge", "failed-connections", "port-scan", "sweep", "beacon", "brute-force"),
+    "amplification": ("surge", "flood", "sweep", "port-scan", "failed-connections"),
     "port-scan": ("surge", "failed-connections", "beacon", "brute-force", "unusual-port"),
-    "sweep": ("surge", "failed-connections", "beacon"),
-    "brute-force": ("surge", "beacon", "failed-connections"),
-    "beacon": ("failed-connections",),
     "fingerprinting": ("port-scan", "failed-connections"),
+    "sweep": ("surge", "failed-connections", "beacon"),
+    "brute-force": ("surge", "beacon", "failed-connections", "unusual-port"),
+    "exploit": ("web-attack", "brute-force"),
+    "web-attack": ("surge",),
+    "beacon": ("failed-connections", "unusual-port"),
+    "remote-control": ("unusual-port",),
+    "lateral-movement": ("program-transfer",),
+    "tls-c2": ("intel", "tls-weakness", "unusual-port"),
+    "dns-tunnel": ("surge", "dga"),
+    "exfiltration": ("surge",),
+    "icmp-tunnel": ("surge",),
 }
 SAME = 0.6  # share of a finding's conversations that another must hold to be its cause
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from analysis import stories
+from analysis import stories, watchlist
 from analysis.assess import Blocked
 from analysis.detect import (
     amplification,
@@ -18,23 +18,33 @@ from analysis.detect import (
     beacon,
     brute_force,
     clear_text,
+    dga,
     dhcp_attack,
     directory_attack,
     dns_anomaly,
     dns_tunnel,
+    exfiltration,
     exploit,
     failed_connections,
     fingerprinting,
     flood,
     http_c2,
     icmp_tunnel,
+    intel,
+    lab_chat,
     lateral_movement,
+    long_connection,
+    name_poisoning,
     port_scan,
     program_transfer,
     remote_control,
+    router_advert,
     surge,
     sweep,
     tls_c2,
+    tls_weakness,
+    tunnels,
+    unusual_port,
     web_attack,
 )
 from analysis.evidence import Evidence, Tables, gather
@@ -86,12 +96,22 @@ DETECTORS: tuple[Detector, ...] = (
     directory_attack,
     lateral_movement,
     beacon,
+    long_connection,
+    exfiltration,
     dns_tunnel,
     dns_anomaly,
+    dga,
     icmp_tunnel,
+    tunnels,
     arp_spoofing,
     dhcp_attack,
+    router_advert,
+    name_poisoning,
+    intel,
     clear_text,
+    lab_chat,
+    tls_weakness,
+    unusual_port,
     failed_connections,
 )
 
@@ -101,7 +121,7 @@ def run_detectors(tables: Tables, settings: Wanted) -> tuple[tuple[Finding, ...]
 
     Raises AnalysisError for a threshold or trusted network that cannot be.
     """
-    evidence = gather(tables, trusted_networks(settings.trusted))
+    evidence = gather(tables, trusted_networks(settings.trusted), watchlist.load(settings.intel))
     changed: Mapping[str, Mapping[str, Any]] = settings.extra.get("thresholds", {})
     findings: list[Finding] = []
     not_assessable: list[NotAssessable] = []

@@ -7,7 +7,7 @@ with several addresses), retransmitted answers (equal). Reference: RFC 1035 4.2.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -94,11 +94,16 @@ def _oversized(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 
 def _forged(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     answers: defaultdict[tuple[int, int, str, int], list[Dns]] = defaultdict(list)
+    asked: Counter[tuple[int, int, str, int]] = Counter()
     for row in evidence.facts.dns:
-        if row.response and row.protocol == "dns" and row.type in (A, AAAA) and row.answers:
+        if not row.response:
+            asked[row.flow, row.id, row.name.lower(), row.type] += 1
+        elif row.protocol == "dns" and row.type in (A, AAAA) and row.answers:
             answers[row.flow, row.id, row.name.lower(), row.type].append(row)
     forged: defaultdict[str, list[tuple[Dns, Dns]]] = defaultdict(list)
-    for rows in answers.values():
+    for key, rows in answers.items():
+        if len(rows) <= asked[key]:
+            continue  # a question asked twice may well get two answers
         for later in rows[1:]:
             first = rows[0]
             apart = (later.time_ns - first.time_ns) / 1e9

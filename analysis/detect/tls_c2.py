@@ -62,6 +62,7 @@ PLACEHOLDERS = re.compile(
 )
 FIELD = re.compile(r"(?:^|,)(CN|O|OU|L)=([^,]{5,60})")
 YEAR = 31_557_600
+OLD_VERSION = 0x0301  # TLS 1.0 and no higher: no browser of this century's second decade
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ def _signs(evidence: Evidence, server: str, port: int, rows: list[Tls], limits: 
         terms["unusual port"] = 0.25
     if not any(row.sni for row in rows):
         terms["no server name"] = 0.2
+        if all(0 < row.client_version <= OLD_VERSION for row in rows):
+            terms["a client of the oldest TLS"] = 0.15
         if server not in evidence.hosts.names:
             terms["no name for the address"] = 0.1
     links = [evidence.link_of(row.flow) for row in rows]

@@ -1,0 +1,98 @@
+"""The threat-intelligence list: addresses, names and TLS fingerprints, shipped with a date and extendable by a file.
+
+In: lines `value what`, `#` comments, a line `# list: NAME DATE` for the list's name. A value is an address, a JA3 (32
+hexadecimal digits), a JA4 (three parts with `_`) or a domain name, which matches its subdomains too. Out: `Watchlist`.
+Nothing here asks the network.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import NamedTuple
+
+from analysis.errors import AnalysisError
+
+SHIPPED = "intel.txt"  # beside this module
+LONGEST = 1_000_000  # lines of one file
+JA3 = re.compile(r"^[0-9a-f]{32}$")
+JA4 = re.compile(r"^[tqd][0-9a-z]{9}_[0-9a-f]{12}_[0-9a-f]{12}$")
+DOMAIN = re.compile(r"^(?:[a-z0-9_-]{1,63}\.)+[a-z0-9-]{2,63}$")
+
+
+class Entry(NamedTuple):
+    """What a value stands for, and the list that says so."""
+
+    what: str
+    list: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watchlist:
+    """Values by kind."""
+
+    addresses: dict[str, Entry] = field(default_factory=dict)
+    names: dict[str, Entry] = field(default_factory=dict)
+    fingerprints: dict[str, Entry] = field(default_factory=dict)
+
+    def name(self, host: str) -> str | None:
+        """The listed name that `host` is or lies under."""
+        if not self.names or not host:
+            return None
+        labels = host.rstrip(".").lower().split(".")
+        for at in range(len(labels) - 1):
+            one = ".".join(labels[at:])
+            if one in self.names:
+                return one
+        return None
+
+
+def shipped() -> Watchlist:
+    """The list that comes with the package."""
+    return parse(resources.files("analysis").joinpath(SHIPPED).read_text(encoding="utf-8"), SHIPPED)
+
+
+def load(path: str | None) -> Watchlist:
+    """The shipped list with the entries of a file. Raises AnalysisError for a file that cannot be read."""
+    found = shipped()
+    if path is None:
+        return found
+    try:
+        with open(path, encoding="utf-8") as file:
+            own = parse(file.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnalysisError(f"intel {path}: {error}, expected a text file with one value a line") from error
+    return Watchlist(found.addresses | own.addresses, found.names | own.names, found.fingerprints | own.fingerprints)
+
+
+def parse(text: str, where: str) -> Watchlist:
+    """Entries of a list. Raises AnalysisError with the line for a value of no known kind."""
+    addresses: dict[str, Entry] = {}
+    names: dict[str, Entry] = {}
+    fingerprints: dict[str, Entry] = {}
+    title = where
+    for number, line in enumerate(text.splitlines()[:LONGEST], 1):
+        if line.startswith("# list:"):
+            title = line[7:].strip()
+        value, _, what = line.partition("#")[0].strip().partition(" ")
+        if not value:
+            continue
+        entry, value = Entry(what.strip() or "a listed threat", title), value.lower()
+        if JA3.match(value) or JA4.match(value):
+            fingerprints[value] = entry
+        elif (address := _address(value)) is not None:
+            addresses[address] = entry
+        elif DOMAIN.match(value):
+            names[value] = entry
+        else:
+            raise AnalysisError(f"{where}: line {number}: got {value[:80]!r}, expected an address, name, JA3 or JA4")
+    return Watchlist(addresses, names, fingerprints)
+
+
+def _address(value: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        return None
