@@ -194,8 +194,8 @@ FLOW_COLUMNS = (
     Column("a_port", "int32", "", "port of side a"),
     Column("b_port", "int32", "", "port of side b"),
     Column("stream", "int32", "", "tcp.stream / udp.stream: number within its kind", -1),
-    Column("first_number", "int64", "", "frame number of the first packet"),
-    Column("last_number", "int64", "", "frame number of the last packet"),
+    Column("first_number", "int32", "", "frame number of the first packet"),
+    Column("last_number", "int32", "", "frame number of the last packet"),
     Column("first_ns", "int64", "ns", "earliest time (NO_TIME: none)"),
     Column("last_ns", "int64", "ns", "latest time"),
     Column("packets_ab", "int64", "", "frames a to b"),
@@ -224,12 +224,12 @@ FLOW_COLUMNS = (
     Column("flagged", "int32", "", "segments with any tcp.analysis flag"),
     Column("isn_ab", "int64", "", "sequence number of the first bare SYN a to b", -1),
     Column("icmp_error", "int16", "", "type * 256 + code of an ICMP error that quotes this flow", -1),
-    Column("icmp_error_number", "int64", "", "frame number of that error", -1),
+    Column("icmp_error_number", "int32", "", "frame number of that error", -1),
     Column("ttl_min", "int16", "", "smallest TTL a to b"),
     Column("ttl_max", "int16", "", "largest TTL a to b"),
     Column("application", "uint16", "", "layer id of the protocol above transport that named most frames; 0 none"),
 )
-FLOW_FRAMES = 8  # first frame numbers kept per flow, in Flows.frames [flows, FLOW_FRAMES], 0 = unused
+FLOW_FRAMES = 8  # first frame numbers kept per flow, in Flows.frames int32[flows, FLOW_FRAMES], 0 = unused
 
 CONN_STATES = ("", "S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
 
@@ -364,7 +364,7 @@ def empty_taps(m: int) -> Taps:
 def empty_flows(k: int) -> Flows:
     """Flows of k rows, every column at its absent value."""
     columns = [np.full(k, c.absent, dtype=c.dtype) for c in FLOW_COLUMNS]
-    return Flows(*[*columns, np.zeros((k, FLOW_FRAMES), dtype="int64")])
+    return Flows(*[*columns, np.zeros((k, FLOW_FRAMES), dtype="int32")])
 
 
 def address_text(family: int, hi: int, lo: int) -> str:

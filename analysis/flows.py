@@ -25,15 +25,15 @@ FIRST_ROWS = 1024  # capacity to begin with; a power of two, tables grow by half
 
 # The columns of Flows as the kernel keeps them: three matrices, so that one packet touches few cache lines.
 WIDE = (
-    "first_number", "last_number", "first_ns", "last_ns", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba",
-    "payload_ab", "payload_ba", "isn_ab", "icmp_error_number",
+    "first_ns", "last_ns", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "payload_ab", "payload_ba", "isn_ab",
 )  # fmt: skip
-(FIRST_NUMBER, LAST_NUMBER, FIRST_NS, LAST_NS, PACKETS, _, BYTES, _, PAYLOAD, _, ISN_AB, ERROR_NUMBER) = range(12)
+(FIRST_NS, LAST_NS, PACKETS, _, BYTES, _, PAYLOAD, _, ISN_AB) = range(9)
 NARROW = (
-    "a_id", "b_id", "a_port", "b_port", "kind", "stream", "syn_ab", "syn_ba", "synack", "rst_ab", "rst_ba",
-    "retransmissions", "flagged",
+    "a_id", "b_id", "a_port", "b_port", "kind", "stream", "first_number", "last_number", "syn_ab", "syn_ba", "synack",
+    "rst_ab", "rst_ba", "retransmissions", "flagged", "icmp_error_number",
 )  # fmt: skip
-(A_ID, B_ID, A_PORT, B_PORT, KIND, STREAM, SYNS, _, SYNACK, RSTS, _, RETRANSMISSIONS, FLAGGED) = range(13)
+(A_ID, B_ID, A_PORT, B_PORT, KIND, STREAM, FIRST_NUMBER, LAST_NUMBER, SYNS, _, SYNACK, RSTS, _, RETRANSMISSIONS,
+ FLAGGED, ERROR_NUMBER) = range(16)  # fmt: skip
 SMALL = (
     "originator", "tcp_flags_ab", "tcp_flags_ba", "first_tcp_flags", "icmp_error", "ttl_min", "ttl_max",
 )  # fmt: skip
@@ -94,7 +94,7 @@ class _Tables(NamedTuple):
     wide: Any  # int64[rows, len(WIDE)]
     narrow: Any  # int32[rows, len(NARROW)]
     small: Any  # int16[rows, len(SMALL)]
-    frames: Any  # int64[rows, FLOW_FRAMES]
+    frames: Any  # int32[rows, FLOW_FRAMES]
     recent: Any  # int64[2 * kinds, 10] the last tap of each kind and direction, R_ROW -1 where there is none
     base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
 
@@ -201,16 +201,16 @@ def _new_flow(
         tables.small[row, i] = 0
     for i in range(tables.frames.shape[1]):
         tables.frames[row, i] = 0
-    tables.wide[row, FIRST_NUMBER] = number
+    tables.narrow[row, FIRST_NUMBER] = number
     tables.wide[row, FIRST_NS] = time_ns
     tables.wide[row, LAST_NS] = time_ns
     tables.wide[row, ISN_AB] = -1
-    tables.wide[row, ERROR_NUMBER] = -1
     tables.narrow[row, A_ID] = src
     tables.narrow[row, B_ID] = dst
     tables.narrow[row, A_PORT] = src_port
     tables.narrow[row, B_PORT] = dst_port
     tables.narrow[row, KIND] = kind
+    tables.narrow[row, ERROR_NUMBER] = -1
     stream = -1
     if kind == TCP:
         stream = tables.counts[N_TCP]
@@ -280,7 +280,7 @@ def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: i
         tables.frames[row, seen] = number
     wide[row, PACKETS + direction] = wide[row, PACKETS + direction] + 1
     wide[row, BYTES + direction] = wide[row, BYTES + direction] + frame_len
-    wide[row, LAST_NUMBER] = number
+    tables.narrow[row, LAST_NUMBER] = number
     if time_ns != NO_TIME:
         if time_ns > wide[row, LAST_NS]:
             wide[row, LAST_NS] = time_ns
@@ -487,7 +487,7 @@ def _quoted(
         row = (tables.flow_slots[slot] & 0xFFFFFFFF) - 1
         if row >= 0 and tables.small[row, ICMP_ERROR] == -1:
             tables.small[row, ICMP_ERROR] = kinds[i]
-            tables.wide[row, ERROR_NUMBER] = packets[packet]
+            tables.narrow[row, ERROR_NUMBER] = packets[packet]
 
 
 class FlowTable:
@@ -502,7 +502,7 @@ class FlowTable:
         self.wide = np.empty((FIRST_ROWS, len(WIDE)), dtype=np.int64)
         self.narrow = np.empty((FIRST_ROWS, len(NARROW)), dtype=np.int32)
         self.small = np.empty((FIRST_ROWS, len(SMALL)), dtype=np.int16)
-        self._frames = np.empty((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int64)
+        self._frames = np.empty((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int32)
         self._recent = np.full((2 * len(columns.KINDS), 10), -1, dtype=np.int64)
         self._base = np.empty((FIRST_ROWS, 2), dtype=np.int64)
         self._application = np.zeros(FIRST_ROWS, dtype=np.uint16)

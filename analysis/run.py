@@ -188,7 +188,8 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
     flows, addresses = pipeline.flows.finish(), pipeline.flows.addresses()
     texts = _texts(addresses)
     found = properties.finish()
-    facts = pipeline.naming.facts
+    facts, tcp_analysis = pipeline.naming.facts, pipeline.tcp.counts()
+    del pipeline  # what the stages kept per stream makes room for the tables
     names = address_names(capture.names, facts, flows, texts)
     by_id = _names_by_id(names, texts)
     start_ns = found.frame_1_ns or 0
@@ -206,7 +207,7 @@ def _tables(capture: Capture, settings: Settings, progress: Progress | None, beg
         io=io.finish(),
         seconds=seconds.finish(),
         lengths=lengths.finish(),
-        tcp_analysis=pipeline.tcp.counts(),
+        tcp_analysis=tcp_analysis,
         facts=facts,
         timing={},
     )
