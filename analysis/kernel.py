@@ -72,14 +72,30 @@ def inner_kernel(function: Function) -> Function:
 
     Its code is cached inside its caller; the door (unpacking of every array) is half of the compile time.
     """
-    if not enabled():
-        return function
-    from numba import njit
+    return _inner(None)(function)
 
-    doors = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    options: Any = {"boundscheck": True, "nogil": True, "_nrt": False, **doors}
-    compiled: Any = njit(**options)(function)
-    return compiled  # type: ignore[no-any-return]
+
+def typed_kernel(signature: str) -> Callable[[Function], Function]:
+    """As `inner_kernel`, with its types written down in numba's words, as "int64(int64[::1], int64)".
+
+    For functions that are called with constants: numba compiles one form for every constant otherwise. Compiled when
+    the file is imported, therefore cached by itself.
+    """
+    return _inner(signature)
+
+
+def _inner(signature: str | None) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        if not enabled():
+            return function
+        from numba import njit
+
+        doors = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        options: Any = {"boundscheck": True, "nogil": True, "_nrt": False, **doors}
+        compiled: Any = njit(signature, cache=True, **options)(function) if signature else njit(**options)(function)
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate
 
 
 def _prepare_cache() -> None:

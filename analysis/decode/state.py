@@ -15,6 +15,7 @@ from typing import Any
 from analysis import layers
 from analysis.columns import MAX_LAYERS, MAX_TAPS, TOO_MANY_LAYERS, TRUNCATED
 from analysis.kernel import inner_kernel as kernel
+from analysis.kernel import typed_kernel
 
 Data = Any  # uint8 array (compiled) or memoryview (interpreted)
 State = Any  # int64 array (compiled) or list (interpreted)
@@ -166,7 +167,7 @@ def s64(data: Data, at: int) -> int:
     return high * 0x100000000 + u32(data, at + 4)
 
 
-@kernel
+@typed_kernel("int64(int64[::1], int64, int64)")
 def add_layer(s: State, layer: int, size: int) -> int:
     """Note one layer of `size` own bytes (a direct repeat counts as one more PDU). Returns its slot, -1 if full."""
     n = s[N_LAYERS]
@@ -184,7 +185,7 @@ def add_layer(s: State, layer: int, size: int) -> int:
     return n  # type: ignore[no-any-return]
 
 
-@kernel
+@typed_kernel("int64(int64[::1], int64, int64, int64, int64)")
 def tap(s: State, kind: int, src_port: int, dst_port: int, family: int) -> int:
     """Note one addressed layer with the addresses in s[SRC_HI..DST_LO]. Returns its number in the packet, -1 if full."""
     n = s[N_TAPS]
@@ -228,7 +229,7 @@ def forget_transport(s: State) -> None:
     s[ICMP_TYPE] = -1
 
 
-@kernel
+@typed_kernel("none(int64[::1], int64, int64, int64)")
 def cut(s: State, layer: int, shown: int, fault: int) -> None:
     """A header does not fit: `_ws.short` where the capture cut it, `_ws.malformed` where the sender did.
 
