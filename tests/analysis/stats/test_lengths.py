@@ -12,7 +12,9 @@ from analysis.columns import NO_TIME, Batch, empty_packets, empty_taps
 from analysis.stats.lengths import BUCKET_NS, BUCKETS, LOWS, LengthCounter, Lengths
 
 MS = 1_000_000
-FRAMES = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([0, 19, 20, 60, 1500, 9000, 65_535, 65_536, 200_000])), max_size=50)
+FRAMES = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from([0, 19, 20, 60, 1500, 9000, 65_535, 65_536, 200_000])), max_size=50
+)
 
 
 def batch(frames: Sequence[tuple[int, int]]) -> Batch:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_frames import ACK, SYN, Made, batches, tcp, udp
 
-from analysis.addresses import address_texts, ipv6_text
+from analysis.addresses import address_texts
 from analysis.columns import NO_TIME
 from analysis.flows import FlowTable
 from analysis.stats.conversations import SHOWN, Conversations
@@ -170,31 +169,3 @@ def test_empty_and_timeless_captures_have_no_rates() -> None:
 def test_unix_seconds(ns: int | None, seconds: float | None) -> None:
     """A time is the float nearest to its decimal digits."""
     assert unix_seconds(ns) == seconds
-
-
-@pytest.mark.parametrize(
-    ("high", "low", "text"),
-    [
-        (0, 0, "::"),
-        (0, 1, "::1"),
-        (0x20010DB8 << 32, 1, "2001:db8::1"),
-        (0x20010DB8_00000001, 1, "2001:db8:0:1::1"),
-        (0x20010DB8_00010001, 0x0001_0000_0001_0001, "2001:db8:1:1:1:0:1:1"),  # one zero group is not shortened
-        (0, 0xFFFF_C0000201, "::ffff:192.0.2.1"),
-        (0, 0xC0000201, "::192.0.2.1"),
-        (-1, -1, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        (0xFE80 << 48, 0, "fe80::"),
-    ],
-)
-def test_ipv6_text(high: int, low: int, text: str) -> None:
-    """Canonical text (RFC 5952), embedded IPv4 mixed."""
-    assert ipv6_text(high, low) == text
-
-
-def test_texts_of_a_mixed_address_table() -> None:
-    """Every family in its own form, in order of id."""
-    from analysis.columns import Addresses
-
-    table = Addresses(np.array([0, 4, 6], np.uint8), np.array([0, 0, 0]), np.array([0x0200_0000_00FF, 0x7F000001, 2]))
-
-    assert address_texts(table) == ["02:00:00:00:00:ff", "127.0.0.1", "::2"]
