@@ -141,7 +141,7 @@ def store(s: Any, i: int, n_taps: int, packets: Any, matrices: Any, taps: Any) -
     p32[1, i] = n_taps if count > 0 else -1
     p32[2, i] = s[IP_TAP] + n_taps if s[IP_TAP] >= 0 else -1
     p32[3, i] = s[TRANSPORT_TAP] + n_taps if s[TRANSPORT_TAP] >= 0 else -1
-    p32[4, i] = s[PAYLOAD_LEN]
+    p32[4, i] = min(s[PAYLOAD_LEN], 0x7FFFFFFF)  # a frame may claim 4 GiB
     p32[5, i] = s[PAYLOAD_CAP]
     p16[0, i] = s[IP_PROTOCOL]
     p16[1, i] = s[TTL]
