@@ -113,7 +113,8 @@ class _Progress:
 @click.option("--only", callback=_parts, metavar="PART,...", help=f"Leave out other parts. Of: {', '.join(PARTS)}.")
 @click.option("--fail-on", type=click.Choice(LEVELS), help="Exit with 1 if a finding is at or above this level.")
 @click.option("--trust", multiple=True, metavar="NET", help="Network that is never accused; may be repeated.")
-@click.option("--intel", metavar="FILE", help="File of addresses and names known to be bad, one a line.")
+@click.option("--intel", metavar="FILE", help="File of addresses, names and fingerprints known to be bad, one a line.")
+@click.option("--thresholds", metavar="FILE", help="TOML file with changed thresholds of detectors.")
 @_one_line_errors
 def analyze(
     captures: tuple[str, ...],
@@ -124,6 +125,7 @@ def analyze(
     fail_on: str | None,
     trust: tuple[str, ...],
     intel: str | None,
+    thresholds: str | None,
 ) -> None:
     """Analyse captures: what happened, is it bad.
 
@@ -137,7 +139,8 @@ def analyze(
     from analysis.run import Settings, analyse
 
     with _Progress() as progress:
-        settings = Settings(interval_s=interval, trusted=trust, intel=intel)
+        extra = {"thresholds_file": thresholds} if thresholds else {}
+        settings = Settings(interval_s=interval, trusted=trust, intel=intel, extra=extra)
         analysis = analyse(captures, settings=settings, only=only, progress=progress)
     if output is not None:
         _write(analysis, output)

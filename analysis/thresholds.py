@@ -60,6 +60,22 @@ def parse(text: str, where: str, detectors: tuple[str, ...]) -> dict[str, dict[s
     return tables
 
 
+def changes(extra: Mapping[str, Any], detectors: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+    """Changed thresholds: from the file `thresholds_file` names, else from `thresholds`, else none.
+
+    Raises AnalysisError where the file cannot be read or says what no detector knows.
+    """
+    path = extra.get("thresholds_file")
+    if path is None:
+        given: Mapping[str, Mapping[str, Any]] = extra.get("thresholds", {})
+        return given
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse(file.read(), str(path), detectors)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnalysisError(f"thresholds {path}: {error}, expected a TOML file") from error
+
+
 def printed(detectors: Mapping[str, Any]) -> str:
     """All defaults as a settings file: name -> thresholds instance."""
     parts = [

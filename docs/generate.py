@@ -41,9 +41,15 @@ def cli_page() -> str:
 
 def pages() -> dict[str, str]:
     """Name -> text of every generated page."""
-    from analysis.detect.document import findings_page
+    from analysis.findings_page import findings_page, settings_file
 
-    return {"cli.md": cli_page(), "findings.md": findings_page()}
+    measured = HERE.parent / "tests" / "cases" / "results.md"  # written by the cases' own test
+    results = measured.read_text(encoding="utf-8") if measured.exists() else ""
+    return {
+        "cli.md": cli_page(),
+        "findings.md": findings_page() + results,
+        "../analysis/thresholds.toml": settings_file(),
+    }
 
 
 def main() -> int:
@@ -57,7 +63,9 @@ def main() -> int:
             continue
         if check:
             stale = True
-            sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), text.splitlines(True), name, "made now", n=1))
+            sys.stdout.writelines(
+                difflib.unified_diff(old.splitlines(True), text.splitlines(True), name, "made now", n=1)
+            )
             print(f"\ndocs/{name} is not up to date: run `make docs-write`")
         else:
             target.write_text(text, encoding="utf-8")

@@ -50,7 +50,7 @@ from analysis.detect import (
 from analysis.evidence import Evidence, Tables, gather
 from analysis.findings import Finding, NotAssessable
 from analysis.hosts import trusted_networks
-from analysis.thresholds import configured
+from analysis.thresholds import changes, configured
 
 
 class Detector(Protocol):
@@ -117,12 +117,14 @@ DETECTORS: tuple[Detector, ...] = (
 
 
 def run_detectors(tables: Tables, settings: Wanted) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
-    """Ask every detector. `settings.extra["thresholds"]` holds changed thresholds by detector name.
+    """Ask every detector. Changed thresholds by detector name come in `settings.extra["thresholds"]` or from the TOML
+    file named by `settings.extra["thresholds_file"]`.
 
-    Raises AnalysisError for a threshold or trusted network that cannot be.
+    Raises AnalysisError for a threshold, watch list or trusted network that cannot be.
     """
     evidence = gather(tables, trusted_networks(settings.trusted), watchlist.load(settings.intel))
-    changed: Mapping[str, Mapping[str, Any]] = settings.extra.get("thresholds", {})
+    names = tuple(detector.NAME for detector in DETECTORS)
+    changed = changes(settings.extra, names)
     findings: list[Finding] = []
     not_assessable: list[NotAssessable] = []
     for detector in DETECTORS:
