@@ -17,7 +17,7 @@ from analysis.kernel import kernel
 from firewall.headers import Array
 from firewall.traffic import Marked
 
-NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED = range(5)  # order of rules.STATES
+NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED, UNKNOWN = range(6)  # order of rules.STATES; UNKNOWN: SCTP and DCCP
 
 # TCP states; 0 means no entry. Beyond MAX: refuse (invalid) or ignore.
 NO, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG = range(12)
@@ -83,6 +83,9 @@ def track(
             continue
         if kind == 5:
             out[i] = 3
+            continue
+        if kind == 7:
+            out[i] = 5
             continue
         if kind == 3:  # ICMP error: about a known conversation?
             inner = marked.quoted[i]

@@ -41,7 +41,8 @@ DIFFERENT_MAX = 100  # differences listed; their number is exact
 
 @dataclass
 class Proof:
-    """The answer. `equal` of `rules` rules; `not_comparable` are rules with buckets, which need real time."""
+    """The answer. `equal` of `rules` rules; `not_comparable` are rules with buckets, which need real time, and rules
+    that the simulator answered with doubt and the kernel within it."""
 
     available: bool
     reason: str | None = None
@@ -301,8 +302,8 @@ def _compare(
         if kernel == simulated:
             continue
         name = hits.line.rule or hits.line.text or f"{hits.chain} {number}"
-        rated = after_rate(program, number)
-        if rated:
+        in_doubt = simulated[0] <= kernel[0] <= simulated[0] + hits.maybe
+        if in_doubt or after_rate(program, number):
             if name not in proof.not_comparable:
                 proof.not_comparable.append(name)
             continue

@@ -29,6 +29,7 @@ from firewall.walk import BY_HEADER, BY_POLICY, Rows, Stepper, walk
 
 IN, OUT, FORWARD, ELSEWHERE = 0, 1, 2, 3  # ways of a packet; ELSEWHERE: it passes by this machine
 Fate = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Array]  # dropped, doubtful, decider
+KINDS_OF_STATE = len(STATES) + 1  # one more for "nobody knows"
 COLLATERAL_MAX = 50  # conversations listed per rule; their number is exact
 MASKS = ("src", "dst", "sport", "dport")
 
@@ -125,7 +126,7 @@ class Simulator:
         marked = self.conversations.update(headers, batch.data)
         way = ways(headers, self._local)
         classes, of_packet = self._space.classify(headers, way)
-        rows = Rows(self._space, classes, len(STATES) if self._tracker else 1)
+        rows = Rows(self._space, classes, KINDS_OF_STATE if self._tracker else 1)
         self._extend()
         if self._steps:
             fate = self._step(rows, headers, of_packet, marked)
@@ -158,11 +159,11 @@ class Simulator:
         outcome = walk(self.program, rows)
         row = of_packet
         if self._tracker is not None:
-            drop_new = outcome.dropped[of_packet * len(STATES) + NEW].astype(np.int64)
+            drop_new = outcome.dropped[of_packet * KINDS_OF_STATE + NEW].astype(np.int64)
             if self._harness:
                 drop_new |= ~forwardable(headers)
             states = self._tracker.states(marked, headers.flags, headers.time_ns, drop_new, self.conversations.count)
-            row = of_packet * len(STATES) + states
+            row = of_packet * KINDS_OF_STATE + states
         packets = np.bincount(row, minlength=rows.size)
         sizes = np.bincount(row, headers.length, minlength=rows.size).astype(np.int64)
         order = np.argsort(row, kind="stable")

@@ -18,7 +18,9 @@ from firewall.headers import WHOLE, Array, Headers, u8, u16
 from firewall.rules import protocol_name
 
 # Kinds of packet for connection tracking
-TCP, UDP, QUERY, ERROR, UNTRACKED, ODD, GENERIC = range(7)
+TCP, UDP, QUERY, ERROR, UNTRACKED, ODD, GENERIC, OPAQUE = range(
+    8
+)  # OPAQUE: SCTP and DCCP, whose states are not modelled
 # ICMP query types that have an answer: type -> (number of the pair, 1 where it is the answer)
 PAIRS = {4: {8: (1, 0), 0: (1, 1), 13: (2, 0), 14: (2, 1), 15: (3, 0), 16: (3, 1), 17: (4, 0), 18: (4, 1)}, 6: {128: (5, 0), 129: (5, 1)}}  # fmt: skip
 ERRORS = {4: (3, 4, 5, 11, 12), 6: tuple(range(1, 128))}  # icmp_error_message(); ICMPv6: every type below 128
@@ -277,6 +279,7 @@ def _kinds(headers: Headers) -> tuple[Array, Array, Array]:
     kind = np.full(len(proto), GENERIC, np.int64)
     kind[proto == 6] = TCP
     kind[(proto == 17) | (proto == 136)] = UDP
+    kind[(proto == 33) | (proto == 132)] = OPAQUE
     kind[(proto < 0) | right | (headers.transport >= 2)] = ODD
     pair, answer = _pairs(headers.family, types)
     kind[pair > 0] = QUERY

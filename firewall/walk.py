@@ -65,12 +65,10 @@ class Rows:
                 break
             rows = at[left]
             if condition.field == "state":
-                wanted = np.array([name in condition.value for name in STATES]) ^ condition.negate
-                answers = (
-                    wanted[self._state[rows]].astype(np.int8)
-                    if self.states > 1
-                    else np.full(len(rows), UNKNOWN, np.int8)
+                wanted = np.array(
+                    [(name in condition.value) ^ condition.negate for name in STATES] + [UNKNOWN], np.int8
                 )
+                answers = wanted[self._state[rows]] if self.states > 1 else np.full(len(rows), UNKNOWN, np.int8)
             else:
                 answers = self.space.answer(condition, self.classes, self._class[rows])
             out[left] = np.where(answers == NO, NO, np.maximum(out[left], answers))
