@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "firewall": ("firewall.cli", "cli", "Check, replay, prove, render and apply rules."),
     "chat": ("chat.cli", "cli", "Serve, join and test the chat."),
     "lab": ("tapwall.lab.cli", "lab", "Play the services of the lab."),
+    "demo": ("tapwall.lab.cli", "demo", "Play the whole story without Docker."),
 }
 
 

@@ -145,3 +145,43 @@ def web(host: str, port: int, report: Path) -> None:
         raise click.UsageError(f"{host}:{port}: {error.strerror}") from error
     click.echo(f"listening on http://{host}:{server.server_address[1]}")
     server.serve_forever()
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("lab"),
+    show_default=True,
+    help="Captures and report.",
+)
+@click.option("--seconds", default=200.0, show_default=True, metavar="SECONDS", help="How long the lab stays up.")
+@click.option("--port", default=8080, show_default=True, help="Port of the page on 127.0.0.1; 0 picks one.")
+@click.option("--quiet", is_flag=True, help="Without intruder and wall.")
+@click.option("--inside", is_flag=True, hidden=True, help="We are in the namespace already.")
+def demo(folder: Path, seconds: float, port: int, quiet: bool, inside: bool) -> None:
+    """Play the lab's story without Docker, in network namespaces of this machine.
+
+    \b
+    Example:
+      tapwall demo --folder lab --seconds 200
+    """
+    import signal
+    import sys
+
+    from tapwall import demo as stage
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    if inside:
+        try:
+            stage.inside(folder.resolve(), seconds, not quiet)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        return
+    try:
+        sys.exit(stage.play(folder.resolve(), seconds, port, not quiet))
+    except OSError as error:
+        raise click.UsageError(f"{folder}: {error.strerror or error}") from error
