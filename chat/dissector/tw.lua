@@ -121,7 +121,6 @@ function tapwall.dissector(tvb, pinfo, root)
   local first = tvb(0, 1):uint()
   if first >= 0x14 and first <= 0x17 and tvb:len() > 1 and tvb(1, 1):uint() == 3 then return tls:call(tvb, pinfo, root) end
   if tvb:len() >= 2 and tvb(0, 2):string() ~= "TW" then return 0 end
-  pinfo.cols.protocol = "TAPWALL"
   local offset, said = 0, {}
   while offset < tvb:len() do
     local left = tvb:len() - offset
@@ -145,6 +144,7 @@ function tapwall.dissector(tvb, pinfo, root)
     said[#said + 1] = dissect_frame(tvb(offset, size):tvb(), pinfo, root)
     offset = offset + size
   end
+  pinfo.cols.protocol = "TAPWALL" -- the JSON dissector adds itself
   if #said > 0 then pinfo.cols.info = table.concat(said, "; ", 1, math.min(#said, 8)) .. (#said > 8 and "; …" or "") end
   return tvb:len()
 end

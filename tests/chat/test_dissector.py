@@ -84,6 +84,13 @@ def test_frames_are_found_however_they_are_cut(segments: list[bytes], tmp_path: 
     assert {"agent", "id", "seq"} <= set(values(rows, 3))
 
 
+def test_the_packet_list_says_what_is_in_a_packet(tmp_path: Path) -> None:
+    """Protocol and Info columns name the frames with room and sender."""
+    rows = tshark(capture(tmp_path / "c.pcap", [HELLO + SEND, MSG]), "_ws.col.Protocol", "_ws.col.Info")
+
+    assert rows == [["TAPWALL", "HELLO; SEND lobby"], ["TAPWALL", "MSG lobby alice"]]
+
+
 def test_the_header_and_the_data_frame_have_fields(tmp_path: Path) -> None:
     """Version, channel and length can be filtered on; a chunk shows file, offset and checksum."""
     rows = tshark(
