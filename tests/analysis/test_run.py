@@ -128,6 +128,29 @@ def test_file_order_of_an_unsorted_capture_is_kept(tmp_path: Path) -> None:
     assert counts[0] == counts[1]
 
 
+def test_a_shorter_snapshot_keeps_the_tables(tmp_path: Path) -> None:
+    """Frames cut behind their headers: conversations, endpoints, I/O, lengths and TCP flags stay as they were."""
+    frames = exchange()
+    whole = shown(write(tmp_path / "whole.pcap", frames, pcap))
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(pcap([Packet(frame.time_ns, frame.data[:54], len(frame.data)) for frame in frames]))
+    cut = shown(str(path))
+
+    for part in ("conversations", "endpoints", "io", "packet_lengths", "tcp_analysis"):
+        assert whole[part] == cut[part], part
+
+
+def test_renamed_addresses_rename_rows(tmp_path: Path) -> None:
+    """Other addresses change names of rows, never a number or a flag."""
+    renamed = [frame._replace(data=frame.data.replace(b"\x0a\x00\x00", b"\xac\x10\x07")) for frame in exchange()]
+    one = shown(write(tmp_path / "a.pcap", exchange(), pcap))
+    two = shown(write(tmp_path / "b.pcap", renamed, pcap))
+
+    assert json.dumps(one["conversations"]).replace("10.0.0.", "172.16.7.") == json.dumps(two["conversations"])
+    for part in ("hierarchy", "io", "tcp_analysis", "packet_lengths"):
+        assert one[part] == two[part], part
+
+
 @pytest.mark.parametrize("content", [b"", pcap([]), pcapng([])], ids=["no bytes", "pcap header", "pcapng header"])
 def test_empty_captures(tmp_path: Path, content: bytes) -> None:
     """Nothing in a file: zeros and blanks, no number that is none."""
