@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.chat_peers import PEERS, ROOM, Running, until
 from chat import wire
-from chat.transfer import crc32c
+from chat.transfer import CHUNK, CREDIT, crc32c
 
 RECEIVERS = 10
 NAIVE = """
@@ -73,7 +73,7 @@ def naive(size: int, core: int) -> float:
     process = subprocess.Popen([sys.executable, "-c", NAIVE, str(port), str(RECEIVERS)])
     os.sched_setaffinity(process.pid, {core})
     try:
-        socks = []
+        socks: list[socket.socket] = []
         while not socks:
             try:
                 socks.append(socket.create_connection(("127.0.0.1", port)))
@@ -106,7 +106,7 @@ def tapwall(size: int, core: int) -> tuple[float, float]:
     try:
         chat = socket.create_connection(("127.0.0.1", server.port))
         PEERS[0].join(chat, 0, True)
-        block = os.urandom(1 << 19)
+        block = os.urandom(CHUNK)
         crc, digest = crc32c(block), hashlib.sha256()
         for _ in range(size // len(block)):
             digest.update(block)
@@ -123,17 +123,17 @@ def tapwall(size: int, core: int) -> tuple[float, float]:
         up = file_line(server.port, token)
         until(up, b'"auth":')
         assert chunk == len(block)
-        window, peak = 8, rss
+        window, peak = CREDIT, rss
         for n in range(size // chunk):
             while n >= window:
-                window = int(re.findall(rb'"offset":(\d+)', until(up, b'"offset"'))[-1]) // chunk + 8
+                window = int(re.findall(rb'"offset":(\d+)', until(up, b'"offset"'))[-1]) // chunk + CREDIT
                 peak = max(peak, server.rss_kib())
             up.sendall(wire.data_head(file_id, n * chunk, crc, chunk))
             up.sendall(block)
         until(up, b'"sha256"')
         for thread in threads:
             thread.join()
-        if min(done) < size:
+        if done and min(done) < size:
             raise RuntimeError(f"bytes were lost: {done}")
         return server.cpu_s() - before, (max(peak, server.rss_kib()) - rss) / 1024
     finally:

@@ -55,11 +55,15 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         limits = self.server.config.limits
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)
         self.transport.set_write_buffer_limits(limits.write_high_bytes, limits.write_low_bytes)
         self.server.connected(self)
+
+    def bound_send_buffer(self) -> None:
+        """A chat connection: the kernel holds so much and no more. A file connection is left to the kernel's own tuning,
+        which finds the megabytes that a fast receiver needs."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.server.config.limits.send_buffer_bytes)
 
     def data_received(self, data: bytes) -> None:
         """The loop in which all happens: bytes in, core, act on the bodies, bytes out."""

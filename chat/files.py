@@ -7,11 +7,11 @@ counted when a file is offered, room permission on every FETCH.
 """
 
 import asyncio
+import functools
 import hashlib
 import os
 import secrets
 import shutil
-import socket
 import time
 from array import array
 from collections import OrderedDict
@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 from chat import effects, log, wire
 from chat.connection import Connection
 from chat.errors import Refusal, TransferError
+from chat.filein import UploadReader
 from chat.fileout import PlainOut, TransportOut
+from chat.session import State
 from chat.transfer import CHUNK, CREDIT, Intake, Outlet, crc32c, ranges
 
 if TYPE_CHECKING:
     from chat.server import Server
 
-SEND_BUFFER: Final = 2 << 20  # SO_SNDBUF of a download: fewer wake-ups a gigabyte
 KNOWN_CRCS: Final = 256  # files whose chunk checksums are kept in memory: 8 KiB for a gigabyte
 READ: Final = 1 << 20  # bytes a read while hashing
 AGAIN_S: Final = 60.0  # the same offer so soon after its success is a retry whose answer was lost: not posted twice
@@ -48,6 +49,7 @@ class Incoming:
     fd: int
     intake: Intake
     crcs: "array[int]" = field(default_factory=lambda: array("I"))
+    digest: "hashlib._Hash | None" = None  # of what came, while all of it came since it was opened
     conn: Connection | None = None
     followers: set["asyncio.Future[None]"] = field(default_factory=set)
     touched: float = 0.0
@@ -186,33 +188,42 @@ class Files:
         file_id = secrets.token_hex(16)
         intake = Intake(file_id, ask.size, have)
         incoming = Incoming(file_id, key, owner, effect.sender, effect.room, ask, path, fd, intake)
+        incoming.digest = hashlib.sha256() if have == 0 else None
         incoming.crcs.extend(crc32c(os.pread(fd, CHUNK, at)) for at in range(0, have, CHUNK))
         self._incoming[key] = self._by_id[file_id] = incoming
         return incoming
 
     def receive(self, conn: Connection, incoming: Incoming, body: wire.Body) -> None:
-        """A frame of an upload's connection."""
-        session, now = conn.session, self._server.loop.time()
+        """A frame other than DATA on an upload's connection."""
         if isinstance(body, wire.Done):
             self._give_up(incoming)
-            session.finish(now)
-        elif isinstance(body, wire.Data) and not incoming.finishing:
-            try:
-                if incoming.intake.check(body):
-                    self._write(conn, incoming, body.payload, body.crc)
-            except TransferError as error:
-                if error.offset is None:
-                    session.close(error.code, error.text, now)
-                else:
-                    session.send(wire.Error(error.code, error.text, ref=incoming.file_id, offset=error.offset))
-            except OSError as error:
-                session.close("store", f"the spool refuses: {error.strerror}", now)
+            conn.session.finish(self._server.loop.time())
 
-    def _write(self, conn: Connection, incoming: Incoming, payload: bytes, crc: int) -> None:
-        at, view = incoming.intake.offset, memoryview(payload)
+    def chunk(
+        self, conn: Connection, incoming: Incoming, file_id: str, offset: int, crc: int, payload: memoryview
+    ) -> None:
+        """A DATA frame on an upload's connection, its payload still in the buffer it was read into."""
+        session, now = conn.session, self._server.loop.time()
+        if incoming.finishing or incoming.failed or incoming.conn is not conn or session.state is not State.FILE:
+            return
+        try:
+            if incoming.intake.check_chunk(file_id, offset, crc, payload):
+                self._write(conn, incoming, payload, crc)
+        except TransferError as error:
+            if error.offset is None:
+                session.close(error.code, error.text, now)
+            else:
+                session.send(wire.Error(error.code, error.text, ref=incoming.file_id, offset=error.offset))
+        except OSError as error:
+            session.close("store", f"the spool refuses: {error.strerror}", now)
+
+    def _write(self, conn: Connection, incoming: Incoming, payload: memoryview, crc: int) -> None:
+        at, view = incoming.intake.offset, payload
         while view:
             written = os.pwrite(incoming.fd, view, at)
             at, view = at + written, view[written:]
+        if incoming.digest is not None:
+            incoming.digest.update(payload)
         if incoming.intake.offset % CHUNK == 0:
             incoming.crcs.append(crc)
         credit = incoming.intake.took(len(payload))
@@ -232,9 +243,7 @@ class Files:
         """All bytes are there: to disk, verify, rename, post, and only then DONE."""
         target = self._blob(incoming.ask.sha256)
         try:
-            right = await self._server.loop.run_in_executor(
-                None, _seal, incoming.fd, incoming.path, target, incoming.ask.sha256
-            )
+            right = await asyncio.to_thread(_seal, incoming, target)
         except OSError as error:
             incoming.finishing = False
             self._end_upload(
@@ -481,18 +490,21 @@ class Files:
             what.conn = conn
         conn.peer = what
         conn.session.become_file(now)
-        sock = conn.transport.get_extra_info("socket")
-        if isinstance(what, Outgoing) and sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if isinstance(what, Outgoing):
             self._server.spawn(self._send(conn, what))
-        elif isinstance(what, Incoming) and what.intake.complete:
-            self._finish_later(what)
+        elif isinstance(what, Incoming):
+            self._read_upload(conn, what)
         return True
 
-    def take(self, conn: Connection, body: wire.Body) -> None:
-        """A frame on a file connection."""
-        if isinstance(conn.peer, Incoming):
-            self.receive(conn, conn.peer, body)
+    def _read_upload(self, conn: Connection, incoming: Incoming) -> None:
+        """From here on the connection's bytes go to the disk."""
+        if incoming.intake.complete:
+            self._finish_later(incoming)
+        chunk = functools.partial(self.chunk, conn, incoming)
+        reader = UploadReader(conn, chunk, functools.partial(self.receive, conn, incoming))
+        conn.transport.pause_reading()
+        conn.transport.set_protocol(reader)
+        conn.transport.resume_reading()
 
     def lost(self, conn: Connection) -> None:
         """A file connection is gone; what has arrived stays."""
@@ -563,14 +575,16 @@ def _key(owner: str, sha256: str) -> str:
     return hashlib.sha256(f"{owner}\0{sha256}".encode()).hexdigest()
 
 
-def _seal(fd: int, path: Path, target: Path, sha256: str) -> bool:
-    """fsync, hash, rename: in a thread. False if the hash is another."""
+def _seal(incoming: Incoming, target: Path) -> bool:
+    """fsync, compare the hash (read again what came before a restart), rename: in a thread. False if the hash is another."""
+    fd, path, digest = incoming.fd, incoming.path, incoming.digest
     os.fsync(fd)
-    found, at, buffer = hashlib.sha256(), 0, bytearray(READ)
-    while count := os.preadv(fd, [buffer], at):
-        found.update(memoryview(buffer)[:count])
-        at += count
-    if found.hexdigest() != sha256:
+    if digest is None:
+        digest, at, buffer = hashlib.sha256(), 0, bytearray(READ)
+        while count := os.preadv(fd, [buffer], at):
+            digest.update(memoryview(buffer)[:count])
+            at += count
+    if digest.hexdigest() != incoming.ask.sha256:
         return False
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.replace(path, target)

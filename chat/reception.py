@@ -57,6 +57,7 @@ class Reception:
             who, self._server.hub.wall + self._server.config.timeouts.session_s
         )
         conn.logged_in = True
+        conn.bound_send_buffer()
         self._server.door.logged_in()
         self._server.counters.logins += 1
         roles = ["operator"] if who.operator else []

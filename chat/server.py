@@ -253,8 +253,6 @@ class Server:
                 self.door.logged_in()
             else:
                 conn.session.close("bad-token", "no such transfer", now)
-        elif conn.peer is not None:
-            self.files.take(conn, body)
 
     def push(self, conn: Connection) -> None:
         """Send what the session has queued; close behind it if it is closing."""

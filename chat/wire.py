@@ -25,9 +25,7 @@ IGNORABLE: Final = 0x0001  # who does not know the type may skip the frame
 MAX_DEPTH: Final = 16  # nested arrays and objects of a body: ours need 4
 LOGIN_CAP: Final = 4 << 10  # body bytes before login: a HELLO or an AUTH is some hundred
 CONTROL_CAP: Final = 64 << 10  # body bytes of a control or chat frame after login: 16 KiB of text, escaped
-DATA_CAP: Final = (
-    1 << 20
-)  # body bytes of a DATA frame: the largest chunk that still paid (chat-performance, file relay)
+DATA_CAP: Final = DATA_HEAD.size + (1 << 20)  # body bytes of DATA: chunks of 1 MiB cost least and delay chat least
 VERBS: Final = (
     b"GET ",
     b"POST ",
@@ -589,6 +587,14 @@ class Decoder:
         if used < len(source):
             self._kept += source[used:]
         return frames
+
+    def measure(self, header: bytes) -> tuple[int, int]:
+        """Type and whole size of the frame that a header begins: for who receives DATA without copying it. WireError."""
+        magic, version, kind, flags, _, length = HEADER.unpack(header)
+        if magic != MAGIC:
+            raise WireError("bad-magic", f"frame starts {magic.hex()}, expected {MAGIC.hex()}")
+        self._check(version, kind, flags, length)
+        return kind, HEADER.size + length
 
     def _read(self, source: bytes, frames: list[Frame]) -> int:
         """Append all whole frames of `source`; the number of bytes they took."""
