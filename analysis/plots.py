@@ -136,7 +136,7 @@ def _io_graph(series: dict[str, Any], events: Events) -> str | None:
     axes.set_ylabel(f"packets per {_per(step)}")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
-    axes.legend(frameon=False, loc="upper right", ncols=2)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
     _mark(axes, events)
     return _svg(figure)
 

@@ -22,6 +22,7 @@ from tapwall.lab.story import Story
 
 CHAT = ("127.0.0.1", 1234)
 COUNTED = re.compile(r"^\[(\d+):(\d+)\] -A (\S*TAPWALL\S*) (.*)$", re.I)
+TARGETS = (("-j DROP", "DROP"), ("-j REJECT", "REJECT"), ("-j ACCEPT", "PERMIT"), ("-j RETURN", "PERMIT"))
 COMMENT = re.compile(r'--comment "?((?:[^"\\]|\\.)*)"?(?: -[jgm]|$)')
 
 
@@ -141,33 +142,19 @@ def rules_only(text: str) -> str:
 
 
 def counters(saved: str) -> list[dict[str, Any]]:
-    """Rows {rule, action, packets, bytes} of our own chains from `iptables-save -c`."""
-    rows = []
+    """Rows {rule, action, packets, bytes} from `iptables-save -c`, one a rule of ours: its lines summed by comment."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for line in saved.splitlines():
         found = COUNTED.match(line)
-        if found is None:
+        comment = COMMENT.search(line)
+        action = next((word for target, word in TARGETS if target in line), None)
+        if found is None or comment is None or action is None:
             continue
-        packets, size, _, rest = found.groups()
-        comment = COMMENT.search(rest)
-        action = (
-            "DROP"
-            if "-j DROP" in rest
-            else "REJECT"
-            if "-j REJECT" in rest
-            else "PERMIT"
-            if re.search("-j (ACCEPT|RETURN)", rest)
-            else ""
-        )
-        if action and comment:
-            rows.append(
-                {
-                    "rule": comment.group(1).replace("\\", ""),
-                    "action": action,
-                    "packets": int(packets),
-                    "bytes": int(size),
-                }
-            )
-    return rows
+        name = comment.group(1).replace("\\", "")
+        row = rows.setdefault((name, action), {"rule": name, "action": action, "packets": 0, "bytes": 0})
+        row["packets"] += int(found.group(1))
+        row["bytes"] += int(found.group(2))
+    return list(rows.values())
 
 
 def watch(wall: Wall, every_s: float, seconds: float | None) -> None:
