@@ -24,8 +24,8 @@ class Element(NamedTuple):
     end: int
 
 
-def element(data: bytes, at: int, end: int) -> Element:
-    """The element that begins at `at`. Indefinite lengths reach to `end`."""
+def header(data: bytes, at: int, end: int) -> Element:
+    """The element that begins at `at`, its end as claimed: it may lie behind `end`. Indefinite lengths reach to `end`."""
     if at + 2 > end:
         raise BerError
     tag, size, start = data[at], data[at + 1], at + 2
@@ -39,9 +39,15 @@ def element(data: bytes, at: int, end: int) -> Element:
             raise BerError
         size = int.from_bytes(data[start : start + count], "big")
         start += count
-    if start + size > end:
-        raise BerError
     return Element(tag, start, start + size)
+
+
+def element(data: bytes, at: int, end: int) -> Element:
+    """The element that begins at `at` and ends no later than `end`, which is no more than the bytes there are."""
+    found = header(data, at, end)
+    if found.end > end:
+        raise BerError
+    return found
 
 
 def children(data: bytes, parent: Element) -> Iterator[Element]:

@@ -19,7 +19,7 @@ def starting(layer: int, *starts: bytes, shortest: int = 0) -> Rule:
 
     def rule(datagram: Datagram, context: Context) -> Layers | None:
         data = datagram.data
-        return datagram.whole(layer) if len(data) >= shortest and data.startswith(starts) else None
+        return datagram.whole(layer) if datagram.length >= shortest and data.startswith(starts) else None
 
     return rule
 

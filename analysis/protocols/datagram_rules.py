@@ -38,6 +38,8 @@ def bvlc_rule(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4:
         return [(datagram.mark(), 0)]
     size = 10 if data[1] == 4 else 4
+    if data[1] > 12 and len(data) > 4:
+        return [(layers.BVLC, 4), (layers.DATA, len(data) - 4)]
     if data[1] not in (4, 9, 10, 11):
         return datagram.whole(layers.BVLC)
     if len(data) <= size:

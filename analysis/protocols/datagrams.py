@@ -25,6 +25,14 @@ REFUSALS_TO_DATA = 8  # payloads of one flow that no rule took, after which only
 BULK_FROM_ROWS = 64  # undecided datagrams of a batch from which numpy's overhead is worth it
 MAX_READ = 65_535  # bytes of a payload handed to a rule
 
+LOOK = 4  # bytes that heuristics look at without asking whether the capture has them
+
+# Layers whose end no dissector reads: a capture that cut them leaves no mark.
+UNREAD = (
+    layers.DATA, layers.QUIC, layers.RTP, layers.ESP, layers.WG, layers.TLS, layers.SSDP, layers.SYSLOG, layers.RPC,
+    layers.PORTMAP, layers.DB_LSP_DISC, layers.MEMCACHE,
+)  # fmt: skip
+
 # ICMP errors quote the packet that caused them; Wireshark dissects the quoted UDP payload as a layer of the frame.
 ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792
 ICMPV6_ERRORS = (1, 2, 3, 4)  # RFC 4443 3
@@ -71,6 +79,7 @@ class DatagramNaming:
         second = readable & (packets.payload_cap[rows] > 1)
         first[second] |= batch.data[at[second] + 1]
         steady = self._is_steady(flow, first) & readable
+        cut = packets.payload_cap[rows] < packets.payload_len[rows]
         undecided = ~steady
         undecided[undecided] = ~self._bulk(batch, rows[undecided], readable[undecided])
         fresh = self._read_rows(batch, rows[undecided], readable[undecided])
@@ -78,8 +87,10 @@ class DatagramNaming:
             late = np.isin(rows, np.array(fresh, dtype=rows.dtype), assume_unique=True)
             steady |= late
         if steady.any():
-            named = rows[steady]
-            _write_layer(batch, named, self._steady_layer[flow[steady]], batch.packets.payload_cap[named])
+            named, layer = rows[steady], self._steady_layer[flow[steady]]
+            _write_layer(batch, named, layer, packets.payload_cap[named])
+            short = named[cut[steady] & ~np.isin(layer, UNREAD)]
+            _write_layer(batch, short, np.full(len(short), layers.SHORT), np.zeros(len(short), np.int64))
 
     def _bulk(self, batch: Batch, rows: Array, readable: Array) -> Array:
         """Name what needs no rule; bool[n] says which rows. Small batches are as fast through the rules."""
@@ -183,9 +194,16 @@ class DatagramNaming:
         return fresh
 
     def _ask(self, datagram: Datagram) -> Layers:
-        """The layers of one datagram: conversation, announced endpoints, ports, heuristics, data."""
+        """The layers of one datagram. One that the capture cut ends early, unless nothing reads its end."""
         if not datagram.data:  # the capture kept nothing of it
             return [(datagram.mark(), 0)]
+        found = self._judge(datagram)
+        if len(datagram.data) < datagram.length and found and found[-1][0] not in (layers.SHORT, *UNREAD):
+            return [*found, (layers.SHORT, 0)]
+        return found
+
+    def _judge(self, datagram: Datagram) -> Layers:
+        """Asked in order: the conversation, announced endpoints, ports, heuristics; `data` remains."""
         context = self._context
         flow = datagram.flow
         rule = context.conversations.get(flow)
@@ -205,6 +223,8 @@ class DatagramNaming:
             found = candidate(datagram, context)
             if found is not None:
                 return found
+        if len(datagram.data) < min(LOOK, datagram.length):
+            return [(layers.SHORT, 0)]
         for at, candidate in enumerate(self._heuristics):
             found = candidate(datagram, context)
             if found is not None:

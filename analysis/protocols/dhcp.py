@@ -97,7 +97,7 @@ def dhcp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """Every payload of the port is DHCP to Wireshark; a cut one ends early."""
     lease = parse(datagram.data)
     if lease is None:
-        return datagram.ends_early(layers.DHCP)
+        return datagram.ends_early(layers.DHCP) if len(datagram.data) > 2 else [(datagram.mark(), 0)]
     if not datagram.quoted:
         _remember(datagram, context, lease)
     return datagram.whole(layers.DHCP) if lease.complete else datagram.ends_early(layers.DHCP)

@@ -117,8 +117,11 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
                 jumps += 1
                 if jumps > MAX_JUMPS:  # a loop; Wireshark shows it as a name and reads on
                     return "", end
-            else:
+            elif size == 0x41 or size >= 0x80:
                 raise _BadName
+            else:  # an extended label nobody defined (RFC 6891 6): the name ends
+                size = 0
+                continue
             size = data[at]
     except IndexError:
         raise _BadName from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from analysis import layers
 from analysis.facts import Kerberos, Login
 from analysis.protocols import datagram_shapes, kerberos
-from analysis.protocols.ber import BerError, Element, children, element, text
+from analysis.protocols.ber import BerError, Element, children, element, header, text
 from analysis.protocols.datagram import Context, Datagram, Layers
 
 MASKED = "***"
@@ -50,10 +50,11 @@ def snmp_rule(datagram: Datagram, context: Context) -> Layers | None:
     if not data or data[0] != 0x30:
         return None
     try:
-        message = element(data, 0, len(data) + 65_536)
-        if message.end > len(data):
-            return None if len(data) > 4 and len(data) == datagram.length else [(datagram.mark(), 0)]
-        first = element(data, message.start, message.end)
+        claimed = header(data, 0, len(data))
+        if claimed.end > len(data) == datagram.length:
+            return None
+        message = claimed._replace(end=min(claimed.end, len(data)))
+        first = element(data, message.start, len(data))
     except BerError:
         return [(datagram.mark(), 0)]
     if first.tag != 2 or first.end - first.start != 1:
@@ -107,7 +108,7 @@ def radius_rule(datagram: Datagram, context: Context) -> Layers | None:
     """A known code, a length that covers the header, attributes that fit."""
     data = datagram.data
     if len(data) < 4:
-        return [(datagram.mark(), 0)] if len(data) < 2 else None
+        return [(datagram.mark(), 0)]
     size = int.from_bytes(data[2:4], "big")
     if data[0] not in _RADIUS_CODES or size < 20 or size > 4096:
         return None
@@ -189,7 +190,9 @@ def _tftp_ends(opcode: int, data: bytes) -> bool:
 def tftp_transfer_rule(datagram: Datagram, context: Context) -> Layers | None:
     """A datagram from or to the port of a TFTP client: an opcode of the protocol is needed."""
     data = datagram.data
-    if len(data) < 2 or not 1 <= int.from_bytes(data[:2], "big") <= 6:
+    if len(data) < 2:
+        return [(datagram.mark(), 0)]
+    if not 1 <= int.from_bytes(data[:2], "big") <= 6:
         return None
     return tftp_rule(datagram, context)
 

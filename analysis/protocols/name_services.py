@@ -27,7 +27,7 @@ def dns_rule(layer: int, protocol: str) -> Rule:
         if message is None:
             message = dns.parse(data, netbios=netbios, additional=additional)
             if message is None:
-                return datagram.ends_early(layer)
+                return datagram.ends_early(layer) if len(data) >= 4 else [(datagram.mark(), 0)]
             if len(cache) >= MAX_CACHED:
                 cache.clear()
             cache[body] = message
@@ -88,6 +88,7 @@ def _host(netbios: str) -> str:
 
 _DIRECT_UNIQUE, _BROADCAST = 0x10, 0x12  # and direct group between them (RFC 1002 4.4.1)
 _SMB_TRANSACTION = 0x25
+SMB_HEADER = 32
 
 # Mailslot names, after \MAILSLOT\, and the dissector behind them.
 _BROWSER_SLOTS = (b"BROWSE", b"MSBROWSE", b"LANMAN")
@@ -131,26 +132,37 @@ def nbdgm_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 def _smb_mailslot(smb: bytes, datagram: Datagram) -> Layers:
     """An SMB transaction to a mailslot: smb, mailslot, and browser or netlogon behind it."""
+    if len(smb) < SMB_HEADER:
+        return [(datagram.mark(), 0)]
     found: Layers = [(layers.SMB, len(smb))]
-    if len(smb) < 35:
+    words = smb[SMB_HEADER] if len(smb) > SMB_HEADER else 0
+    names = SMB_HEADER + 1 + 2 * words + 2  # behind the word and byte counts
+    if len(smb) < names:
         return [*found, (datagram.mark(), 0)]
-    words = smb[32]
-    if smb[4] != _SMB_TRANSACTION or words < 17 or len(smb) < 35 + 2 * words:
+    if smb[4] != _SMB_TRANSACTION or words < 17:
         return found
-    names = 33 + 2 * words + 2
     name_end = smb.find(b"\0", names)
-    slot = smb[names:name_end].upper() if name_end > 0 else b""
+    if name_end < 0:
+        return [*found, (datagram.mark(), 0)]
+    slot = smb[names:name_end].upper()
     if not slot.startswith(b"\\MAILSLOT\\"):
         return found
-    found.append((layers.MAILSLOT, 6 + 2 + name_end + 1 - names))
-    data_size = int.from_bytes(smb[33 + 22 : 33 + 24], "little")
-    data_at = int.from_bytes(smb[33 + 24 : 33 + 26], "little")
+    data_size = int.from_bytes(smb[SMB_HEADER + 23 : SMB_HEADER + 25], "little")
+    data_at = int.from_bytes(smb[SMB_HEADER + 25 : SMB_HEADER + 27], "little")
     rest = max(0, min(data_size, len(smb) - data_at)) if data_at else 0
-    slot = slot[10:]
-    if not rest:
-        return found
+    if data_size and not rest:
+        return [*found, (datagram.mark(), 0)]
+    found.append((layers.MAILSLOT, 6 + 2 + name_end + 1 - names))
+    if rest:
+        found.append((_mailslot_layer(slot[10:]), rest))
+    if rest < data_size:
+        found.append((datagram.mark(), 0))
+    return found
+
+
+def _mailslot_layer(slot: bytes) -> int:
     if slot in _BROWSER_SLOTS:
-        return [*found, (layers.BROWSER, rest)]
+        return layers.BROWSER
     if slot.startswith(b"NET") or slot == b"TEMP\\NETLOGON":
-        return [*found, (layers.SMB_NETLOGON, rest)]
-    return [*found, (layers.DATA, rest)]
+        return layers.SMB_NETLOGON
+    return layers.DATA

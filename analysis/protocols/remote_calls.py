@@ -143,10 +143,15 @@ def dcerpc_rule(datagram: Datagram, context: Context) -> Layers | None:
     response = data[1] == _RESPONSE
     row = Rpc(datagram.number, datagram.time_ns, datagram.flow, interface, operation, datagram.length, response)
     context.add(datagram, "rpc", row)
-    body = min(int.from_bytes(data[74:76], order), len(data) - HEADER)
+    stated = int.from_bytes(data[74:76], order)
+    body = min(stated, len(data) - HEADER)
     layer = INTERFACES.get((interface, version), 0)
     if layer == layers.MESSENGER and not response and body > 0:
         datagram_shapes.mark(datagram, context, "messenger-spam", f"{body} bytes")
+    if stated > body and len(data) < datagram.length:
+        return datagram.ends_early(layers.DCERPC)
     if layer and body > 0:
         found.append((layer, body))
+        if stated > body:
+            found.append((layers.MALFORMED, 0))
     return found

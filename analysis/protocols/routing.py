@@ -16,7 +16,7 @@ def bfd_rule(datagram: Datagram, context: Context) -> Layers | None:
     """BFD control (RFC 5880 4.1): 24 bytes, more with authentication."""
     data = datagram.data
     if len(data) < 24:
-        return [(datagram.mark(), 0)] if len(data) < 4 else datagram.ends_early(layers.BFD)
+        return [(datagram.mark(), 0)]
     if data[1] & 4 and len(data) > 25 and len(data) < 24 + data[25]:
         return datagram.ends_early(layers.BFD)
     context.settle(datagram, layers.BFD, 0xE004, (data[0] << 8 | data[1]) & 0xE004)

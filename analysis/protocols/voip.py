@@ -42,7 +42,20 @@ def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
         at = body.find(b"v=0")
         if at >= 0:
             announce_media(body[at:], context)
-    return datagram.whole(layers.SIP)
+    return datagram.whole(layers.SIP) if _body_fits(datagram.data) else datagram.ends_early(layers.SIP)
+
+
+def _body_fits(data: bytes) -> bool:
+    """False where Content-Length (RFC 3261 20.14) promises more than the datagram holds."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return True
+    for line in data[:end].split(b"\r\n")[:128]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() in (b"content-length", b"l"):
+            value = value.strip()
+            return not value.isdigit() or (len(value) < 7 and int(value) <= len(data) - end - 4)
+    return True
 
 
 _MGCP_VERBS = (b"EPCF", b"CRCX", b"MDCX", b"DLCX", b"RQNT", b"NTFY", b"AUEP", b"AUCX", b"RSIP", b"MESG")
@@ -52,7 +65,11 @@ def mgcp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """MGCP commands and responses (RFC 3435 3); several may share a datagram, divided by a line with one dot."""
     data = datagram.data
     head = data[:4].upper()
-    if not (head in _MGCP_VERBS or (head[:3].isdigit() and head[3:4] == b" ") or data.startswith(b"X")):
+    if not (
+        (head in _MGCP_VERBS and data[4:5] == b" ")
+        or (head[:3].isdigit() and head[3:4] == b" ")
+        or data.startswith(b"X")
+    ):
         return None
     at = data.find(b"v=0")
     if at > 0 and data[at - 1 : at] == b"\n":

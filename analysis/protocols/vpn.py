@@ -26,7 +26,7 @@ def _isakmp(datagram: Datagram, data: bytes, length: int) -> Layers | None:
     if length < ISAKMP_HEADER:
         return None
     if len(data) < ISAKMP_HEADER:
-        return [(layers.ISAKMP, len(data)), (datagram.mark(), 0)]
+        return [(datagram.mark(), 0)]
     size = int.from_bytes(data[24:28], "big")
     if size < ISAKMP_HEADER:
         return None
@@ -143,6 +143,8 @@ def wireguard_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     elif length != _WG_SIZES[data[0]]:
         return None
     context.claim(datagram, wireguard_heuristic)
+    if data[0] != 4 and len(data) < length:
+        return datagram.ends_early(layers.WG)
     return datagram.whole(layers.WG)
 
 

@@ -147,10 +147,20 @@ def test_an_empty_datagram_ends_at_udp() -> None:
 
 def test_a_cut_datagram_is_short_not_malformed() -> None:
     """The capture stored less than the headers say."""
-    made = batch(Sent(DNS_QUERY[:20], destination_port=53, length=33), Sent(b"", destination_port=53, length=33))
+    made = batch(
+        Sent(DNS_QUERY[:20], destination_port=53, length=33),
+        Sent(b"", destination_port=53, length=33),
+        Sent(b"zz", length=33),
+        Sent(b"zzzzzz", length=33),
+        Sent(WG_INITIATION[:50], length=148),
+        Sent(NBDGM + SMB_BROWSE[:60], destination_port=138, length=300),
+        *[Sent(b"\x20\xc0\3\x18" + bytes(20), destination_port=3784, length=30)] * 3,
+        *[Sent(b"\x80\0" + bytes(20), source_port=7, destination_port=9, length=172)] * 70,
+    )
     DatagramNaming(Facts()).update(made)
-    assert path(made) == "dns/_ws.short"
-    assert path(made, 1).endswith("_ws.short")
+    expected = ["dns/_ws.short", "_ws.short", "_ws.short", "data", "wg/_ws.short", "nbdgm/smb/_ws.short"]
+    expected += ["bfd/_ws.short"] * 3 + ["echo/_ws.short"] * 70
+    assert [path(made, row) for row in range(len(expected))] == expected
 
 
 def test_a_tftp_server_answers_from_a_port_of_its_own() -> None:
