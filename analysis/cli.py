@@ -199,9 +199,10 @@ def packets(
             raise click.BadParameter(f"got {name!r}, expected some of {', '.join(FIELDS)}", param_hint="--fields")
     left = limit
     shown: list[dict[str, Any]] = []
-    if not as_json:
-        sys.stdout.write("\t".join(names) + "\n")
+    header = "" if as_json else "\t".join(names) + "\n"  # not before the capture could be read
     for chunk in packet_rows(captures, names):
+        sys.stdout.write(header)
+        header = ""
         if left is not None:
             chunk = [column[:left] for column in chunk]
             left -= len(chunk[0])
@@ -211,6 +212,7 @@ def packets(
             sys.stdout.write(tsv_lines(chunk))
         if left == 0:
             break
+    sys.stdout.write(header)  # of a capture without packets
     if as_json:
         import json
 

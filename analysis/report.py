@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.summary import HasJson
-from analysis.verdict import by_severity, duration_text, rate_text, size_text, verdict
+from analysis.verdict import HasJson, by_severity, duration_text, rate_text, size_text, verdict
 from chat.safe_text import safe_name
 
 TOP_ROWS = 200  # rows of a table in the page; the CSV beside it has all of them

@@ -7,9 +7,9 @@ Every text from the capture passes `safe_name` first, then `Text`, so that neith
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
-from analysis.verdict import SEVERITIES, by_severity, duration_text, rate_text, size_text, verdict
+from analysis.verdict import SEVERITIES, HasJson, by_severity, duration_text, rate_text, size_text, verdict
 from chat.safe_text import safe_name
 
 if TYPE_CHECKING:
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "yellow", "low": "cyan", "info": "dim"}
 TOP = 6  # rows per table: the summary fits a screen of 40 lines
-
-
-class HasJson(Protocol):
-    """Anything with the JSON form of an analysis."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The analysis as docs/outputs describe it."""
-        ...
 
 
 def print_summary(analysis: HasJson, out: IO[str]) -> None:

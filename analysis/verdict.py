@@ -6,9 +6,17 @@ it came from the capture, so whoever draws it escapes it. Pure; the summary and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
+
+
+class HasJson(Protocol):
+    """Anything with the JSON form of an analysis."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The analysis as docs/outputs describe it."""
+        ...
 
 
 def by_severity(findings: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -97,10 +97,11 @@ def dissect_pipe(pdu: Pdu, pipe: object) -> None:
 
 
 def heuristic(pdu: Pdu) -> bool:
-    """DCE/RPC on any port; the conversation is DCE/RPC from then on."""
+    """DCE/RPC on any port. The conversation may still turn out to be something else."""
     if not looks_like_dcerpc(pdu.data):
         return False
-    pdu.stream.dissector = dissect
+    if dissect not in pdu.stream.candidates:
+        pdu.stream.candidates += (dissect,)
     return dissect(pdu)
 
 

@@ -127,8 +127,6 @@ def dissect_xmpp(pdu: Pdu) -> bool:
         pdu.wish(0, ONE_MORE)
         return True
     pdu.add(layers.XMPP)
-    if pdu.data.strip():
-        pdu.add(layers.XML)
     state = pdu.stream.state
     if b"<starttls" in pdu.data and pdu.stream.to_server(pdu.direction):
         state["xmpp_tls"] = True

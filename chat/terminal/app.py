@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from PIL import Image
 from rich.text import Text
@@ -17,6 +17,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Footer, Input, OptionList, Static
 
@@ -49,6 +50,8 @@ THEMES: Final = (
     "solarized-light",
     "textual-ansi",
 )
+CHAT_KEYS: Final = frozenset({"help", "room", "unread", "pick", "get", "search", "members", "newest"})
+Result = TypeVar("Result")
 ImageMaker = Callable[[Image.Image], Widget]
 
 
@@ -126,10 +129,19 @@ class ChatApp(App[None]):
         yield Entry(self._choices)
         yield Footer(show_command_palette=False)
 
+    @property
+    def base(self) -> Screen[object]:
+        """The chat itself, whatever window stands on top of it."""
+        return self.screen_stack[0]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the chat do nothing while a window is on top of it."""
+        return action not in CHAT_KEYS or len(self.screen_stack) == 1
+
     def on_mount(self) -> None:
         """Begin to read events and what is typed."""
-        self.query_one(Entry).focus()
-        self.run_worker(self._live(), name="events", exit_on_error=False)
+        self.base.query_one(Entry).focus()
+        self.run_worker(self._live(), name="events")
 
     async def _live(self) -> None:
         """Events until the session ends; what ended it is for the caller of `run_terminal`."""
@@ -170,7 +182,7 @@ class ChatApp(App[None]):
         if not run:
             return
         room, log = await self._room(run[0].room)
-        looking = room.name == self.desk.room and self.app_focus
+        looking = room.name == self.desk.room and self.app_focus and len(self.screen_stack) == 1
         called = False
         for message in run:
             called |= room.received(message, self.client.account, looking)
@@ -217,7 +229,7 @@ class ChatApp(App[None]):
 
     async def _room(self, name: str) -> tuple[RoomState, RoomLog]:
         """The state and the log of a room, made when first heard of."""
-        switcher = self.query_one("#logs", ContentSwitcher)
+        switcher = self.base.query_one("#logs", ContentSwitcher)
         if name not in self.rooms:
             self.rooms[name] = RoomState(name)
             await switcher.mount(log := RoomLog(name, lambda: self.client.account))
@@ -242,7 +254,7 @@ class ChatApp(App[None]):
     async def _left(self, event: events.Left) -> None:
         self.rooms.pop(event.room, None)
         with contextlib.suppress(Exception):
-            await self.query_one("#" + log_id(event.room), RoomLog).remove()
+            await self.base.query_one("#" + log_id(event.room), RoomLog).remove()
         if self.desk.room == event.room:
             self.desk.room = ""
             if self.rooms:
@@ -256,7 +268,7 @@ class ChatApp(App[None]):
         if room.unread:
             await log.mark_read(room.read_seq)
         room.looked_at(log.last_seq)
-        self.query_one("#logs", ContentSwitcher).current = log.id
+        self.base.query_one("#logs", ContentSwitcher).current = log.id
         log.anchor()
         self._draw_lists()
 
@@ -282,14 +294,14 @@ class ChatApp(App[None]):
     @on(RoomLog.OlderWanted)
     def older_wanted(self, event: RoomLog.OlderWanted) -> None:
         """Scrolled to the top."""
-        self.run_worker(self._older(event.room), exit_on_error=False)
+        self.run_worker(self._older(event.room))
 
     @on(OptionList.OptionSelected, "#rooms")
     async def room_chosen(self, event: OptionList.OptionSelected) -> None:
         """A room was clicked."""
         if event.option.id:
             await self._look_at(event.option.id)
-        self.query_one(Entry).focus()
+        self.base.query_one(Entry).focus()
 
     # --- typing --------------------------------------------------------------------------------------------------
 
@@ -297,11 +309,11 @@ class ChatApp(App[None]):
     def typed(self, event: Input.Submitted) -> None:
         """A line: done in the background, so that a slow answer stops nobody from typing."""
         line = event.value
-        entry = self.query_one(Entry)
+        entry = self.base.query_one(Entry)
         entry.remember(line)
         entry.value = ""
         if line.strip():
-            self.run_worker(self._obey(line), exit_on_error=False)
+            self.run_worker(self._obey(line))
 
     async def _obey(self, line: str) -> None:
         try:
@@ -309,7 +321,7 @@ class ChatApp(App[None]):
             if name == "quit":
                 raise Quit
             if name == "help":
-                self.push_screen(HelpWindow())
+                self._window(HelpWindow())
                 return
             for answer in await slash.carry_out(self.desk, name, rest):
                 await self._answered(answer)
@@ -335,11 +347,9 @@ class ChatApp(App[None]):
         def answer(yes: bool | None) -> None:
             if yes:
                 text = event.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
-                self.run_worker(self._obey("/" + text if text.startswith("/") else text), exit_on_error=False)
+                self.run_worker(self._obey("/" + text if text.startswith("/") else text))
 
-        self.push_screen(
-            Question(f"Send these {lines} lines as one message?\n\n{safe_text(event.text, 300, 8)}"), answer
-        )
+        self._window(Question(f"Send these {lines} lines as one message?\n\n{safe_text(event.text, 300, 8)}"), answer)
 
     def _choices(self) -> Choices:
         room = self.rooms.get(self.desk.room)
@@ -362,12 +372,12 @@ class ChatApp(App[None]):
     # --- files ---------------------------------------------------------------------------------------------------
 
     def _transferring(self, name: str, done: int, size: int) -> None:
-        self.query_one(Transfers).show(name, done, size)
+        self.base.query_one(Transfers).show(name, done, size)
 
     @on(MessageLine.FileChosen)
     def file_clicked(self, event: MessageLine.FileChosen) -> None:
         """A file in the log was clicked."""
-        self.run_worker(self._obey(f"/get {event.file_id}"), exit_on_error=False)
+        self.run_worker(self._obey(f"/get {event.file_id}"))
 
     async def _show_image(self, path: Path, file_id: str) -> None:
         """Draw a saved file below its message if it is a picture."""
@@ -385,7 +395,7 @@ class ChatApp(App[None]):
 
     def action_help(self) -> None:
         """F1."""
-        self.push_screen(HelpWindow())
+        self._window(HelpWindow())
 
     async def action_room(self, step: int) -> None:
         """The next or previous room of the list."""
@@ -404,13 +414,13 @@ class ChatApp(App[None]):
 
         def chosen(path: Path | None) -> None:
             if path is not None:
-                self.run_worker(self._obey(f"/send {path}"), exit_on_error=False)
+                self.run_worker(self._obey(f"/send {path}"))
 
-        self.push_screen(FilePicker(Path.cwd()), chosen)
+        self._window(FilePicker(Path.cwd()), chosen)
 
     def action_get(self) -> None:
         """Receive the latest file."""
-        self.run_worker(self._obey("/get"), exit_on_error=False)
+        self.run_worker(self._obey("/get"))
 
     def action_search(self) -> None:
         """Open the search."""
@@ -421,11 +431,11 @@ class ChatApp(App[None]):
         async def around(message: Message) -> list[Message]:
             return (await self.client.history(message.room, before=message.seq + 8, limit=15))[0]
 
-        self.push_screen(SearchWindow(find, around))
+        self._window(SearchWindow(find, around))
 
     def action_members(self) -> None:
         """Member list on or off."""
-        members = self.query_one(MemberList)
+        members = self.base.query_one(MemberList)
         members.display = not members.display  # also overrides what a narrow screen hides
 
     def action_theme(self) -> None:
@@ -456,18 +466,37 @@ class ChatApp(App[None]):
             log.scroll_end(animate=False)
             log.anchor()
 
+    def _window(self, window: Screen[Result], answered: Callable[[Result | None], None] | None = None) -> None:
+        """Put a window on top; when it closes, the person is back in the room."""
+
+        def closed(answer: Result | None) -> None:
+            if answered is not None:
+                answered(answer)
+            self.run_worker(self._back())
+
+        self.push_screen(window, closed)
+
+    def on_app_focus(self) -> None:
+        """The terminal's window has the keyboard again."""
+        self.run_worker(self._back())
+
+    async def _back(self) -> None:
+        """The room is being looked at again: what came meanwhile gets the marker, and is read now."""
+        if self.rooms.get(self.desk.room) and self.rooms[self.desk.room].unread:
+            await self._look_at(self.desk.room)
+
     # --- drawing -------------------------------------------------------------------------------------------------
 
     def _draw_lists(self) -> None:
-        self.query_one(RoomList).show(self.rooms.values(), self.desk.room, self.client.account)
+        self.base.query_one(RoomList).show(self.rooms.values(), self.desk.room, self.client.account)
         room = self.rooms.get(self.desk.room)
         if room is not None:
-            self.query_one(MemberList).show(room, self.client.account)
+            self.base.query_one(MemberList).show(room, self.client.account)
         self._draw_head()
 
     def _draw_head(self) -> None:
         room = self.rooms.get(self.desk.room)
-        head = self.query_one("#head", Static)
+        head = self.base.query_one("#head", Static)
         place = room.title(self.client.account) if room else ""
         topic = f" │ {room.topic}" if room and room.topic else ""
         where = f" ({self._address})" if self.client.online else ""

@@ -73,7 +73,7 @@ def test_irc_xmpp_sip_rtsp() -> None:
     irc.client(b"PASS x\r\nNICK bot\r\nUSER bot 0 * :bot\r\n")
     irc.server(b":srv 001 bot :Welcome\r\n")
     assert [(row.protocol, row.user, row.result) for row in irc.facts.login] == [("irc", "bot", 1)]
-    assert Talk(5222).client(b"<?xml version='1.0'?><stream:stream>") == "xmpp/xml"
+    assert Talk(5222).client(b"<?xml version='1.0'?><stream:stream>") == "xmpp"
     invite = b"INVITE sip:a@b SIP/2.0\r\nContent-Type: application/sdp\r\nContent-Length: 4\r\n\r\nv=0\n"
     talk = Talk(5060)
     assert [talk.client(invite[:-2]), talk.client(invite[-2:])] == ["", "sip/sdp"]

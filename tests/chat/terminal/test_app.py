@@ -44,7 +44,7 @@ class Desk:
     @property
     def log(self) -> RoomLog:
         """The room being looked at."""
-        return next(log for log in self.app.query(RoomLog) if log.room == self.app.desk.room)
+        return next(log for log in self.app.base.query(RoomLog) if log.room == self.app.desk.room)
 
     def texts(self) -> list[str]:
         """What stands in the log, line by line."""
@@ -56,10 +56,10 @@ class Desk:
         return lambda: any(text in line for line in self.texts())
 
     def head(self) -> str:
-        return str(self.app.query_one("#head", Static).render())
+        return str(self.app.base.query_one("#head", Static).render())
 
     def rooms(self) -> list[str]:
-        listed = self.app.query_one(RoomList)
+        listed = self.app.base.query_one(RoomList)
         return [str(listed.get_option_at_index(n).prompt) for n in range(listed.option_count)]
 
 
@@ -249,6 +249,32 @@ def test_search_finds_and_shows_neighbours(tmp_path: Path) -> None:
             assert "first" in str(context.render())
             await ann.pilot.press("escape")
             await ann.until(lambda: not isinstance(ann.app.screen, SearchWindow))
+
+    play(scene)
+
+
+def test_the_chat_goes_on_under_a_window(tmp_path: Path) -> None:
+    """While help is open messages arrive, count as unread and are there afterwards; the chat's keys open no second window."""
+
+    async def scene() -> None:
+        async with (
+            live_server(tmp_path / "d") as address,
+            Client("bob", address, ["lobby"]) as bob,
+            sitting(address, tmp_path) as ann,
+        ):
+            await ann.pilot.press("f1")
+            await ann.until(lambda: isinstance(ann.app.screen, HelpWindow))
+            await bob.send("lobby", "are you reading?")
+            bob.drop()
+            await ann.until(ann.sees("are you reading?"))
+            await ann.pilot.press("ctrl+f", "f1", "ctrl+n")
+
+            assert len(ann.app.screen_stack) == 2
+            assert ann.app.rooms["lobby"].unread == 1
+            await ann.pilot.press("escape")
+            await ann.until(lambda: ann.app.rooms["lobby"].unread == 0)
+            await ann.type("now I am")
+            await ann.until(ann.sees("now I am"))
 
     play(scene)
 
