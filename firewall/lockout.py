@@ -17,8 +17,8 @@ def cuts(policy: Policy) -> list[tuple[Rule, str]]:
     guarded = [(item.name, at_most(item.match)) for item in policy.protected]
     if policy.trusted:
         others = AddrSet.everything() - policy.contained
-        guarded.append(("a permitted network", at_most(Match(src=policy.trusted, dst=others))))
-        guarded.append(("a permitted network", at_most(Match(src=others, dst=policy.trusted))))
+        # what a permitted network sends; a stranger who comes in to it may be blocked, that is what walls are for
+        guarded.append(("what a permitted network sends", at_most(Match(src=policy.trusted, dst=others))))
     out: list[tuple[Rule, str]] = []
     for directions in served(policy):
         permitted: Region = []

@@ -56,8 +56,18 @@ def test_a_permit_in_front_counts() -> None:
 
     trusted = AddrSet.parse("10.1.0.0/16")
 
-    assert cuts(Policy((permit, Rule(Action.PERMIT, Match(dst=trusted)), drop), trusted=trusted)) == []
+    assert cuts(Policy((permit, drop), trusted=trusted)) == []
     assert {rule.id for rule, _ in cuts(Policy((drop, permit), trusted=trusted))} == {drop.id}
+
+
+def test_a_stranger_may_be_kept_from_a_permitted_network() -> None:
+    """A permit is for what the network sends: an attacker on the way in is dropped, but not the way out to anybody."""
+    net = "10.1.0.0/16"
+    inward = Rule(Action.DROP, Match(src=A("203.0.113.66"), dst=A(net)))
+    outward = Rule(Action.DROP, Match(src=A(net), dst=A("203.0.113.66")))
+
+    assert cuts(Policy((inward,), trusted=A(net))) == []
+    assert cuts(Policy((outward,), trusted=A(net))) == [(outward, "what a permitted network sends")]
 
 
 def test_a_permit_of_another_direction_does_not() -> None:
@@ -76,7 +86,7 @@ def test_refusal_names_rule_and_reason() -> None:
 
 def test_contained_hosts_are_not_trusted() -> None:
     """A host that is cut off on purpose is no reason to refuse, though its network is permitted."""
-    rule = Rule(Action.DROP, Match(src=A("10.1.0.9")))
+    rule = Rule(Action.DROP, Match(dst=A("10.1.0.9")))
     plain = Policy((rule,), trusted=A("10.1.0.0/16") - A("10.1.0.9"))
     meant = Policy((rule,), trusted=A("10.1.0.0/16") - A("10.1.0.9"), contained=A("10.1.0.9"))
 
