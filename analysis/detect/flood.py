@@ -70,6 +70,19 @@ def rate(times_ns: Array, window_s: float) -> tuple[float, Array]:
     return count / window_s, order[start:end]
 
 
+def bursts(times_ns: Array, window_s: float, least: int) -> Array:
+    """Which events lie in a window of `window_s` that holds at least `least`: the flood, not what came before it."""
+    order = np.argsort(times_ns, kind="stable")
+    ranked = times_ns[order]
+    starts = np.arange(len(ranked))
+    ends = np.searchsorted(ranked, ranked + int(window_s * 1e9), side="right")
+    busy = ends - starts >= least
+    steps = np.bincount(starts[busy], minlength=len(ranked) + 1) - np.bincount(ends[busy], minlength=len(ranked) + 1)
+    inside = np.zeros(len(ranked), bool)
+    inside[order] = np.cumsum(steps)[:-1] > 0
+    return inside
+
+
 def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
     links = evidence.links
     per_s, window = rate(links.first_ns[chosen], limits.seconds)
@@ -101,6 +114,7 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Itera
     busy = sources[counts >= limits.connections_per_s * limits.seconds]
     for source in busy.tolist():
         mine = chosen[links.source[chosen] == source]
+        mine = mine[bursts(links.first_ns[mine], limits.seconds, int(limits.connections_per_s * limits.seconds))]
         mine_per_s, _ = rate(links.first_ns[mine], limits.seconds)
         brief = float(np.median(links.sent_payload[mine] + links.got_payload[mine]))
         attacker = evidence.text(int(source))

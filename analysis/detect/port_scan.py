@@ -24,6 +24,7 @@ from analysis.thresholds import limit, measured
 
 NAME = "port-scan"
 TRACEROUTE = range(33434, 33600)  # UDP ports traceroute counts up from (RFC 1393's companion practice)
+PER_PORT = 5  # attempts of one port that are the scan: more at the same port is something else (a flood, guesses)
 blocked = assess.without_transport
 
 
@@ -82,7 +83,16 @@ def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) ->
     many = dead_now >= limits.ports or all_dead >= limits.slow_ports
     if share < limits.failed_share or not (hidden or many):
         return None
-    return _finding(evidence, chosen[dead], limits, (dead_now, all_dead, odd_ports, share))
+    tried = chosen[dead]
+    return _finding(evidence, tried[_first_of_each(ports[dead])], limits, (dead_now, all_dead, odd_ports, share))
+
+
+def _first_of_each(ports: Array) -> Array:
+    """Positions of the first PER_PORT attempts of every port."""
+    order = np.argsort(ports, kind="stable")
+    ranked = ports[order]
+    rank = np.arange(len(ranked)) - np.searchsorted(ranked, ranked, side="left")
+    return np.sort(order[rank < PER_PORT])
 
 
 def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tuple[int, int, int, float]) -> Finding:
