@@ -215,7 +215,7 @@ class Name(NamedTuple):
 
 
 class Chat(NamedTuple):
-    """One frame of our own chat protocol (docs/wire.md)."""
+    """One frame of our own chat protocol (docs/wire.md). `user`: of an AUTH that brings a secret, else empty."""
 
     number: int
     time_ns: int

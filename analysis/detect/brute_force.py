@@ -89,7 +89,7 @@ def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[T
         if answer.status in (401, 403):
             put(answer, "http", "", False)
     for row in evidence.facts.chat:
-        if row.type == CHAT_AUTH:
+        if row.type == CHAT_AUTH and row.user:  # a guest whose name is taken tries again and guesses nothing
             put(row, "tapwall chat", row.user, False)
     good_chats = {row.flow for row in evidence.facts.chat if row.type == CHAT_AUTH_OK}
     for key, tries in refused.items():

@@ -6,6 +6,8 @@ version, type, flags, channel, length of the body (docs/wire.md).
 
 from __future__ import annotations
 
+import re
+
 from analysis import layers
 from analysis.facts import Chat
 from analysis.protocols.framing import Framing
@@ -14,6 +16,9 @@ from analysis.protocols.pdu import Pdu, framed
 HEADER = 12
 MAGIC = b"TW"
 LONGEST_BODY = 1 << 24
+AUTH = 0x03
+SECRET = re.compile(rb'"mechanism":"(?:password|token|register)"')  # guests and resumed sessions guess nothing
+USER = re.compile(rb'"user":"((?:[^"\\]|\\.){1,64})"')
 
 
 def starts(data: bytes) -> bool:
@@ -29,8 +34,16 @@ def starts(data: bytes) -> bool:
 def _frame(pdu: Pdu) -> None:
     pdu.add(layers.TAPWALL)
     if len(pdu.data) >= HEADER:
-        fact = Chat(pdu.number, pdu.time_ns, pdu.stream.flow, pdu.data[3], pdu.direction == 0, "", pdu.length)
+        kind = pdu.data[3]
+        user = tried(pdu.data) if kind == AUTH else ""
+        fact = Chat(pdu.number, pdu.time_ns, pdu.stream.flow, kind, pdu.direction == 0, user, pdu.length)
         pdu.stream.facts.add("chat", fact)
+
+
+def tried(data: bytes) -> str:
+    """The name for which an AUTH frame brings a secret, as it stands in the JSON; "" where it brings none."""
+    user = USER.search(data)
+    return user[1].decode("utf-8", "replace") if user and SECRET.search(data) else ""
 
 
 def dissect(pdu: Pdu) -> bool:

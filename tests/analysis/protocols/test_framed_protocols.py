@@ -192,3 +192,20 @@ def test_tapwall_recognises_its_own_chat() -> None:
     frame = b"TW\x01\x20\x00\x00\x00\x00\x00\x00\x00\x05hello"
     assert talk.client(frame + frame) == "tapwall/tapwall"
     assert [(row.type, row.size_bytes, row.from_a) for row in talk.facts.chat] == [(0x20, 17, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "user"),
+    [
+        (b'{"mechanism":"password","user":"admin","secret":"x"}', "admin"),
+        (b'{"mechanism":"token","user":"bot","secret":"x"}', "bot"),
+        (b'{"mechanism":"guest","user":"bob"}', ""),
+        (b'{"mechanism":"session","session":"abc"}', ""),
+        (b'{"mechanism":"password"', ""),
+    ],
+)
+def test_only_a_login_with_a_secret_is_a_guess(body: bytes, user: str) -> None:
+    """The name of an AUTH frame counts where a secret comes with it: a guest whose name is taken guesses nothing."""
+    talk = Talk(1234)
+    talk.client(b"TW\x01\x03\x00\x00\x00\x00" + len(body).to_bytes(4, "big") + body)
+    assert [row.user for row in talk.facts.chat] == [user]
