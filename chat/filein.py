@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from chat import wire
 from chat.connection import Connection
+from chat.decoder import TRANSFER, Decoder
 from chat.errors import WireError
 from chat.transfer import CHUNK
 
@@ -25,7 +26,7 @@ class UploadReader(asyncio.BufferedProtocol):
         self._conn = conn
         self._take_chunk = take_chunk
         self._take = take
-        self._decoder = wire.Decoder(wire.FROM_CLIENT, wire.TRANSFER)
+        self._decoder = Decoder(wire.FROM_CLIENT, TRANSFER)
         self._buffer = memoryview(bytearray(HEADS + CHUNK))
         self._have = 0
         self._need = wire.HEADER.size

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chat import wire
+from chat.decoder import CLIENT, Caps, Decoder, Frame
 from chat.errors import ChatError, WireError
 from chat.pins import Tls, check_pin, default_pins
 from chat.safe_text import safe_name
@@ -70,10 +71,10 @@ def default_address(host: str = "127.0.0.1", port: int = 1234) -> Address:
 class Link:
     """An open connection after WELCOME. MUST be used by one reader task; `send` never blocks, `drain` waits for room."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caps: wire.Caps) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caps: Caps) -> None:
         self._reader, self._writer = reader, writer
-        self._decoder = wire.Decoder(wire.FROM_SERVER, caps)
-        self._frames: deque[wire.Frame] = deque()
+        self._decoder = Decoder(wire.FROM_SERVER, caps)
+        self._frames: deque[Frame] = deque()
         self._fault: WireError | None = None
         self.welcome: wire.Welcome
 
@@ -139,7 +140,7 @@ async def open_link(address: Address, agent: str = "tapwall", transfer: str = ""
     LinkError if the server cannot be reached, TrustError if it is not the pinned one, RefusedError if it says no.
     """
     reader, writer = await _connect(address)
-    link = Link(reader, writer, wire.CLIENT)
+    link = Link(reader, writer, CLIENT)
     try:
         link.send(wire.Hello([wire.VERSION], agent=agent, transfer=transfer))
         body = await _first_answer(link, address)

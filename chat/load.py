@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat import wire
+from chat.decoder import CLIENT, Decoder
 from chat.errors import ChatError
 from chat.link import Address, is_loopback
 from chat.load_files import FilePlan, FileWork
@@ -65,7 +66,7 @@ class Member:
 
     name: str
     sock: socket.socket
-    decoder: wire.Decoder | None  # until it is in the room; from then on frames are counted, not decoded
+    decoder: Decoder | None  # until it is in the room; from then on frames are counted, not decoded
     timed: bool
     slow: bool = False
     unsent: bytearray = field(default_factory=bytearray)
@@ -147,9 +148,7 @@ class _Run:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stride = max(self.plan.clients // max(self.plan.timed, 1), 1)
-        member = Member(
-            f"l{self.tag}-{number}", sock, wire.Decoder(wire.FROM_SERVER, wire.CLIENT), number % stride == 0
-        )
+        member = Member(f"l{self.tag}-{number}", sock, Decoder(wire.FROM_SERVER, CLIENT), number % stride == 0)
         member.unsent += wire.encode(wire.Hello([wire.VERSION], agent="load"))
         member.unsent += wire.encode(wire.Auth("guest", member.name))
         self.members.append(member)

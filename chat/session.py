@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Final
 
 from chat import wire
+from chat.decoder import LOGIN, OPEN, TRANSFER, Decoder
 from chat.errors import WireError
 from chat.limits import Timeouts
 
@@ -70,7 +71,7 @@ class Session:
         self.state = State.NEW
         self.reason = ""  # why it is closing: a code of docs/wire.md
         self._rules = rules
-        self._decoder = wire.Decoder(wire.FROM_CLIENT, wire.LOGIN)
+        self._decoder = Decoder(wire.FROM_CLIENT, LOGIN)
         self._out: list[bytes] = []
         self._since = now  # of the state
         self._heard = now
@@ -106,7 +107,7 @@ class Session:
         """The login is right: AUTH_OK, larger frames, room frames."""
         assert self.state is State.CHECKING
         self._enter(State.OPEN, now)
-        self._decoder.caps = wire.OPEN
+        self._decoder.caps = OPEN
         self.send(answer)
 
     def refuse(self, code: str, text: str, now: float, retry_ms: int = 0) -> None:
@@ -122,7 +123,7 @@ class Session:
     def become_file(self, now: float) -> None:
         """The transfer token is right: this is a file connection."""
         self._enter(State.FILE, now)
-        self._decoder.caps = wire.TRANSFER
+        self._decoder.caps = TRANSFER
         self._out.append(self._rules.welcome)
 
     def send(self, body: wire.Body) -> None:

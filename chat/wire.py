@@ -1,12 +1,9 @@
-"""The protocol's bytes: the 12-byte header, the typed body of every frame, encode() and the Decoder.
+"""The protocol's bytes as a table: the 12-byte header, the typed body of every frame, and encode().
 
-Bytes come in by `Decoder.feed()`, frames come out; `encode()` turns a body into bytes. Bodies are JSON objects decoded
-into the structs below, DATA alone is raw. A cap is checked on the header, before a body is waited for. Any bytes, cut
-anyhow, give the same frames and then perhaps one WireError, never anything else. This file knows no socket, clock,
-user or room; what a frame means is for session, hub and transfer. The byte tables are in docs/wire.md.
+docs/wire.md as code. Bodies are JSON objects, read into the structs below; DATA alone is raw. This file knows no socket,
+clock, user or room: bytes become frames in chat/decoder.py, what a frame means is for session, hub and transfer.
 """
 
-import re
 from enum import IntEnum
 from struct import Struct as Layout
 from typing import Annotated, Final
@@ -14,30 +11,15 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from chat.errors import WireError
-
 MAGIC: Final = b"TW"
 VERSION: Final = 1
 HEADER: Final = Layout("!2sBBHHI")  # magic, version, type, flags, channel, length of the body
 DATA_HEAD: Final = Layout("!16sQI")  # file id, offset, crc32c; the bytes of the chunk follow
 
 IGNORABLE: Final = 0x0001  # who does not know the type may skip the frame
-MAX_DEPTH: Final = 16  # nested arrays and objects of a body: ours need 4
 LOGIN_CAP: Final = 4 << 10  # body bytes before login: a HELLO or an AUTH is some hundred
 CONTROL_CAP: Final = 64 << 10  # body bytes of a control or chat frame after login: 16 KiB of text, escaped
 DATA_CAP: Final = DATA_HEAD.size + (1 << 20)  # body bytes of DATA: chunks of 1 MiB cost least and delay chat least
-VERBS: Final = (
-    b"GET ",
-    b"POST ",
-    b"HEAD ",
-    b"PUT ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"CONNECT ",
-    b"TRACE ",
-    b"PATCH ",
-    b"PRI ",
-)
 
 U53 = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # every number on the wire is exact in JSON, JavaScript and SQLite
 
@@ -495,30 +477,7 @@ TYPE_OF: Final[dict[type[Body], int]] = {
 }
 
 
-class Frame(Struct, frozen=True, gc=False):
-    """One frame as it came: its type, flags and channel from the header, its typed body."""
-
-    type: int
-    flags: int
-    channel: int
-    body: Body
-
-
-class Caps(Struct, frozen=True):
-    """The largest bodies that are taken now, in bytes; 0 refuses the frame."""
-
-    control: int
-    data: int
-
-
-LOGIN: Final = Caps(control=LOGIN_CAP, data=0)  # a server's connection before login
-OPEN: Final = Caps(control=CONTROL_CAP, data=0)  # a server's chat connection after login
-TRANSFER: Final = Caps(control=LOGIN_CAP, data=DATA_CAP)  # a file connection after its token, both ends
-CLIENT: Final = Caps(control=1 << 20, data=DATA_CAP)  # a client, from its server: a page of history is the largest
-
 _encode_json = msgspec.json.Encoder().encode
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_BRACKETS = re.compile(rb"[\[{]")
 
 
 def encode(body: Body, channel: int = 0, flags: int = 0) -> bytes:
@@ -533,143 +492,3 @@ def data_head(file_id: str, offset: int, crc: int, size: int) -> bytes:
     """Header and head of a DATA frame whose `size` payload bytes the caller sends itself (sendfile)."""
     head = HEADER.pack(MAGIC, VERSION, Type.DATA, 0, 0, DATA_HEAD.size + size)
     return head + DATA_HEAD.pack(bytes.fromhex(file_id), offset, crc)
-
-
-def _json_decoders(table: dict[int, type[Body]]) -> dict[int, msgspec.json.Decoder[Body]]:
-    return {code: msgspec.json.Decoder(body) for code, body in table.items() if body is not Data}
-
-
-_DECODERS: Final = (_json_decoders(FROM_CLIENT), _json_decoders(FROM_SERVER))  # shared: a connection is to stay small
-
-
-class Decoder:
-    """Bytes of one direction of one connection -> frames.
-
-    `table` is FROM_CLIENT in a server and FROM_SERVER in a client. `caps` may be changed at any time and holds for the
-    headers read from then on: a server raises it at login. At most one body plus one feed is ever kept.
-    """
-
-    __slots__ = ("_bodies", "_fault", "_kept", "_need", "_started", "_takes_data", "caps")
-
-    def __init__(self, table: dict[int, type[Body]], caps: Caps) -> None:
-        self.caps = caps
-        self._bodies = _DECODERS[table is FROM_SERVER]
-        self._takes_data = Type.DATA in table
-        self._kept = bytearray()
-        self._need = 0  # bytes of the kept frame, once its header is read: a big body is not looked at chunk by chunk
-        self._started = False
-        self._fault: WireError | None = None
-
-    @property
-    def pending(self) -> int:
-        """Bytes of an unfinished frame: when it is not 0 for long, the peer is dripping."""
-        return len(self._kept)
-
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes. Raises WireError at a fault, with the frames before it in `.frames`; from
-        then on every feed raises it again, with none."""
-        if self._fault is not None:
-            self._fault.frames = []
-            raise self._fault
-        frames: list[Frame] = []
-        source = bytes(data)
-        if self._kept:
-            self._kept += data
-            if len(self._kept) < self._need:
-                return frames
-            source, self._kept = bytes(self._kept), bytearray()
-        try:
-            used = self._read(source, frames)
-        except WireError as fault:
-            fault.frames = frames
-            self._fault = fault
-            raise
-        if used < len(source):
-            self._kept += source[used:]
-        return frames
-
-    def measure(self, header: bytes) -> tuple[int, int]:
-        """Type and whole size of the frame that a header begins: for who receives DATA without copying it. WireError."""
-        magic, version, kind, flags, _, length = HEADER.unpack(header)
-        if magic != MAGIC:
-            raise WireError("bad-magic", f"frame starts {magic.hex()}, expected {MAGIC.hex()}")
-        self._check(version, kind, flags, length)
-        return kind, HEADER.size + length
-
-    def _read(self, source: bytes, frames: list[Frame]) -> int:
-        """Append all whole frames of `source`; the number of bytes they took."""
-        at, end = 0, len(source)
-        self._need = 0
-        if not self._started:
-            _refuse_foreign(source)
-            if end < HEADER.size:
-                return 0
-            self._started = True
-        while at < end:
-            if source[at] != MAGIC[0] or (at + 1 < end and source[at + 1] != MAGIC[1]):
-                raise WireError("bad-magic", f"frame starts {source[at : at + 2].hex()}, expected {MAGIC.hex()}")
-            if end - at < HEADER.size:
-                break
-            _, version, kind, flags, channel, length = HEADER.unpack_from(source, at)
-            self._check(version, kind, flags, length)
-            stop = at + HEADER.size + length
-            if stop > end:
-                self._need = stop - at
-                break
-            body = self._body(kind, source[at + HEADER.size : stop])
-            if body is not None:
-                frames.append(Frame(kind, flags, channel, body))
-            at = stop
-        return at
-
-    def _check(self, version: int, kind: int, flags: int, length: int) -> None:
-        """Everything that a header alone can be refused for."""
-        if version != VERSION:
-            raise WireError("bad-version", f"frame version {version}, this side speaks {VERSION}")
-        if flags & ~IGNORABLE:
-            raise WireError("bad-flags", f"flags {flags:#06x}, known are {IGNORABLE:#06x}")
-        is_data = kind == Type.DATA and self._takes_data
-        if kind not in self._bodies and not is_data and not flags & IGNORABLE:
-            raise WireError("unknown-frame", f"type {kind:#04x} is not known here and not ignorable")
-        cap = self.caps.data if is_data else self.caps.control
-        if length > cap:
-            raise WireError("oversize", f"type {kind:#04x} announces {length} bytes, at most {cap} are taken now")
-        if is_data and length < DATA_HEAD.size:
-            raise WireError("bad-body", f"DATA of {length} bytes, its head alone has {DATA_HEAD.size}")
-
-    def _body(self, kind: int, content: bytes) -> Body | None:
-        """The typed body; None for an unknown ignorable frame."""
-        if kind == Type.DATA and self._takes_data:
-            file_id, offset, crc = DATA_HEAD.unpack_from(content)
-            return Data(file_id.hex(), offset, crc, content[DATA_HEAD.size :])
-        decoder = self._bodies.get(kind)
-        if decoder is None:
-            return None
-        _refuse_deep(content)
-        try:
-            return decoder.decode(content)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise WireError("bad-body", f"type {kind:#04x}: {error}") from None
-
-
-def _refuse_foreign(source: bytes) -> None:
-    """The first bytes decide whether this is our protocol at all; HTTP gets a code of its own."""
-    if MAGIC.startswith(source[:2]):
-        return
-    for verb in VERBS:
-        if source.startswith(verb):
-            raise WireError("http", "an HTTP request")
-        if verb.startswith(source):
-            return
-    raise WireError("bad-magic", f"connection starts {source[:2].hex()}, expected {MAGIC.hex()}")
-
-
-def _refuse_deep(content: bytes) -> None:
-    """Cap the nesting. Counting brackets settles nearly every body; only a body full of them is walked."""
-    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
-        return
-    depth = 0
-    for bracket in re.findall(rb"[\[\]{}]", _STRINGS.sub(b"", content)):
-        depth += 1 if _BRACKETS.match(bracket) else -1
-        if depth > MAX_DEPTH:
-            raise WireError("bad-body", f"nested deeper than {MAX_DEPTH}")

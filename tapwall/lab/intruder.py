@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chat import wire
+from chat.decoder import Caps, Decoder
 from chat.errors import WireError
 
 SCAN_PORTS = 120  # ports tried: eight times what a scan detector asks for
@@ -110,7 +111,7 @@ async def guess(address: str, port: int, rng: random.Random) -> Tally:
             wire.encode(wire.Auth(mechanism="password", user="admin", secret=f"letmein{rng.randrange(10**6)}"))
         )
         await writer.drain()
-        heard = wire.Decoder(wire.FROM_SERVER, wire.Caps(control=wire.CONTROL_CAP, data=0))
+        heard = Decoder(wire.FROM_SERVER, Caps(control=wire.CONTROL_CAP, data=0))
         while data := await reader.read(4096):
             if any(frame.type in (wire.Type.ERROR, wire.Type.AUTH_OK) for frame in heard.feed(data)):
                 return

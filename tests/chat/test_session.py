@@ -4,6 +4,7 @@ import pytest
 from chat_world import LIMITS
 
 from chat import wire
+from chat.decoder import CLIENT, Decoder
 from chat.limits import Timeouts
 from chat.session import HTTP_ANSWER, LOGIN_TRIES, TAKES, Rules, Session, State
 
@@ -51,7 +52,7 @@ def session_in(state: State) -> Session:
 
 
 def sent(session: Session) -> list[wire.Body]:
-    return [frame.body for frame in wire.Decoder(wire.FROM_SERVER, wire.CLIENT).feed(session.data_to_send())]
+    return [frame.body for frame in Decoder(wire.FROM_SERVER, CLIENT).feed(session.data_to_send())]
 
 
 @pytest.mark.parametrize("kind", wire.FROM_CLIENT.values(), ids=lambda kind: kind.__name__)

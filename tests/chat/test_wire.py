@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat import wire
+from chat.decoder import LOGIN, OPEN, Caps, Decoder, Frame
 from chat.errors import WireError
 
 DOC = Path(__file__).parents[2] / "docs" / "wire.md"
@@ -30,7 +31,7 @@ BODIES: dict[str, tuple[wire.Body, int, dict[int, type[wire.Body]]]] = {
     "admin": (wire.Admin("kick", room="lobby", target="bob", seconds=5), 0, wire.FROM_CLIENT),
     "result": (wire.AdminResult("rooms", rows=[{"room": "lobby"}]), 0, wire.FROM_SERVER),
 }
-CAPS = wire.Caps(control=1 << 16, data=1 << 16)
+CAPS = Caps(control=1 << 16, data=1 << 16)
 
 
 def header(kind: int = 6, length: int = 2, version: int = 1, flags: int = 0, magic: bytes = b"TW") -> bytes:
@@ -65,9 +66,9 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def read(chunks: list[bytes], table: dict[int, type[wire.Body]] = wire.FROM_CLIENT) -> tuple[list[wire.Frame], str]:
+def read(chunks: list[bytes], table: dict[int, type[wire.Body]] = wire.FROM_CLIENT) -> tuple[list[Frame], str]:
     """All frames of the chunks, and the code of the fault that ended them."""
-    decoder, frames = wire.Decoder(table, CAPS), []
+    decoder, frames = Decoder(table, CAPS), []
     for chunk in chunks:
         try:
             frames += decoder.feed(chunk)
@@ -85,7 +86,7 @@ def test_encoded_body_is_read_back(name: str, step: int) -> None:
 
     frames, fault = read([data[i : i + step] for i in range(0, len(data), step)], table)
 
-    assert ([wire.Frame(wire.TYPE_OF[type(body)], 0, channel, body)] * 2, "") == (frames, fault)
+    assert ([Frame(wire.TYPE_OF[type(body)], 0, channel, body)] * 2, "") == (frames, fault)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -121,13 +122,13 @@ def test_unknown_field_is_ignored_and_depth_counts_outside_strings_only() -> Non
 
 def test_cap_is_checked_on_the_header_and_follows_the_login_state() -> None:
     """Before login 4 KiB and no DATA; the refusal comes before any body byte."""
-    decoder = wire.Decoder(wire.FROM_CLIENT, wire.LOGIN)
+    decoder = Decoder(wire.FROM_CLIENT, LOGIN)
     with pytest.raises(WireError, match="oversize"):
         decoder.feed(header(length=wire.LOGIN_CAP + 1))
     with pytest.raises(WireError, match="oversize"):
-        wire.Decoder(wire.FROM_CLIENT, wire.LOGIN).feed(header(kind=0x32, length=28))
-    decoder = wire.Decoder(wire.FROM_CLIENT, wire.LOGIN)
-    decoder.caps = wire.OPEN
+        Decoder(wire.FROM_CLIENT, LOGIN).feed(header(kind=0x32, length=28))
+    decoder = Decoder(wire.FROM_CLIENT, LOGIN)
+    decoder.caps = OPEN
 
     assert decoder.feed(header(length=wire.LOGIN_CAP + 1)) == []
     assert wire.HEADER.size == decoder.pending
@@ -135,7 +136,7 @@ def test_cap_is_checked_on_the_header_and_follows_the_login_state() -> None:
 
 def test_a_fault_is_final() -> None:
     """After a fault the same fault comes again, and no frame with it."""
-    decoder = wire.Decoder(wire.FROM_CLIENT, CAPS)
+    decoder = Decoder(wire.FROM_CLIENT, CAPS)
     with pytest.raises(WireError):
         decoder.feed(wire.encode(wire.Ping()) + b"junk")
 

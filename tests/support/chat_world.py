@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chat import effects, wire
+from chat.decoder import CLIENT, Decoder
 from chat.errors import Refusal
 from chat.fanout import Fanout
 from chat.history import MemoryHistory
@@ -25,7 +26,7 @@ class Client:
     def __init__(self, world: "World", conn: int, address: str) -> None:
         self.world, self.conn, self.address = world, conn, address
         self.session = Session(world.rules, world.now)
-        self.decoder = wire.Decoder(wire.FROM_SERVER, wire.CLIENT)
+        self.decoder = Decoder(wire.FROM_SERVER, CLIENT)
         self.lags: dict[int, int] | None = None
         self.got: list[wire.Body] = []
         self.raw = b""

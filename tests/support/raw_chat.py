@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from chat import config, wire
+from chat.decoder import CLIENT, Decoder
 from chat.server import Server, loop_factory
 
 B = TypeVar("B", bound=wire.Body)
@@ -20,7 +21,7 @@ class Raw:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.decoder = wire.Decoder(wire.FROM_SERVER, wire.CLIENT)
+        self.decoder = Decoder(wire.FROM_SERVER, CLIENT)
         self.got: list[wire.Body] = []
         Raw.everyone.append(self)
 
