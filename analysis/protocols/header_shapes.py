@@ -1,7 +1,7 @@
-"""Headers that no sender needs: overlapping fragments, source routing in IPv6, packets from a host to itself.
+"""Headers that no sender needs: overlapping or endless fragments, source routing, packets from a host to itself.
 
-In: decoded batches. Out: `Payload` facts with the shapes `fragment-overlap`, `routing-header-0` and `land`, at most so
-many of each. Everything is judged in columns; Python sees only the packets found. It says what was there, never why.
+In: decoded batches. Out: `Payload` facts with the shapes `fragment-overlap`, `fragment-too-long` (ping of death),
+`routing-header-0`, `land` and `urgent-netbios` (WinNuke), at most so many of each. Everything is judged in columns; Python sees only the packets found. It says what was there, never why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from analysis.columns import FRAGMENT_OVERLAP, Array, Batch
 from analysis.facts import Facts, Payload
 
 MOST = 2_000  # facts of one shape
+SHAPES = ("fragment-overlap", "fragment-too-long", "routing-header-0", "land", "urgent-netbios")
 IPV6_HEADER, ROUTING, FRAGMENT = 40, 43, 44  # RFC 8200 3, 4.4, 4.5
+LONGEST = 65_535  # bytes of an IPv4 packet (RFC 791 3.1)
+SYN, URG = 2, 32
+URGENT_PORTS = (113, 135, 137, 138, 139)  # NetBIOS and its neighbours: nothing there is ever urgent
 
 
 class HeaderShapes:
@@ -20,7 +24,7 @@ class HeaderShapes:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._left = {"fragment-overlap": MOST, "routing-header-0": MOST, "land": MOST}
+        self._left = dict.fromkeys(SHAPES, MOST)
 
     def update(self, batch: Batch) -> None:
         """Look at the headers of one batch."""
@@ -28,6 +32,8 @@ class HeaderShapes:
         self._add(batch, np.flatnonzero(packets.fault & FRAGMENT_OVERLAP != 0), "fragment-overlap", "fragments overlap")
         self._add(batch, source_routed(batch), "routing-header-0", "IPv6 routing header of type 0")
         self._add(batch, to_itself(batch), "land", "source and destination are the same address and port")
+        self._add(batch, too_long(batch), "fragment-too-long", "a fragment ends behind 65,535 bytes")
+        self._add(batch, urgent(batch), "urgent-netbios", "urgent data on a NetBIOS port")
 
     def _add(self, batch: Batch, rows: Array, shape: str, detail: str) -> None:
         packets = batch.packets
@@ -69,3 +75,26 @@ def to_itself(batch: Batch) -> Array:
     same &= taps.src_port[tap] == taps.dst_port[tap]
     loopback = (taps.src_hi[tap] == 0) & ((taps.src_lo[tap] >> 24 == 127) | (taps.src_lo[tap] == 1))
     return np.asarray(rows[same & ~loopback])
+
+
+def too_long(batch: Batch) -> Array:
+    """Rows of IPv4 fragments that end behind the longest packet there can be (ping of death, CVE-1999-0128)."""
+    packets, data = batch.packets, batch.data
+    rows = np.flatnonzero((packets.fragment != 0) & (packets.ip_start >= 0))
+    rows = rows[packets.ip_start[rows] + 20 <= packets.start[rows] + packets.cap_len[rows]]
+    if not len(rows):
+        return rows
+    at = packets.ip_start[rows]
+    rows, at = rows[data[at] >> 4 == 4], at[data[at] >> 4 == 4]
+    offset = ((data[at + 6].astype(np.int64) & 0x1F) << 8 | data[at + 7]) * 8
+    size = (data[at + 2].astype(np.int64) << 8 | data[at + 3]) - (data[at].astype(np.int64) & 15) * 4
+    return np.asarray(rows[offset + size + 20 > LONGEST])
+
+
+def urgent(batch: Batch) -> Array:
+    """Rows of TCP with the URG flag alone of its kind and data to a NetBIOS port (WinNuke, CVE-1999-0153)."""
+    packets, taps = batch.packets, batch.taps
+    flags = packets.tcp_flags
+    rows = np.flatnonzero((flags >= 0) & (flags & URG != 0) & (flags & SYN == 0) & (packets.payload_len > 0))
+    rows = rows[packets.transport_tap[rows] >= 0]
+    return np.asarray(rows[np.isin(taps.dst_port[packets.transport_tap[rows]], URGENT_PORTS)])

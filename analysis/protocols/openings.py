@@ -39,6 +39,11 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("shell-command", b"/dev/tcp/"),
     ("shell-command", b"while : ; do sh && break"),
     ("slammer", b"hel32hkernQhounthickChGet"),
+    ("bluekeep", b"MS_T120\0"),  # CVE-2019-0708: the internal channel, asked for by a client (MS-RDPBCGR 2.2.1.3.4.1)
+    ("smbghost", b"\xfcSMB\xff\xff\xff\xff"),  # CVE-2020-0796: original size of a compressed message, overflowing
+    ("coin-miner", b'"mining.subscribe"'),  # Stratum
+    ("coin-miner", b'"agent":"XMRig'),
+    ("iot-worm", b"/bin/busybox "),  # the command that Mirai and its heirs type after each login
     ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
     ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
     ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
