@@ -9,66 +9,26 @@ Must not know detectors, dialects, files or clocks (`created` is an argument).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from analysis.findings import Finding, Severity
-from firewall import shared
+from analysis.findings import Finding
+from firewall.blocks import Blocker
 from firewall.errors import RuleError
 from firewall.essentials import Surroundings, protect
-from firewall.ladder import Rung, climb
 from firewall.lockout import cuts
 from firewall.minimise import minimise
-from firewall.region import at_most, overlap
-from firewall.rules import Action, Direction, Evidence, Match, Policy, Rate, Rule, Vantage
+from firewall.proposal import Decisions, Note, Proposal, direction
+from firewall.region import at_most, overlap, without
+from firewall.rules import Action, Direction, Match, Policy, Rate, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
-DAY_S = 86400
-TEXT_MAX = 200  # characters of a finding's title kept as a rule's reason
+__all__ = ["Decisions", "Note", "Proposal", "propose"]
+
 GUARD_FACTOR = 2  # --protect: twice the fastest source seen in this capture is still let through …
 GUARD_LEAST = 10  # … and never less than ten new connections a second
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """What the analyst said. `prefixes`: wider blocks that were asked for; `force`: insist on refused rules."""
-
-    permit: tuple[str, ...] = ()
-    contain: tuple[str, ...] = ()
-    protect: tuple[str, ...] = ()
-    widen: tuple[str, ...] = ()
-    severity: Severity = Severity.MEDIUM
-    ttl_s: int = DAY_S
-    vantage: Vantage | None = None
-    permit_learned: bool = False
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that did not become a rule: advice, or a refusal, with the reason."""
-
-    finding: str | None
-    address: str | None
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"finding": self.finding, "address": self.address, "text": self.text}
-
-
-@dataclass
-class Proposal:
-    """The policy and everything that led to it."""
-
-    policy: Policy
-    vantage_why: str
-    advice: list[Note] = field(default_factory=list)
-    refused: list[Note] = field(default_factory=list)
-    ladders: dict[str, list[Rung]] = field(default_factory=dict)  # rule id -> rungs
 
 
 def propose(
@@ -95,8 +55,8 @@ def propose(
         created=created,
     )
     proposal = Proposal(base, why)
-    maker = _Maker(base, decisions, survey, names, proposal)
-    blocks = [*maker.contain(contained), *maker.guard(), *maker.findings(findings, contained)]
+    maker, blocker = _Maker(base, decisions, survey), Blocker(base, decisions, survey, names, proposal)
+    blocks = [*maker.contain(contained), *maker.guard(), *blocker.findings(findings, contained)]
     blocks = _admitted(base, blocks, decisions.force, proposal)
     heard = Direction.ANY if vantage is Vantage.HOST else maker.direction(out=True)
     permits = [
@@ -105,6 +65,8 @@ def propose(
     ]
     learned = maker.learned() if decisions.permit_learned else []
     default = Action.DROP if decisions.permit_learned else Action.PERMIT
+    exempt = _exemptions(base, [*blocks, *([Rule(Action.DROP)] if learned else [])])
+    blocks = _effective(blocks, exempt, proposal)
     exempt = _exemptions(base, [*blocks, *([Rule(Action.DROP)] if learned else [])])
     state = [*maker.established()] if learned else []
     rules = _once([*exempt, *blocks, *state, *permits, *learned])
@@ -122,18 +84,14 @@ def _vantage(decisions: Decisions, survey: Survey, contained: AddrSet) -> tuple[
 
 
 class _Maker:
-    """Rules out of one capture's findings and decisions."""
+    """Rules out of the analyst's decisions and what a capture shows."""
 
-    def __init__(
-        self, base: Policy, decisions: Decisions, survey: Survey, names: Mapping[str, Sequence[str]], proposal: Proposal
-    ) -> None:
-        self.base, self.decisions, self.survey, self.names, self.proposal = base, decisions, survey, names, proposal
+    def __init__(self, base: Policy, decisions: Decisions, survey: Survey) -> None:
+        self.base, self.decisions, self.survey = base, decisions, survey
 
     def direction(self, *, out: bool) -> Direction:
-        """IN or OUT on a host, FORWARD on a router and in front of containers, ANY where the place is not known."""
-        if self.base.vantage is Vantage.HOST:
-            return Direction.OUT if out else Direction.IN
-        return Direction.ANY if self.base.vantage is Vantage.SPAN else Direction.FORWARD
+        """See `proposal.direction`."""
+        return direction(self.base.vantage, out=out)
 
     def contain(self, contained: AddrSet) -> list[Rule]:
         """Cut a host off, both ways; the essentials are exempted in front."""
@@ -182,85 +140,6 @@ class _Maker:
             )
         counts = np.unique(t.a[rows], return_counts=True)[1]
         return min(int(counts.max(initial=0)), 1000)
-
-    def findings(self, findings: Sequence[Finding], contained: AddrSet) -> list[Rule]:
-        """The blocks that findings call for; the rest becomes advice."""
-        out: list[Rule] = []
-        for finding in findings:
-            reason = self._why_not(finding, contained)
-            if reason is not None:
-                address = finding.accountable.address if finding.accountable else None
-                if finding.severity >= Severity.LOW:
-                    self.proposal.advice.append(Note(finding.id, address, reason))
-                continue
-            assert finding.accountable is not None
-            sides = ("source", "destination") if finding.accountable.side == "both" else (finding.accountable.side,)
-            for side in sides:
-                out += self._block(finding, finding.accountable.address, side)
-        return out
-
-    def _why_not(self, finding: Finding, contained: AddrSet) -> str | None:
-        """Why a finding gets no rule, or None."""
-        if finding.severity < self.decisions.severity:
-            return f"watch: severity {finding.severity.word} is below {self.decisions.severity.word}"
-        if finding.accountable is None:
-            return "watch: no side is accountable, a rule could stop the victim"
-        address = finding.accountable.address
-        try:
-            host = AddrSet.parse(address)
-        except RuleError:
-            return f"watch: {address} is no IP address, a packet filter cannot match it"
-        if host & contained:
-            return f"{address} is contained as a whole"
-        if host & self.base.trusted:
-            return f"{address} is in a permitted network: never blocked"
-        if host & shared.group():
-            return f"{address} is a group address: no host to block"
-        owner = shared.operator(address)
-        if owner is not None:
-            return f"{address} is shared ({owner}): a block would also hit everything else there; use a name-based rule or a rate limit"
-        known = list(self.names.get(address, ()))
-        if shared.owners(known) >= shared.NAMES_SHARED:
-            return f"{address} is shared: {len(known)} names of {shared.owners(known)} owners in this capture"
-        if host & (self.survey.gateways | self.survey.resolvers):
-            return f"{address} is the gateway or a resolver here: blocking it cuts everybody off"
-        if not finding.flows or not len(self.survey.members.get(finding.id, ())):
-            return "watch: none of its packets is one that a packet filter sees"
-        return None
-
-    def _block(self, finding: Finding, address: str, side: str) -> list[Rule]:
-        prefix = next((net for net in self.decisions.widen if address in AddrSet.parse(net)), None)
-        rungs, chosen = climb(self.survey, finding.id, address, side, prefix)
-        if chosen is None or not chosen.gain_packets:
-            if finding.accountable is not None and finding.accountable.side != "both":
-                self.proposal.advice.append(
-                    Note(finding.id, address, f"no packet of it has {address} as {side}: a rule would stop nothing")
-                )
-            return []
-        host = AddrSet.parse(address)
-        own = bool(host & self.base.local)
-        leaves = own if side == "source" else not own
-        evidence = Evidence(
-            finding.id,
-            finding.detector,
-            finding.severity.word,
-            finding.confidence,
-            finding.frames[:100],
-            finding.title[:TEXT_MAX],
-        )
-        out = []
-        for match in chosen.matches:
-            rule = Rule(
-                Action.DROP,
-                match,
-                self.direction(out=leaves),
-                self.decisions.ttl_s,
-                finding.title[:TEXT_MAX],
-                (evidence,),
-            )
-            self.proposal.ladders[rule.id] = rungs
-            out.append(rule)
-        return out
 
     def established(self) -> list[Rule]:
         """What a default of DROP needs in front: own loopback, and answers to what was let through."""
@@ -334,6 +213,23 @@ def _admitted(base: Policy, blocks: list[Rule], force: bool, proposal: Proposal)
             )
             continue
         out.append(rule)
+    return out
+
+
+def _effective(blocks: list[Rule], exempt: list[Rule], proposal: Proposal) -> list[Rule]:
+    """Blocks of which something is left when the services that stay open are taken out; the others become advice."""
+    open_space = [box for rule in exempt for box in at_most(rule.match)]
+    out = []
+    for rule in blocks:
+        if without(at_most(rule.match), open_space):
+            out.append(rule)
+            continue
+        kept = sorted({e.description for e in exempt if overlap(at_most(e.match), at_most(rule.match))})
+        text = (
+            f"all that a rule could match is {' and '.join(kept)}; block the names at the resolver, or contain the host"
+        )
+        for finding in rule.findings or (None,):
+            proposal.advice.append(Note(finding, None, text))
     return out
 
 

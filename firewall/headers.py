@@ -62,7 +62,7 @@ class Headers(NamedTuple):
     flags: Array  # TCP flags, 9 bits
     icmp_id: Array  # identifier of echo and its kin
     src_mac: Array  # 48 bits, -1 where the link layer is not Ethernet
-    flow: Array  # Packets.flow, -1 none
+    flow: Array  # Packets.flow, -1 none; the fragments of a datagram share one
 
 
 def read(batch: Batch) -> tuple[Headers, dict[str, int]]:
@@ -154,8 +154,24 @@ def _fields(batch: Batch, rows: Array, start: Array, end: Array, length: Array, 
         _where(tcp & (seen >= 14), data, at + 12, 0x1FF),
         _where(icmp & (seen >= 6), data, at + 4),
         src_mac,
-        p.flow[rows].astype(np.int64),
+        _flows(p.flow[rows].astype(np.int64), data, start, four & (fragment > 0), proto),
     )
+
+
+def _flows(flow: Array, data: Array, start: Array, fragments: Mask, proto: Array) -> Array:
+    """Flows per packet; IPv4 fragments of a datagram share that of the last one, where it was put together."""
+    at = np.flatnonzero(fragments)
+    if not len(at):
+        return flow
+    sides = [(u16(data, start[at] + i) << 16) | u16(data, start[at] + i + 2) for i in (12, 16)]
+    key = np.stack([*sides, (u16(data, start[at] + 4) << 8) | proto[at]], axis=1)
+    _, inverse = np.unique(key, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    last = np.zeros(int(inverse.max()) + 1, np.int64)
+    np.maximum.at(last, inverse, np.arange(len(at)))
+    out = flow.copy()
+    out[at] = flow[at[last[inverse]]]
+    return out
 
 
 def _walk(data: Array, start: Array, end: Array, header: Array, four: Mask) -> tuple[Array, Array, Array, Mask, Array]:

@@ -80,13 +80,12 @@ def _ipset_nets(net: str) -> Iterable[str]:
 
 
 def _order(condition: Condition) -> int:
-    """IP-level matches first, as the kernel tests them; buckets last."""
-    order = ("src", "dst", "iif", "oif", "proto", "fragment", "sport", "dport", "port", "icmp", "tcp_flags")
-    if condition.set_name:
-        return len(order)
+    """Options of the IP header first, as the kernel tests them; modules keep the line's order, buckets last. A module
+    that reads the transport header throws away what ends inside it: what stands before decides which packets it sees."""
+    order = ("src", "dst", "iif", "oif", "proto", "fragment")
     if condition.field == "rate":
-        return len(order) + 2
-    return order.index(condition.field) if condition.field in order else len(order) + 1
+        return len(order) + 1
+    return order.index(condition.field) if condition.field in order and not condition.set_name else len(order)
 
 
 def _condition(condition: Condition, line: Line, family: int, proto: Condition | None) -> str:

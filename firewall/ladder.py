@@ -7,7 +7,8 @@ not seen as bad. Must not know how findings are made, nor policies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,21 +82,34 @@ def directed(survey: Survey, number: int) -> Directed:
 
 
 def climb(
-    survey: Survey, finding: str, address: str, side: str, prefix: str | None = None
+    survey: Survey,
+    finding: str,
+    address: str,
+    side: str,
+    prefix: str | None = None,
+    *,
+    spared: AddrSet | None = None,
+    answered: bool = False,
 ) -> tuple[list[Rung], Rung | None]:
     """The rungs against one address, and the narrowest that suffices. `side`: "source": what it sends is stopped,
-    "destination": what is sent to it. `prefix`: one more, wider rung that was asked for."""
+    "destination": what is sent to it. `prefix`: one more, wider rung that was asked for. `spared`: peers that a rung
+    without named peers must leave out (own addresses, where the host itself is to be stopped). `answered`: only what
+    the other side opened."""
     number = _number(survey, address)
     if number is None:
         return [], None
     seen = directed(survey, number)
     mine = np.isin(seen.rows, survey.members[finding])
+    if answered:
+        mine &= ~seen.opened
+    if not mine.any():
+        return [], None
     bad = survey.bad()[seen.rows]
     rungs = []
     for name in ("conversation", "host and port", "host pair", "host"):
-        matches = _matches(survey, seen, mine, address, side, name)
+        matches = tuple(_sparing(m, side, spared) for m in _matches(survey, seen, mine, address, side, name))
         if matches:
-            rungs.append(_measure(survey, name, matches, seen, mine, bad, side))
+            rungs.append(measure(survey, name, matches, seen, mine, bad, side))
     enough = [r for r in rungs if r.gain_share >= ENOUGH]
     chosen = min(
         enough, key=lambda r: (r.collateral_conversations > 0, rungs.index(r)), default=rungs[-1] if rungs else None
@@ -104,6 +118,42 @@ def climb(
         rungs.append(_prefix(survey, prefix, address, side, rungs[-1]))
         chosen = rungs[-1]
     return rungs, chosen
+
+
+def stopped_share(survey: Survey, finding: str, address: str, chosen: Mapping[str, Rung]) -> float:
+    """Share of a finding's packets that rungs (by side) stop together: what they match, and all of a conversation whose
+    opener they match."""
+    number = _number(survey, address)
+    rows = survey.members[finding]
+    total = int(survey.table.packets[rows].sum())
+    if number is None or not total:
+        return 0.0
+    seen = directed(survey, number)
+    mine = np.isin(seen.rows, rows)
+    stopped = np.zeros(len(seen.rows), np.int64)
+    for side, packets, first in (("source", seen.sent, seen.opened), ("destination", seen.received, ~seen.opened)):
+        if side in chosen:
+            hit = np.zeros(len(seen.rows), bool)
+            for match in chosen[side].matches:
+                hit |= _hits(survey, match, seen, side)
+            stopped = np.where(hit & first, seen.sent + seen.received, np.where(hit, stopped + packets, stopped))
+    stopped = np.minimum(stopped, seen.sent + seen.received)
+    return int(stopped[mine].sum()) / total
+
+
+def _sparing(match: Match, side: str, spared: AddrSet | None) -> Match:
+    """The match without the spared peers."""
+    if spared is None:
+        return match
+    host, name = (match.src, "dst") if side == "source" else (match.dst, "src")
+    peers: AddrSet | None = getattr(match, name)
+    changed: dict[str, Any] = {}
+    if peers is None and host is not None:
+        others = spared.only(next(iter(host.families)))
+        changed = {name: others, "negate": frozenset({name})} if others else {}
+    elif peers is not None and peers - spared:
+        changed = {name: peers - spared}
+    return replace(match, **changed)
 
 
 def _number(survey: Survey, address: str) -> int | None:
@@ -117,6 +167,7 @@ def _matches(survey: Survey, seen: Directed, mine: Mask, address: str, side: str
     peers = AddrSet.parse(*(survey.text(n) for n in np.unique(seen.peer[mine]).tolist()))
     family = next(iter(host.families))
     few = len(peers.blocks(family)) <= LIST_MAX
+    mine = mine & ((seen.sent if side == "source" else seen.received) > 0)  # a match for no packet is a dead rule
     if rung == "host":
         return (_sided(side, host, None, {}),)
     if rung == "host pair":
@@ -135,7 +186,7 @@ def _matches(survey: Survey, seen: Directed, mine: Mask, address: str, side: str
             if service.slots() > MULTIPORT_SLOTS:
                 return ()
             at_peer = "dport" if (side == "source") == opened else "sport"
-            ports = {at_peer: service}
+            ports = {at_peer: service} if 0 not in service else {}  # later fragments carry no port at all
         there = AddrSet.parse(*(survey.text(n) for n in np.unique(seen.peer[rows]).tolist()))
         out.append(_sided(side, host, there if rung == "conversation" else None, {"proto": proto, **ports}))
     return tuple(out) if len(out) <= LIST_MAX else ()
@@ -145,9 +196,10 @@ def _sided(side: str, host: AddrSet, peers: AddrSet | None, rest: dict[str, Any]
     return Match(src=host, dst=peers, **rest) if side == "source" else Match(src=peers, dst=host, **rest)
 
 
-def _measure(
+def measure(
     survey: Survey, name: str, matches: tuple[Match, ...], seen: Directed, mine: Mask, bad: Mask, side: str
 ) -> Rung:
+    """A rung from its matches. `mine`: the finding's rows, `bad`: those of any finding."""
     packets = seen.sent if side == "source" else seen.received
     hit = np.zeros(len(seen.rows), bool)
     for match in matches:
@@ -166,7 +218,8 @@ def _hits(survey: Survey, match: Match, seen: Directed, side: str) -> Mask:
     peers = match.dst if side == "source" else match.src
     if peers is not None:
         good = {n for n in np.unique(seen.peer).tolist() if survey.text(n) in peers}
-        hit &= np.isin(seen.peer, np.array(sorted(good), np.int64))
+        named = np.isin(seen.peer, np.array(sorted(good), np.int64))
+        hit &= ~named if {"src", "dst"} & match.negate else named
     if match.proto is not None:
         hit &= seen.proto == match.proto
     to_own, to_peer = ("sport", "dport") if side == "source" else ("dport", "sport")

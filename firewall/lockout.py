@@ -30,11 +30,22 @@ def cuts(policy: Policy) -> list[tuple[Rule, str]]:
             if not rule.action.stops:
                 continue
             region = at_most(rule.match)
-            for name, space in guarded:
+            for name, space in [*guarded, *_answers(policy, rule)]:
                 met = without(common(region, space), permitted) if overlap(region, space) else []
                 if met and (rule, name) not in out:
                     out.append((rule, name))
     return out
+
+
+def _answers(policy: Policy, rule: Rule) -> list[tuple[str, Region]]:
+    """A drop of whatever comes in from anybody also cuts the answers to a permitted network; one that names a stranger,
+    a service or new connections does not."""
+    m = rule.match
+    narrow = m.sport or m.dport or m.icmp or m.tcp_flags or m.rate or (m.states and "ESTABLISHED" not in m.states)
+    if narrow or (m.src is not None and "src" not in m.negate) or not policy.trusted:
+        return []
+    others = AddrSet.everything() - policy.contained - policy.trusted
+    return [("answers to a permitted network", at_most(Match(src=others, dst=policy.trusted)))] if others else []
 
 
 def refuse_cuts(policy: Policy) -> None:

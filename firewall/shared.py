@@ -72,6 +72,12 @@ def group() -> AddrSet:
     return AddrSet.parse(*GROUP)
 
 
+@cache
+def everybody() -> AddrSet:
+    """All shared edges together."""
+    return AddrSet.parse(*(net for nets in OPERATORS.values() for net in nets))
+
+
 def operator(address: str) -> str | None:
     """Whose shared edge this address is, None where none is known."""
     return next((name for name, nets in _sets().items() if address in nets), None)

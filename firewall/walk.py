@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firewall.headers import SHORT, Array
-from firewall.program import WAY_NAMES, WAYS, Base, Hook, Line, Program, Verdict
+from firewall.program import WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES
 from firewall.space import NO, TRANSPORT_FIELDS, UNKNOWN, YES, Answers, Classes, Space
 
@@ -25,6 +25,9 @@ DROPS, PASSES = 1, 2
 Rated = Callable[[int, Line], bool]  # does this line's bucket match the packet at hand?
 UNDECIDED, BY_POLICY, BY_HEADER = -1, -2, -3  # deciders that are not lines
 HOOK_ORDER = tuple(Hook)
+HEADER_FIELDS = frozenset(
+    {"src", "dst", "iif", "oif", "proto", "fragment"}
+)  # what iptables tests before any match module
 
 
 @dataclass
@@ -52,13 +55,14 @@ class Rows:
         self.any_short = bool(self.short.any())
         self.no_ports = classes.ranks["dport"][self._class] == 0
 
-    def answer(self, line: Line, at: Array, *, transport: bool = True) -> Answers:
-        """NO, YES or UNKNOWN for a line on the rows `at`, rates left out. `transport=False`: IP-level conditions only."""
+    def answer(self, line: Line, at: Array, *, early: bool = False) -> Answers:
+        """NO, YES or UNKNOWN for a line on the rows `at`, rates left out. `early`: only what iptables has tested when the
+        first module that reads the transport header has its turn."""
         out = np.ones(len(at), np.int8)
         if line.family is not None:
             out[self.family[at] != line.family] = NO
-        for condition in line.conditions:
-            if condition.field == "rate" or (not transport and condition.field in TRANSPORT_FIELDS):
+        for condition in before_transport(line) if early else line.conditions:
+            if condition.field == "rate":
                 continue
             left = np.flatnonzero(out)
             if not len(left):
@@ -191,11 +195,23 @@ class _Walk:
         short = np.flatnonzero(self.rows.short[at])
         if lenient(line):  # multiport reads four bytes only
             short = short[self.rows.no_ports[at[short]]]
-        gone = short[self.rows.answer(line, at[short], transport=False) == YES]
+        answers = self.rows.answer(line, at[short], early=True)
+        gone, perhaps = short[answers == YES], short[answers == UNKNOWN]
         self._end(at[gone], sure[gone], Verdict.DROP, BY_HEADER)
+        if len(perhaps):
+            self.bits[at[perhaps]] |= DROPS
+            sure = sure.copy()
+            sure[perhaps] = False
         keep = np.ones(len(at), bool)
         keep[gone] = False
         return at[keep], sure[keep]
+
+
+def before_transport(line: Line) -> list[Condition]:
+    """The conditions of a line that are tested before its transport header is read: those of the IP header, which
+    iptables tests first, and the modules that stand in front."""
+    first = next((at for at, c in enumerate(line.conditions) if c.field in TRANSPORT_FIELDS), len(line.conditions))
+    return [c for at, c in enumerate(line.conditions) if at < first or c.field in HEADER_FIELDS]
 
 
 def lenient(line: Line) -> bool:
@@ -229,7 +245,7 @@ class Stepper:
         self.lines = program.lines()
         every = np.arange(rows.size)
         self.answers = [rows.answer(line, every) for _, _, line in self.lines]
-        self.loose = [rows.answer(line, every, transport=False) for _, _, line in self.lines]
+        self.loose = [rows.answer(line, every, early=True) for _, _, line in self.lines]
         self.start = {}
         at = 0
         for name, lines in program.chains.items():
@@ -289,6 +305,9 @@ class Stepper:
                 if self.loose[number][row] == YES:
                     out.end(here == 2, Verdict.DROP, BY_HEADER)
                     return back
+                if self.loose[number][row] == UNKNOWN:
+                    out.bits |= DROPS
+                    here = 1
                 continue
             if line.get("rate") is not None:
                 if not rated(number, line):

@@ -70,6 +70,21 @@ def test_a_stranger_may_be_kept_from_a_permitted_network() -> None:
     assert cuts(Policy((outward,), trusted=A(net))) == [(outward, "what a permitted network sends")]
 
 
+def test_dropping_everybody_cuts_the_answers_of_a_permitted_network() -> None:
+    """Whatever comes in from anybody includes the answers; a service or new connections may be closed."""
+    net, others = A("10.1.0.0/16"), frozenset({"src"})
+    closed = {
+        "everything": (Match(src=net, dst=net, negate=others), True),
+        "all TCP": (Match(src=net, dst=net, proto=6, negate=others), True),
+        "a service": (Match(src=net, dst=net, proto=6, dport=PortSet.of(23), negate=others), False),
+        "new connections": (Match(src=net, dst=net, states=frozenset({"NEW", "INVALID"}), negate=others), False),
+        "a stranger": (Match(src=A("203.0.113.0/24"), dst=net), False),
+    }
+    found = {name: bool(cuts(Policy((Rule(Action.DROP, m),), trusted=net))) for name, (m, _) in closed.items()}
+
+    assert found == {name: expected for name, (_, expected) in closed.items()}
+
+
 def test_a_permit_of_another_direction_does_not() -> None:
     """What is permitted on its way out is still dropped on its way in."""
     drop = Rule(Action.DROP, Match(src=A("10.0.0.0/8")), Direction.IN)
