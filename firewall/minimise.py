@@ -6,7 +6,7 @@ with a bucket or an interface is opaque to the algebra and stays where it is. Mu
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from firewall.errors import RuleError
@@ -81,13 +81,17 @@ def _joined(one: Rule, two: Rule) -> Rule | None:
         return None
     for name in ("src", "dst", "sport", "dport"):
         first, second = getattr(one.match, name), getattr(two.match, name)
-        if first is None or second is None or _with(one.match, name, second) != two.match:
+        if first is None or second is None or not _equal_but(one.match, two.match, name):
             continue
         both = first | second if isinstance(first, AddrSet) else PortSet(union(first.ranges, second.ranges, PORT_LAST))
         evidence = (*one.evidence, *(e for e in two.evidence if e not in one.evidence))
         words = one.description if one.description == two.description else f"{one.description}; {two.description}"
         return replace(one, match=_with(one.match, name, both), evidence=evidence, description=words.strip("; "))
     return None
+
+
+def _equal_but(one: Match, two: Match, name: str) -> bool:
+    return all(getattr(one, f.name) == getattr(two, f.name) for f in fields(Match) if f.name != name)
 
 
 def _with(match: Match, name: str, value: Any) -> Match:

@@ -125,7 +125,7 @@ def _condition(condition: Condition, line: Line, proto: Condition | None, bucket
     if name == "proto":
         return f"meta l4proto {not_}{_values(condition.value)}"
     if name in ("sport", "dport"):
-        return f"{_transport(line, proto)} {name} {not_}{_values(condition.value)}"
+        return f"{_transport(line, proto)} {name} {not_}{_ports(condition)}"
     if name == "orig_dport":
         return f"meta l4proto {_number(line, proto)} ct direction original ct original proto-dst {not_}{_values(condition.value)}"
     if name == "icmp":
@@ -163,6 +163,16 @@ def _address(condition: Condition, not_: str) -> str:
 def _values(ports: PortSet) -> str:
     text = ports.text().split(",")
     return text[0] if len(text) == 1 else "{ " + ", ".join(text) + " }"
+
+
+def _ports(condition: Condition) -> str:
+    """Ports of a match. A single negated one is written as a range.
+
+    nft 1.0.6 joins `sport != A` and `dport != B` into one comparison of both ports, which is true where only one of
+    them differs; it leaves ranges apart.
+    """
+    text = _values(condition.value)
+    return f"{text}-{text}" if condition.negate and text.isdigit() else text
 
 
 def _number(line: Line, proto: Condition | None) -> int:

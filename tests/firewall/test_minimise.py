@@ -52,3 +52,13 @@ def test_never_reordered() -> None:
     )
 
     assert minimise(Policy(rules)).rules == rules
+
+
+def test_families_apart_are_no_contradiction() -> None:
+    """Neighbours of different families are compared, not mixed: an ICMPv6 rule beside an IPv4 one stays as it is."""
+    rules = (
+        Rule(Action.DROP, Match(src=AddrSet.parse("2001:db8::1"), proto=58)),
+        Rule(Action.DROP, Match(src=AddrSet.parse("10.0.0.1"))),
+    )
+
+    assert minimise(Policy(rules)).rules == rules
