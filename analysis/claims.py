@@ -81,6 +81,27 @@ def of_links(evidence: Evidence, links: Array | Sequence[int], words: Words, fra
     )
 
 
+def of_rows(evidence: Evidence, rows: Array, words: Words, packets: int = -1, size: int = -1) -> Finding:
+    """A finding about rows of Flows of any kind, Ethernet and IP too; `packets`, `size`: counts that are not all of theirs."""
+    flows = evidence.flows
+    ids = np.concatenate((flows.a_id[rows], flows.b_id[rows]))
+    times = flows.first_ns[rows][flows.first_ns[rows] != NO_TIME]
+    counted = int(flows.packets_ab[rows].sum() + flows.packets_ba[rows].sum()) if packets < 0 else packets
+    return _finding(
+        evidence,
+        words,
+        hosts=words.hosts or tuple(evidence.text(int(one)) for one in np.unique(ids)[:MOST_HOSTS]),
+        first_ns=int(times.min()) if len(times) else None,
+        last_ns=int(flows.last_ns[rows].max()) if len(times) else None,
+        packets=counted,
+        size=int(flows.bytes_ab[rows].sum() + flows.bytes_ba[rows].sum()) if size < 0 else size,
+        frames=first_frames(flows.frames[rows]),
+        frame_count=counted,
+        filter=words.filter or pair_filter(evidence, rows),
+        rows=rows,
+    )
+
+
 def of_facts(evidence: Evidence, facts: Sequence[Any], words: Words, *, flows: bool = True) -> Finding:
     """A finding about single frames. The filter names their frame numbers, or their streams where they are many."""
     numbers = sorted({int(fact.number) for fact in facts})

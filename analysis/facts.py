@@ -175,6 +175,34 @@ class RouterAdvert(NamedTuple):
     prefixes: tuple[str, ...]
 
 
+class Neighbour(NamedTuple):
+    """One ICMPv6 neighbour advertisement (RFC 4861 4.4): `mac` is what `target` is said to have."""
+
+    number: int
+    time_ns: int
+    source: str
+    target: str
+    mac: str
+    override: bool
+    solicited: bool
+
+
+class LinkControl(NamedTuple):
+    """One frame of a protocol by which switches, access points and routers rule their network.
+
+    `protocol`: stp (`word` is the root bridge, priority and MAC, or `change`), cdp, dtp, vtp, wlan (`word` is
+    deauthentication, disassociation or beacon; `about` the network concerned), hsrp (`word` is hello, coup or resign with
+    the state, `about` the virtual address).
+    """
+
+    number: int
+    time_ns: int
+    protocol: str
+    source: str
+    word: str
+    about: str
+
+
 class Echo(NamedTuple):
     """One ICMP echo request or reply with data: `digest` is crc32 of the data, `entropy` in bits per byte."""
 
@@ -194,7 +222,7 @@ class Payload(NamedTuple):
 
     Over UDP (protocols/datagram_shapes.py), once a flow: sql-resolution-overflow (Slammer), ntp-monlist (`detail` is
     request or answer), tftp-transfer (read or write, file name), sip-scanner (user agent), messenger-spam.
-    Over TCP: see protocols/exploits.py.
+    Over TCP: see protocols/exploits.py. In headers: protocols/header_shapes.py. `bad-neighbour`: link_control.py.
     """
 
     number: int
@@ -252,6 +280,8 @@ class Facts:
     arp: list[Arp] = field(default_factory=list)
     dhcp: list[Dhcp] = field(default_factory=list)
     router_advert: list[RouterAdvert] = field(default_factory=list)
+    neighbour: list[Neighbour] = field(default_factory=list)
+    link_control: list[LinkControl] = field(default_factory=list)
     echo: list[Echo] = field(default_factory=list)
     payload: list[Payload] = field(default_factory=list)
     name: list[Name] = field(default_factory=list)

@@ -6,10 +6,15 @@ detectors and stand in the docstring of analysis/facts.py. Every check is a look
 
 from __future__ import annotations
 
-from analysis.facts import Payload
+import re
+
+from analysis.facts import Login, Payload
 from analysis.protocols.datagram import Context, Datagram, Layers
 
 _NAME_LIMIT = 64  # bytes of an instance name; SQL Server allows 16, the overflow of MS02-039 begins behind 96
+_SIP_USER = re.compile(rb"^(?:to|t)\s*:[^\r\n]{0,80}?sips?:([^@>;\s]{1,64})@", re.I | re.M)
+_SIP_REGISTER = re.compile(rb"^cseq\s*:\s*\d{1,10}\s+REGISTER\b", re.I | re.M)
+_SIP_REFUSED = (b"401", b"403", b"404", b"407")  # challenged or refused (RFC 3261 21.4)
 _SCANNERS = (b"friendly-scanner", b"sipvicious", b"sundayddr", b"sipcli", b"VaxSIPUserAgent", b"sip-scan")
 
 
@@ -49,3 +54,17 @@ def sip_scanner(datagram: Datagram, context: Context) -> None:
         if name in datagram.data:
             mark(datagram, context, "sip-scanner", name.decode())
             return
+
+
+def sip_login(datagram: Datagram, context: Context) -> None:
+    """A registrar's answer: accepted, or challenged and refused alike; who counts must know that one challenge is usual."""
+    data = datagram.data[:2048]
+    if not data.startswith(b"SIP/2.0 ") or _SIP_REGISTER.search(data) is None:
+        return
+    status = data[8:11]
+    if status != b"200" and status not in _SIP_REFUSED:
+        return
+    found = _SIP_USER.search(data)
+    user = found[1].decode("utf-8", "replace") if found else ""
+    row = Login(datagram.number, datagram.time_ns, datagram.flow, "sip", user, "", False, int(status == b"200"))
+    context.facts.add("login", row)

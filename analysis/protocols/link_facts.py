@@ -58,7 +58,7 @@ class LinkFacts:
         if not len(rows):
             return
         start = packets.start[rows]
-        body = start + _before_last_layer(batch, rows)
+        body = start + before_last_layer(batch, rows)
         fits = body + ARP_BYTES <= start + packets.cap_len[rows]
         rows, start, body = rows[fits], start[fits], body[fits]
         bodies = data[body[:, None] + np.arange(ARP_BYTES)].tobytes()
@@ -136,7 +136,7 @@ class LinkFacts:
 _ETHERNET_HEADER = 14
 
 
-def _before_last_layer(batch: Batch, rows: Array) -> Array:
+def before_last_layer(batch: Batch, rows: Array) -> Array:
     """int64[n]: header bytes before the last layer. An Ethernet layer's own bytes count padding; its header is 14."""
     packets = batch.packets
     sizes = packets.layer_bytes[rows].astype(np.int64)

@@ -18,6 +18,7 @@ from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
 from analysis.protocols.header_shapes import HeaderShapes
+from analysis.protocols.link_control import LinkControls
 from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Layer, Pdu
 from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
@@ -102,6 +103,7 @@ class Naming:
         self._datagrams = DatagramNaming(self.facts)
         self._openings = Openings(self.facts)
         self._headers = HeaderShapes(self.facts)
+        self._links = LinkControls(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
 
@@ -121,6 +123,7 @@ class Naming:
         self._datagrams.update(batch)
         self._openings.update(batch)
         self._headers.update(batch)
+        self._links.update(batch)
         self._vote(packets, had)
         if len(self._streams) > MOST_STREAMS:
             self._forget()

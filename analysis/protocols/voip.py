@@ -38,6 +38,7 @@ def sip_rule(datagram: Datagram, context: Context) -> Layers | None:
         return None
     if not datagram.quoted:
         datagram_shapes.sip_scanner(datagram, context)
+        datagram_shapes.sip_login(datagram, context)
         _, _, body = datagram.data.partition(b"\r\n\r\n")
         at = body.find(b"v=0")
         if at >= 0:
