@@ -3,7 +3,7 @@
 In: a folder for captures and report, how long to stay. Out: the same services as docker-compose.yml starts, each host
 a network namespace on a bridge of its own that nothing else can reach; story lines on stdout, the page on loopback.
 Needs Linux with user namespaces (or root), `ip`, `unshare` and `nsenter`. Where those are refused people chat on
-loopback without intruder and wall, and the first line says why.
+loopback, and the first lines say what is missing for the rest and why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +25,28 @@ HOSTS = {
     "alice": "10.77.0.3",
     "bob": "10.77.0.4",
     "carol": "10.77.0.5",
+    "dora": "10.77.0.6",
     "intruder": "10.77.0.66",
 }
-PEOPLE = ("alice", "bob", "carol")
+PEOPLE = {"alice": 1234, "bob": 1234, "carol": 1234, "dora": 1235}  # and the port that each speaks to
+CHATS = {"clear": (1234, "chat.toml"), "tls": (1235, "tls.toml")}
 SCRIPTS = Path(__file__).parent / "lab" / "scripts"
-STORY_S = 200  # two rounds of the intruder, the hold of the wall, a last look of the analyst
+OURS = ".tapwall-demo"  # marks a folder that a demo made, and may clear
+READY_S = 60.0  # patience with what starts, on a machine that has more to do
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where, how long, how long the first rules are watched, with or without intruder."""
+
+    folder: Path
+    seconds: float
+    hold_s: float = 60.0
+    intruder: bool = True
+
+
+class NotOurs(OSError):
+    """The folder holds something that no demo made: it is not cleared."""
 
 
 def refused() -> str | None:
@@ -49,6 +66,19 @@ def _user() -> list[str]:
 def tapwall(*words: str) -> list[str]:
     """The product's own command."""
     return [sys.executable, "-m", "tapwall", *words]
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, or clear away what an earlier demo left. Raises NotOurs, OSError."""
+    from tapwall.lab.opening import clear
+
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / OURS).exists():
+        raise NotOurs(None, "not empty, and no demo's: expected a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    clear([folder])
+    (folder / OURS).touch()
+    for name in ("captures", "report/people", "data/clear", "data/tls"):
+        (folder / name).mkdir(parents=True)
 
 
 @dataclass(slots=True)
@@ -78,67 +108,108 @@ class Stage:
         subprocess.run(["ip", *words.split()], check=True)
 
     def _on(self, host: str) -> list[str]:
-        return ["nsenter", "-t", str(self.holders[host]), "-n", "--"]
+        """Words in front of a command that is to run on `host`; plain processes need none."""
+        return ["nsenter", "-t", str(self.holders[host]), "-n", "--"] if host in self.holders else []
 
-    def start(self, host: str, *words: str, quiet: bool = False) -> None:
-        """Run a command of ours on `host`; `quiet` sends its stdout to a log in the folder."""
-        out = (self.folder / f"{host}-{words[0]}.log").open("wb") if quiet else None
+    def start(self, host: str, *words: str, quiet: str = "") -> Path:
+        """Run a command of ours on `host`; `quiet` names the log in the folder to which its output goes."""
+        log = self.folder / f"{quiet or host}.log"
+        out = log.open("wb") if quiet else None
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(self.folder / "data")}  # pins of the demo's own servers
         try:
-            self.running.append(subprocess.Popen([*self._on(host), *tapwall(*words)], stdout=out, stderr=out))
+            process = subprocess.Popen([*self._on(host), *tapwall(*words)], stdout=out, stderr=out, env=environment)
+            self.running.append(process)
         finally:
             if out is not None:
                 out.close()
+        return log
+
+    def open_chats(self, ports: dict[str, int], extra: tuple[str, ...] = ()) -> dict[str, int]:
+        """Start both chat servers; returns when they listen, with their ports. Raises OSError if one does not."""
+        logs = {}
+        for name, port in ports.items():
+            words = ("--config", str(SCRIPTS / CHATS[name][1]), "--port", str(port))
+            data = str(self.folder / "data" / name)
+            logs[name] = self.start("server", "chat", "serve", *words, "--data", data, *extra, quiet=f"chat-{name}")
+        return {name: _listening(log) for name, log in logs.items()}
+
+    def invite(self, name: str, host: str, port: int) -> None:
+        """Have a person come."""
+        people = self.folder / "report" / "people"
+        words = [str(SCRIPTS / f"{name}.toml"), "--host", host, "--port", str(port)]
+        words += ["--tls", "--trust-new"] if PEOPLE[name] == CHATS["tls"][0] else ["--no-tls"]
+        words += ["--log", str(people / f"{name}.jsonl"), "--downloads", str(people / name)]
+        self.start(name, "chat", "bot", *words, quiet=name)
 
     def close(self) -> None:
         """End what runs, gently first."""
         for process in reversed(self.running):
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 10
         for process in self.running:
             try:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+
+
+def _listening(log: Path) -> int:
+    """The port of a chat server, once its log says that it listens. Raises TimeoutError with the log's last line."""
+
+    def lines() -> list[str]:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+    def said() -> str:
+        return next((line for line in lines() if line.startswith("listening on ")), "")
+
+    _until(lambda: bool(said()), f"the chat did not listen, see {log}")
+    return int(said().rsplit(":", 1)[-1])
 
 
 def _wait_for_namespace(pid: int) -> None:
     """Until `unshare` has really left our network namespace."""
     own = os.readlink("/proc/self/ns/net")
-    for _ in range(500):
+
+    def left() -> bool:
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/ns/net") != own:
-                return
-        time.sleep(0.01)
-    raise TimeoutError("a network namespace did not appear within 5 s")
+            return os.readlink(f"/proc/{pid}/ns/net") != own
+        return False
+
+    _until(left, "a network namespace did not appear")
 
 
-def inside(folder: Path, seconds: float, intruder: bool) -> None:
-    """The whole story, in the namespace we are in now."""
-    captures, report, state = folder / "captures", folder / "report", folder / "data"
-    for path in (captures, report / "people", state):
-        path.mkdir(parents=True, exist_ok=True)
-    stage = Stage(folder)
-    server = HOSTS["server"]
+def _until(true: Callable[[], bool], complaint: str) -> None:
+    """Wait until something is so. Raises TimeoutError after READY_S."""
+    until = time.monotonic() + READY_S
+    while not true():
+        if time.monotonic() > until:
+            raise TimeoutError(None, f"{complaint} within {READY_S:g} s")
+        time.sleep(0.05)
+
+
+def inside(plan: Plan) -> None:
+    """The whole story, in the namespace we are in now; the folder is prepared."""
+    stage = Stage(plan.folder)
+    server, report = HOSTS["server"], str(plan.folder / "report")
+    places = ("--captures", str(plan.folder / "captures"), "--report", report)
     try:
         stage.build()
-        config = str(SCRIPTS / "chat.toml")
-        stage.start("server", "chat", "serve", "--config", config, "--port", "1234", "--data", str(state), quiet=True)
-        stage.start("server", "capture", "-i", "eth0", "-w", str(captures / "lab.pcapng"), quiet=True)
-        for name in PEOPLE:
-            log = str(report / "people" / f"{name}.jsonl")
-            words = ("chat", "bot", str(SCRIPTS / f"{name}.toml"), "--host", server, "--no-tls", "--log", log)
-            stage.start(name, *words, "--downloads", str(report / "people" / name), quiet=True)
+        stage.open_chats({name: port for name, (port, _) in CHATS.items()})
+        ready = plan.folder / "data" / "sniffing"
+        stage.start("server", "lab", "sniffer", *places, "--ready", str(ready))
+        _until(ready.exists, "the capture did not begin")
+        for name, port in PEOPLE.items():
+            stage.invite(name, server, port)
         permit = [word for name in PEOPLE for word in ("--permit", HOSTS[name])]
-        places = ("--captures", str(captures), "--report", str(report))
         stage.start("server", "lab", "analyst", *places, "--protect", server, *permit)
-        if intruder:
-            stage.start("server", "lab", "drop", quiet=True)
-            stage.start("server", "lab", "wall", *places, "--hold", "60")
-            stage.start(
-                "intruder", "lab", "intruder", server, "--after", "15", "--pause", "20", "--report", str(report)
-            )
-        time.sleep(seconds)
+        if plan.intruder:
+            stage.start("server", "lab", "drop", "--report", report)
+            state = ("--state", str(plan.folder / "wall"))
+            stage.start("server", "lab", "wall", *places, "--hold", f"{plan.hold_s:g}", *state)
+            stage.start("intruder", "lab", "intruder", server, "--report", report)
+        time.sleep(plan.seconds)
     finally:
         stage.close()
 
@@ -157,55 +228,44 @@ def page(folder: Path, port: int) -> Iterator[str]:
         server.server_close()
 
 
-def play(folder: Path, seconds: float, port: int, intruder: bool = True) -> int:
-    """The story from outside: the page here, the rest in namespaces. Returns the exit code."""
-    (folder / "report").mkdir(parents=True, exist_ok=True)
+def play(plan: Plan, port: int) -> int:
+    """The story from outside: the page here, the rest in namespaces. Returns the exit code. Raises OSError."""
+    prepare(plan.folder)
     why = refused()
-    with page(folder, port) as address:
-        print(f"the page: {address}   the report: {folder / 'report' / 'report.html'}", flush=True)
+    with page(plan.folder, port) as address:
+        print(f"the page: {address}   the report: {plan.folder / 'report' / 'report.html'}", flush=True)
         if why is not None:
-            print(
-                f"no network namespaces here ({why}): people chat on loopback, without intruder, capture and wall",
-                flush=True,
-            )
-            return _loopback(folder, seconds)
-        words = [*tapwall("demo", "--inside", "--folder", str(folder), "--seconds", str(seconds))]
-        words += [] if intruder else ["--quiet"]
-        process = subprocess.Popen(["unshare", *_user(), "-n", *words])
+            return _loopback(plan, why)
+        words = ["demo", "--inside", "--folder", str(plan.folder), "--seconds", f"{plan.seconds:g}"]
+        words += ["--hold", f"{plan.hold_s:g}", *([] if plan.intruder else ["--quiet"])]
+        process = subprocess.Popen(["unshare", *_user(), "-n", *tapwall(*words)])
         try:
-            return process.wait()
+            code = process.wait()
         except KeyboardInterrupt:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(20)
             raise
+    print(f"the demo is over; what it left: {plan.folder}", flush=True)
+    return code
 
 
-def _loopback(folder: Path, seconds: float) -> int:
-    """People and server as plain processes."""
-    people, state = folder / "report" / "people", folder / "data"
-    people.mkdir(parents=True, exist_ok=True)
-    server = subprocess.Popen(
-        tapwall("chat", "serve", "--port", "0", "--data", str(state)), stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    port = server.stdout.readline().rsplit(":", 1)[-1].strip()
-    running: list[subprocess.Popen[str]] = [server]
+def _loopback(plan: Plan, why: str) -> int:
+    """People and servers as plain processes: as far as it goes without namespaces. Says what does not go."""
+    from tapwall.lab.people import read_deliveries, spans
+    from tapwall.lab.story import Story
+
+    story = Story(plan.folder / "report", "demo")
+    story.tell(f"no network namespaces here ({why}): people chat on loopback, in clear text and under TLS")
+    story.tell("not shown without them: the intruder (he stays off this machine's own network), the capture, the wall")
+    story.tell("what would help: root, or `sysctl kernel.unprivileged_userns_clone=1`, or docker compose up")
+    stage = Stage(plan.folder)
     try:
-        for name in PEOPLE:
-            words = (
-                "chat",
-                "bot",
-                str(SCRIPTS / f"{name}.toml"),
-                "--port",
-                port,
-                "--log",
-                str(people / f"{name}.jsonl"),
-            )
-            running.append(subprocess.Popen(tapwall(*words, "--downloads", str(people / name)), text=True))
-        time.sleep(seconds)
+        ports = stage.open_chats(dict.fromkeys(CHATS, 0), ("--host", "127.0.0.1"))
+        for name, port in PEOPLE.items():
+            stage.invite(name, "127.0.0.1", ports["tls" if port == CHATS["tls"][0] else "clear"])
+        time.sleep(plan.seconds)
+        heard = spans(read_deliveries(plan.folder / "report" / "people"), None, None)["before"]
+        story.tell(f"{heard['count']} messages were delivered, median delay {heard['median_ms']} ms")
         return 0
     finally:
-        for process in reversed(running):
-            process.terminate()
-        for process in running:
-            process.wait(10)
+        stage.close()

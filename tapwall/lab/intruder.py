@@ -13,12 +13,15 @@ import contextlib
 import ipaddress
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from chat import wire
 from chat.decoder import Caps, Decoder
 from chat.errors import WireError
+from tapwall.lab.network import Borrowed, leave
+from tapwall.lab.story import ATTACK, RULES, Story, moment, read_story
 
 SCAN_PORTS = 120  # ports tried: eight times what a scan detector asks for
 SCAN_PAUSE_S = 0.05
@@ -31,8 +34,10 @@ BEACON_S, BEACON_JITTER = 4.0, 0.15
 ARP_PACKETS, ARP_PAUSE_S = 16, 0.4
 TIMEOUT_S = 1.5  # of one attempt: a dropped SYN looks like this
 DROP_PORT = 4444
+BEACONS_S = 60.0  # the beacon's length in a round
+IS_OVER = " is over"
 
-Tell = Callable[[str], None]
+Tell = Callable[..., None]
 
 
 @dataclass(slots=True)
@@ -46,6 +51,20 @@ class Tally:
     def text(self) -> str:
         """For a person."""
         return f"{self.answered} answered, {self.refused} refused, {self.silent} without any answer"
+
+    def facts(self, phase: str, turn: int) -> dict[str, int | str]:
+        """For the page."""
+        return {"phase": phase, "round": turn, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When he comes: seconds, and how often."""
+
+    after_s: float = 15.0
+    pause_s: float = 10.0
+    patience_s: float = 240.0
+    rounds: int = 2
 
 
 class NotTheLab(ValueError):
@@ -199,23 +218,54 @@ def unused_neighbour(address: str) -> str:
     return str(ipaddress.ip_address((int(ipaddress.ip_address(address)) & 0xFFFFFF00) | 250))
 
 
-async def misbehave(target: str, port: int, interface: str, beacon_s: float, tell: Tell, seed: int = 1) -> None:
-    """All five, the beacon beside the others; `tell` hears one line a phase. Raises NotTheLab, OSError."""
-    address, rng = lab_address(target), random.Random(seed)
+async def misbehave(target: str, port: int, interface: str, beacon_s: float, tell: Tell, turn: int = 1) -> None:
+    """All five, the beacon beside the others; `tell` hears one line a phase. `turn` is the round, and the seed of ports,
+    guesses and jitter. Raises NotTheLab, OSError."""
+    address, rng = lab_address(target), random.Random(turn)
     calls = asyncio.create_task(beacon(address, beacon_s, rng))
     tell(f"scans {SCAN_PORTS} ports of the server")
     tally, found = await scan(address, rng)
-    tell(f"scan: {tally.text()}; open: {', '.join(map(str, found)) or 'none'}")
+    tell(f"scan: {tally.text()}; open: {', '.join(map(str, found)) or 'none'}", facts=tally.facts("scan", turn))
     tell(f"guesses {GUESSES} passwords of admin")
-    tell(f"guesses: {(await guess(address, port, rng)).text()}")
+    tally = await guess(address, port, rng)
+    tell(f"guesses: {tally.text()}", facts=tally.facts("guesses", turn))
     tell(f"floods: {FLOOD_CONNECTIONS} connections in {FLOOD_S:g} s, each with a frame of 2 GB announced")
-    tell(f"flood: {(await flood(address, port)).text()}")
+    tally = await flood(address, port)
+    tell(f"flood: {tally.text()}", facts=tally.facts("flood", turn))
     tell(f"ARP: {await arp_games(address, interface, unused_neighbour(address))}")
-    tell(f"beacon to port {DROP_PORT}: {(await calls).text()}")
+    tally = await calls
+    tell(f"beacon to port {DROP_PORT}: {tally.text()}", facts=tally.facts("beacon", turn))
 
 
-async def listen(port: int = DROP_PORT) -> None:
-    """The drop: takes what the beacon brings, answers 32 bytes, for ever."""
+def play(story: Story, target: str, port: int, interface: str, plan: Plan) -> None:
+    """All rounds that are not over yet: the first after `after_s`, the others once the rules stand, at the latest after
+    `patience_s`, and not before `pause_s` are over. Raises NotTheLab."""
+    done = sum(event["what"].endswith(IS_OVER) for event in read_story(story.folder) if event["who"] == story.who)
+    for turn in range(done + 1, plan.rounds + 1):
+        if turn == 1:
+            time.sleep(plan.after_s)
+        else:
+            _wait_for_rules(story, plan)
+        story.tell(f"round {turn} of {plan.rounds} begins", mark=ATTACK if turn == 1 else "comes back")
+        try:
+            asyncio.run(misbehave(target, port, interface, BEACONS_S, story.tell, turn))
+        except OSError as error:
+            story.tell(f"gives up: {error.strerror or error}")
+        story.tell(f"round {turn} of {plan.rounds}{IS_OVER}")
+    if done < plan.rounds:
+        story.tell("goes away")
+
+
+def _wait_for_rules(story: Story, plan: Plan) -> None:
+    """An intruder who comes back finds the wall: he waits until the story says that it stands."""
+    time.sleep(plan.pause_s)
+    until = time.monotonic() + plan.patience_s - plan.pause_s
+    while moment(read_story(story.folder), RULES) is None and time.monotonic() < until:
+        time.sleep(1)
+
+
+async def listen(port: int, story: Story) -> None:
+    """The drop: takes what the beacon brings, answers 32 bytes, for as long as the server's network is there."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError):
@@ -224,6 +274,8 @@ async def listen(port: int = DROP_PORT) -> None:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(take, "0.0.0.0", port, backlog=16)
-    async with server:
-        await server.serve_forever()
+    borrowed = Borrowed()
+    async with await asyncio.start_server(take, "0.0.0.0", port, backlog=16):
+        while not borrowed.lost():
+            await asyncio.sleep(1)
+    leave(story)

@@ -1,32 +1,46 @@
-"""Names of the lab's hosts to addresses: containers know each other by name, rules need addresses."""
+"""Names of the lab's hosts to addresses: containers know each other by name, rules need addresses.
+
+A host that was killed may come back under another address, so names are looked up again before every look at the
+captures; one that does not answer just then keeps the address it had.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 import time
+from dataclasses import dataclass, field
 
 PATIENCE_S = 30.0  # a container's name appears when it has started
 
 
-def addresses(names: tuple[str, ...]) -> list[str]:
-    """Each name's IPv4 address; networks and addresses stay as they are. Names that never appear are left out."""
-    found = []
-    until = time.monotonic() + PATIENCE_S
-    for name in names:
-        try:
-            found.append(
-                str(ipaddress.ip_network(name, strict=False)) if "/" in name else str(ipaddress.ip_address(name))
-            )
-            continue
-        except ValueError:
-            pass
+@dataclass(slots=True)
+class Book:
+    """Addresses of some `names`; a name may also be an address or a network, which stands for itself."""
+
+    names: tuple[str, ...]
+    known: dict[str, str] = field(default_factory=dict)
+
+    def look_up(self, patience_s: float = 0.0) -> dict[str, str]:
+        """Name -> address, of those that are known by now; waits up to `patience_s` for the others to appear."""
+        until = time.monotonic() + patience_s
         while True:
-            try:
-                found.append(socket.gethostbyname(name))
-                break
-            except OSError:
-                if time.monotonic() > until:
-                    break
-                time.sleep(0.5)
-    return found
+            for name in self.names:
+                found = address(name)
+                if found is not None:
+                    self.known[name] = found
+            if len(self.known) == len(set(self.names)) or time.monotonic() >= until:
+                return dict(self.known)
+            time.sleep(0.5)
+
+
+def address(name: str) -> str | None:
+    """The IPv4 address of a name; addresses and networks as they are in canonical form; None if it has none now."""
+    try:
+        return str(ipaddress.ip_network(name, strict=False)) if "/" in name else str(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return socket.gethostbyname(name)
+    except (OSError, UnicodeError):
+        return None

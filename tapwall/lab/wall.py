@@ -4,12 +4,12 @@ In: `rules/policy.toml` as the analyst writes it, and the captures it was made f
 `tapwall firewall apply` (with its way back), `counters.json` for the page, and a line of the story for each step. A
 policy is applied only after every rule of it counted the same in a kernel of its own as in the replay. The lab's
 people must still be heard after the load: if the chat does not answer, the rules are not confirmed and go back.
+What stands is not taken down by a proposal that blocks less: a blocked intruder soon shows nothing any more.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import socket
 import subprocess
 import time
@@ -17,28 +17,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tapwall.lab.network import Borrowed, leave
 from tapwall.lab.run import tapwall
-from tapwall.lab.story import Story
+from tapwall.lab.story import RULES, Story, moment, read_story
+from tapwall.lab.tally import Total, counters, restored
 
 CHAT = ("127.0.0.1", 1234)
-COUNTED = re.compile(r"^\[(\d+):(\d+)\] -A (\S*TAPWALL\S*) (.*)$", re.I)
-TARGETS = (("-j DROP", "DROP"), ("-j REJECT", "REJECT"), ("-j ACCEPT", "PERMIT"), ("-j RETURN", "PERMIT"))
-COMMENT = re.compile(r'--comment "?((?:[^"\\]|\\.)*)"?(?: -[jgm]|$)')
+ANSWER_S = 20.0  # the chat may be busy with a flood
 
 
 @dataclass(slots=True)
 class Wall:
-    """One wall. `applied` is the text of the policy that stands."""
+    """One wall. `applied` is the text of the policy that stands, `refused` of the last that was not taken."""
 
     captures: Path
     report: Path
     story: Story
     hold_s: float = 0.0  # how long a proposal is watched before it is applied: the class sees what it would stop
+    state: Path = Path("/tmp/wall")
     proposed: float | None = None
     applied: str = ""
     refused: str = ""
-    marked: bool = False
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    unproved: str = ""  # why the last proof did not come about
+    total: Total = field(default_factory=Total)
+
+    def __post_init__(self) -> None:
+        try:
+            self.total = restored(json.loads((self.report / "counters.json").read_bytes()).get("total"))
+        except (OSError, ValueError, AttributeError):
+            self.total = Total()
 
     @property
     def policy(self) -> Path:
@@ -46,76 +53,102 @@ class Wall:
         return self.report / "rules" / "policy.toml"
 
     def look(self) -> None:
-        """Apply the policy if it is new and drops something; then count."""
+        """Apply the policy if it is new and blocks at least what is blocked; then count."""
         try:
             text = self.policy.read_text(encoding="utf-8")
-        except OSError:
+        except FileNotFoundError:
             return
-        if blocks(text) and rules_only(text) not in (self.applied, self.refused) and self._held():
+        new = blocks(text) and rules_only(text) not in (self.applied, self.refused)
+        if new and not sources(self.applied) <= sources(rules_only(text)):
+            self.refused = rules_only(text)
+            self.story.tell("keeps the rules that stand: the new proposal blocks less", look="rules/policy.toml")
+        elif new and self._held():
             self._stand_up(text)
         if self.applied:
             self.count()
 
     def _held(self) -> bool:
-        """Has the first proposal been watched for long enough?"""
+        """Has the first proposal been watched for long enough? Rules that stood once go up again at once."""
         now = time.monotonic()
         if self.proposed is None:
-            self.proposed = now
-            if self.hold_s:
+            stood = moment(read_story(self.report), RULES) is not None
+            self.proposed = now - self.hold_s if stood else now
+            if self.hold_s and not stood:
                 self.story.tell(
                     f"rules are proposed; watches for {self.hold_s:g} s what they would stop", look="report.html#rules"
                 )
         return now - self.proposed >= self.hold_s
 
     def _stand_up(self, text: str) -> None:
-        """Prove, apply, confirm. Whatever fails is told and not tried again with the same policy."""
-        self.refused = rules_only(text)
+        """Prove, apply, confirm. What is refused is told and not tried again; a proof that did not come about is."""
         captures = [str(path) for path in sorted(self.captures.glob("*.pcapng"))]
         proof = tapwall("firewall", "prove", str(self.policy), *captures, "--json")
         if proof.data is None or proof.code == 2:
-            return self.story.tell(f"no proof: {proof.complaint}")
-        if not proof.data["available"]:
-            self.story.tell(f"simulated only: {proof.data['reason']}")
-        elif proof.data["different"]:
-            return self.story.tell(f"not applied: {len(proof.data['different'])} rules count differently in a kernel")
-        else:
-            self.story.tell(
-                f"proved: {proof.data['equal']} of {proof.data['rules']} rules equal over {proof.data['packets']} packets in a kernel of its own",
-                look="rules/rules.v4",
-            )
-        loaded = tapwall(
-            "firewall", "apply", str(self.policy), "--confirm-within", "60s", "--state", "/tmp/wall", say="yes\n"
-        )
+            if proof.complaint != self.unproved:
+                self.story.tell(f"no proof yet: {proof.complaint}")
+            self.unproved = proof.complaint
+            return
+        self.refused = rules_only(text)
+        if not self._proved(proof.data):
+            return
+        state = ("--state", str(self.state))
+        loaded = tapwall("firewall", "apply", str(self.policy), "--confirm-within", "60s", *state, say="yes\n")
         kept = loaded.code == 0 and ("kept" in loaded.complaint or "already loaded" in loaded.complaint)
         if not kept or not answers(CHAT):
-            tapwall("firewall", "undo", "--state", "/tmp/wall")
-            return self.story.tell(f"not applied: {loaded.complaint or 'the chat did not answer behind the rules'}")
+            tapwall("firewall", "undo", *state)
+            self.story.tell(f"not applied: {loaded.complaint or 'the chat did not answer behind the rules'}")
+            return
         self.applied = rules_only(text)
         number = len(blocked(text))
+        again = moment(read_story(self.report), RULES) is not None
         self.story.tell(
             f"the rules stand: {number} block{'s' * (number != 1)}, the chat answers",
             look="rules/rules.v4",
-            mark="" if self.marked else "rules stand",
+            mark="" if again else RULES,
         )
-        self.marked = True
-        return None
+
+    def _proved(self, proof: dict[str, Any]) -> bool:
+        """Tell how the proof went. True where the rules may be applied: equal, or no kernel to be had for a proof."""
+        facts = {key: proof[key] for key in ("available", "packets", "rules", "equal")}
+        facts |= {"different": len(proof["different"])}
+        if not proof["available"]:
+            self.story.tell(f"simulated only: {proof['reason']}", facts=facts)
+        elif proof["different"]:
+            number = facts["different"]
+            self.story.tell(f"not applied: {number} rules count differently in a kernel", facts=facts)
+            return False
+        else:
+            self.story.tell(
+                f"proved: {facts['equal']} of {facts['rules']} rules equal over {facts['packets']} packets in a kernel of its own",
+                look="rules/rules.v4",
+                facts=facts,
+            )
+        return True
 
     def count(self) -> None:
         """Read the kernel's counters and leave them for the page."""
         from analysis.report import write_text
 
-        done = subprocess.run(["iptables-save", "-c", "-t", "filter"], capture_output=True, text=True, check=False)
-        self.rows = counters(done.stdout)
-        write_text(self.report / "counters.json", json.dumps({"time": time.time(), "rules": self.rows}))
+        words = ["iptables-save", "-c", "-t", "filter"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        if done.returncode:
+            raise OSError(None, f"iptables-save: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        self.total.read(counters(done.stdout))
+        told = {"time": time.time(), "rules": self.total.rows(), "total": self.total.to_json()}
+        write_text(self.report / "counters.json", json.dumps(told))
 
 
-def answers(address: tuple[str, int], timeout_s: float = 3.0) -> bool:
+def answers(address: tuple[str, int], within_s: float = ANSWER_S) -> bool:
     """Does the chat still take connections?"""
-    try:
-        socket.create_connection(address, timeout_s).close()
-    except OSError:
-        return False
-    return True
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection(address, 3.0).close()
+            return True
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.5)
 
 
 def blocked(text: str) -> list[dict[str, Any]]:
@@ -141,29 +174,24 @@ def rules_only(text: str) -> str:
     return json.dumps(rows, sort_keys=True, default=str)
 
 
-def counters(saved: str) -> list[dict[str, Any]]:
-    """Rows {rule, action, packets, bytes} from `iptables-save -c`, one a rule of ours: its lines summed by comment."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in saved.splitlines():
-        found = COUNTED.match(line)
-        comment = COMMENT.search(line)
-        action = next((word for target, word in TARGETS if target in line), None)
-        if found is None or comment is None or action is None:
-            continue
-        name = comment.group(1).replace("\\", "")
-        row = rows.setdefault((name, action), {"rule": name, "action": action, "packets": 0, "bytes": 0})
-        row["packets"] += int(found.group(1))
-        row["bytes"] += int(found.group(2))
-    return list(rows.values())
+def sources(rules: str) -> set[str]:
+    """Whom the blocks of `rules_only` are against."""
+    return {str(source) for rule in json.loads(rules or "[]") for source in rule.get("source", [])}
 
 
 def watch(wall: Wall, every_s: float, seconds: float | None) -> None:
-    """Look every `every_s` seconds, for `seconds` (None: until stopped)."""
+    """Look every `every_s` seconds, for `seconds` (None: until stopped) or until the network is gone."""
     wall.story.tell("waits for rules", look=str(wall.policy))
-    began = time.monotonic()
+    began, borrowed, complained = time.monotonic(), Borrowed(), ""
     while seconds is None or time.monotonic() - began < seconds:
+        if borrowed.lost():
+            leave(wall.story)
         try:
             wall.look()
-        except OSError as error:
-            wall.story.tell(f"cannot go on: {error.strerror}")
+            complained = ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            what = f"cannot go on: {getattr(error, 'strerror', None) or error}"
+            if what != complained:
+                wall.story.tell(what)
+            complained = what
         time.sleep(every_s)

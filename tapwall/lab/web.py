@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tapwall.lab.people import before_and_after, read_deliveries
-from tapwall.lab.story import read_story
+from tapwall.lab.people import read_deliveries, spans
+from tapwall.lab.story import ATTACK, RULES, moment, read_story
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -33,24 +33,42 @@ MAX_FILE = 64_000_000  # bytes of one served file
 PAGE = Path(__file__).parent / "templates" / "live.html"
 
 
+# what a page of ours needs, and nothing that a name in a capture could smuggle in
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; frame-ancestors 'self'"
+POLICY_HTML = POLICY + "; script-src 'unsafe-inline'; connect-src 'self'; frame-src 'self'"
+
+
 def state(folder: Path) -> dict[str, Any]:
-    """What the page shows: the story, what the people noticed, the wall's counters, whether a report is there."""
+    """What the page shows: the story, what people noticed, findings, rules and their counters, the chat as traffic."""
     story = read_story(folder)
-    moment = next((event["time"] for event in story if event.get("mark")), None)
+    deliveries = read_deliveries(folder / "people")
+    attack, rules = moment(story, ATTACK), moment(story, RULES)
     return {
         "story": story[-400:],
-        "people": before_and_after(read_deliveries(folder / "people"), moment),
-        "rules_since": moment,
-        "counters": _json(folder / "counters.json"),
+        "people": spans(deliveries, attack, rules),
+        "intruder_since": attack,
+        "rules_since": rules,
+        "counters": _table(folder / "counters.json"),
         "report": (folder / "report.html").exists(),
+        "graph": (folder / "io_graph.svg").exists(),
         "verdict": _json(folder / "verdict.json"),
+        "talk": _table(folder / "talk.json"),
+        "seen": _table(folder / "seen.json"),
+        "tallies": [event["facts"] for event in story if event["facts"] and "phase" in event["facts"]],
+        "proofs": [event["facts"] for event in story if event["facts"] and "available" in event["facts"]],
     }
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is none."""
+    data = _json(path)
+    return data if isinstance(data, dict) else None
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes()[:MAX_FILE])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -98,6 +116,7 @@ class Page(BaseHTTPRequestHandler):
             ("X-Frame-Options", "SAMEORIGIN"),
             ("Cache-Control", "no-store"),
             ("Referrer-Policy", "no-referrer"),
+            ("Content-Security-Policy", POLICY_HTML if kind == TYPES[".html"] else POLICY),
         ):
             self.send_header(name, value)
         self.end_headers()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -13,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tapwall.lab.intruder import NotTheLab, arp_frames, beacon, lab_address, scan, unused_neighbour
-from tapwall.lab.people import before_and_after, read_deliveries, summarise
+from tapwall.lab.intruder import NotTheLab, Plan, arp_frames, beacon, lab_address, play, scan, unused_neighbour
+from tapwall.lab.people import Deliveries, read_deliveries, spans, summarise
 from tapwall.lab.run import tapwall
 from tapwall.lab.story import Story, marks, read_story
-from tapwall.lab.wall import blocks, counters, rules_only
 from tapwall.lab.web import make_server
 
 
@@ -44,9 +45,20 @@ def test_broken_lines_of_the_story_are_left_out(tmp_path: Path) -> None:
     """What is no event (cut, other JSON) does not stop the page."""
     (tmp_path / "story.jsonl").write_bytes(
         b'{"time": 2, "who": "b", "what": "second"}\n[]\n{"time"\n\xff\n{"time": 1, "what": "first"}\n'
+        b'{"time": NaN, "what": "no time"}\n{"time": 1e300, "what": "no year"}\n{"time": 3, "what": "x", "mark": 7}\n'
+        b'{"time": true, "what": "x"}\n{"time": 4, "what": "x", "facts": [1]}\n' + b"[" * 99_999 + b"\n"
     )
 
     assert [event["what"] for event in read_story(tmp_path)] == ["first", "second"]
+
+
+def test_a_line_stays_whole_however_long_the_words(tmp_path: Path) -> None:
+    """Words of four bytes a letter and numbers without end still make one line that can be read back."""
+    Story(tmp_path, "analyst").tell("\U0001f600" * 500, facts={"phase": "x" * 3000})
+    Story(tmp_path, "analyst").tell("next")
+
+    assert [event["what"] for event in read_story(tmp_path)] == ["\U0001f600" * 100, "next"]
+    assert max(map(len, (tmp_path / "story.jsonl").read_bytes().splitlines())) <= 2000
 
 
 def test_full_disk_does_not_stop_the_teller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,23 +68,25 @@ def test_full_disk_does_not_stop_the_teller(tmp_path: Path, capsys: pytest.Captu
     assert "captures" in capsys.readouterr().out
 
 
-def test_delays_are_split_at_the_moment() -> None:
-    """Before and after are counted apart; 100 delays of 1..100 ms have median 51 and p99 100 (nearest rank)."""
+def test_delays_are_split_at_the_moments() -> None:
+    """The three spans are counted apart; 100 delays of 1..100 ms have median 51 and p99 100 (nearest rank)."""
     rows = [{"time": n, "delay_s": (n + 1) / 1000} for n in range(100)]
 
-    assert (summarise([r["delay_s"] for r in rows]).median_ms, summarise([r["delay_s"] for r in rows]).p99_ms) == (
-        51.0,
-        100.0,
-    )
-    split = before_and_after(rows, 60)
-    assert (split["before"]["count"], split["after"]["count"]) == (60, 40)
-    assert before_and_after(rows, None)["after"] == {"count": 0, "median_ms": None, "p99_ms": None}
+    assert summarise([r["delay_s"] for r in rows]) == Deliveries(100, 51.0, 100.0)
+    split = spans(rows, 30, 60)
+    assert [split[span]["count"] for span in ("before", "during", "after")] == [30, 30, 40]
+    assert spans(rows, None, None)["after"] == {"count": 0, "median_ms": None, "p99_ms": None}
+    assert spans(rows, 30, None)["during"]["count"] == 70
+    assert spans(rows, None, 60)["before"]["count"] == 60
 
 
 def test_deliveries_are_read_from_every_person(tmp_path: Path) -> None:
     """Logs of several people are read; other lines are left out."""
-    (tmp_path / "alice.jsonl").write_text('{"time": 1, "delay_s": 0.002}\nnonsense\n')
-    (tmp_path / "bob.jsonl").write_text('{"time": 2, "delay_s": 0.003}\n{"time": "x", "delay_s": 1}\n')
+    (tmp_path / "alice.jsonl").write_text('{"time": 1, "delay_s": 0.002}\nnonsense\n' + "[" * 99_999 + "\n")
+    (tmp_path / "bob.jsonl").write_text(
+        '{"time": 2, "delay_s": 0.003}\n{"time": "x", "delay_s": 1}\n{"time": NaN, "delay_s": 1}\n{"time": 1, "delay_s": true}\n'
+    )
+    (tmp_path / "carol.jsonl").mkdir()
 
     assert [row["time"] for row in read_deliveries(tmp_path)] == [1, 2]
 
@@ -100,6 +114,49 @@ def test_intruder_scans_and_calls_home_on_loopback(monkeypatch: pytest.MonkeyPat
     assert called >= 1
 
 
+def test_rounds_that_are_over_are_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intruder who was killed goes on with the round he was at; after the last he is silent."""
+    rounds = []
+
+    async def misbehave(*words: object) -> None:
+        rounds.append(words[-1])
+
+    monkeypatch.setattr("tapwall.lab.intruder.misbehave", misbehave)
+    plan = Plan(after_s=0, pause_s=0, patience_s=0, rounds=2)
+    story = Story(tmp_path, "intruder")
+    story.tell("round 1 of 2 is over")
+    play(story, "127.0.0.1", 1, "lo", plan)
+    play(story, "127.0.0.1", 1, "lo", plan)
+
+    assert rounds == [2]
+    said = [event["what"] for event in read_story(tmp_path)]
+    assert said == ["round 1 of 2 is over", "round 2 of 2 begins", "round 2 of 2 is over", "goes away"]
+
+
+def test_the_intruder_comes_back_when_the_rules_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between rounds he waits for the wall: two seconds later it stands, and he does not use up his patience."""
+
+    async def misbehave(*words: object) -> None:
+        return None
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            Story(tmp_path, "wall").tell("up", mark="rules stand")
+
+    waited: list[float] = []
+    monkeypatch.setattr("tapwall.lab.intruder.misbehave", misbehave)
+    monkeypatch.setattr("tapwall.lab.intruder.time.sleep", sleep)
+    play(Story(tmp_path, "intruder"), "127.0.0.1", 1, "lo", Plan(after_s=15, pause_s=10, patience_s=1000))
+
+    assert waited == [15, 10, 1]
+    assert [event["mark"] for event in read_story(tmp_path) if event["mark"]] == [
+        "intruder begins",
+        "rules stand",
+        "comes back",
+    ]
+
+
 def test_arp_frame_is_an_ethernet_reply() -> None:
     """42 bytes: Ethernet with type 0x0806, then RFC 826's fields with operation 2."""
     frame = arp_frames(b"\x02" * 6, "10.0.0.250", b"\x04" * 6, "10.0.0.2")
@@ -116,6 +173,52 @@ def page(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     yield f"http://127.0.0.1:{server.server_address[1]}", tmp_path
     server.shutdown()
     server.server_close()
+
+
+def test_page_keeps_foreign_words_from_running(page: tuple[str, Path]) -> None:
+    """Pictures and files may run nothing; pages of ours run their own lines and talk to this server alone."""
+    url, folder = page
+    (folder / "io_graph.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    with urllib.request.urlopen(url + "/io_graph.svg", timeout=5) as picture:
+        policy = picture.headers["Content-Security-Policy"]
+    with urllib.request.urlopen(url + "/", timeout=5) as ours:
+        text, html_policy = ours.read().decode(), ours.headers["Content-Security-Policy"]
+
+    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert "connect-src 'self'" in html_policy
+    assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "document.write" not in text
+
+
+HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=1</script>'
+
+
+@pytest.mark.chromium
+@pytest.mark.slow
+def test_hostile_names_are_shown_not_run(page: tuple[str, Path], tmp_path: Path) -> None:
+    """Markup in the story, in findings, rules and names appears on the page letter by letter."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no Chromium")
+    url, folder = page
+    Story(folder, HOSTILE).tell(HOSTILE, look=HOSTILE, mark=HOSTILE)
+    facts = {"phase": HOSTILE, "round": HOSTILE, "answered": 0, "refused": 0, "silent": 0}
+    Story(folder, "intruder").tell("x", facts=facts)
+    finding = {"id": HOSTILE, "severity": HOSTILE, "accountable": HOSTILE, "title": HOSTILE, "packets": 1, "now": True}
+    (folder / "seen.json").write_text(json.dumps({"findings": [finding], "rules": []}))
+    row = {"rule": HOSTILE, "action": HOSTILE, "packets": 1, "bytes": 1}
+    (folder / "counters.json").write_text(json.dumps({"rules": [row]}))
+    talker = dict.fromkeys(("who", "address", "carried"), HOSTILE) | dict.fromkeys(
+        ("connections", "packets_sent", "bytes_sent", "bytes_received"), 1
+    )
+    layers = {"tapwall": {"packets": 1}, "tls": {"packets": HOSTILE}}
+    (folder / "talk.json").write_text(json.dumps({"rows": [talker], "layers": layers, "warning": None}))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=6000", "--dump-dom"]
+    done = subprocess.run([browser, *flags, url], check=True, capture_output=True, text=True, timeout=120)
+
+    assert done.stdout.count("&lt;img src=x onerror=") >= 9
+    assert "<img src=" not in done.stdout
+    assert "<title>tapwall lab</title>" in done.stdout
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -167,33 +270,3 @@ def test_what_is_said_reaches_the_command() -> None:
     assert answer.code == 2
     assert "expected" in answer.complaint
     assert answer.data is None
-
-
-SAVED = """*filter
-:TAPWALL-IN - [0:0]
-[1008:59724] -A INPUT -j TAPWALL-IN
-[850:51000] -A TAPWALL-IN -s 10.0.0.4/32 -m comment --comment "tw-a0 10.0.0.4 tried 107 TCP ports" -j DROP
-[6:416] -A TAPWALL-IN -s 10.0.0.6/32 -m comment --comment "tw-55 permitted" -j RETURN
-[7:7] -A OTHER -s 10.0.0.6/32 -m comment --comment "not ours" -j DROP
-"""
-
-
-def test_counters_are_read_from_our_own_chains_only() -> None:
-    """Rules of TAPWALL chains become rows; hooks and other people's chains do not."""
-    assert counters(SAVED) == [
-        {"rule": "tw-a0 10.0.0.4 tried 107 TCP ports", "action": "DROP", "packets": 850, "bytes": 51000},
-        {"rule": "tw-55 permitted", "action": "PERMIT", "packets": 6, "bytes": 416},
-    ]
-
-
-POLICY = '[[rule]]\nid = "tw-1"\naction = "DROP"\ndirection = "in"\nsource = ["10.0.0.4"]\n'
-
-
-def test_the_same_rules_made_again_are_no_news() -> None:
-    """Evidence and time of making do not count; another address does; a policy that only permits blocks nothing."""
-    again = POLICY.replace("[[rule]]", "created = 7\n[[rule]]") + '[[rule.evidence]]\nfinding = "f"\n'
-
-    assert rules_only(again) == rules_only(POLICY)
-    assert rules_only(POLICY.replace("10.0.0.4", "10.0.0.5")) != rules_only(POLICY)
-    assert not blocks(POLICY.replace("DROP", "PERMIT"))
-    assert not blocks("not toml [")
