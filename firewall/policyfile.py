@@ -266,6 +266,8 @@ def _list(texts: Iterable[str]) -> str:
 
 def _quote(text: str) -> str:
     """A TOML basic string: every control, bidi and non-ASCII character as an escape."""
+    if text.isascii() and text.isprintable() and not {'"', "\\"} & set(text):
+        return f'"{text}"'
     out = []
     for char in text:
         code = ord(char)

@@ -12,6 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from firewall.errors import RuleError
@@ -163,13 +164,18 @@ class Rule:
     @property
     def id(self) -> str:
         """ "tw-" and ten hexadecimal digits of the hash of action, match and direction."""
-        text = json.dumps([self.action.value, self.match.key(), self.direction.value], sort_keys=True)
-        return f"tw-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        return _rule_id(self.action, self.match, self.direction)
 
     @property
     def findings(self) -> tuple[str, ...]:
         """Ids of the findings behind it."""
         return tuple(e.finding for e in self.evidence if e.finding)
+
+
+@lru_cache(maxsize=4096)
+def _rule_id(action: Action, match: Match, direction: Direction) -> str:
+    text = json.dumps([action.value, match.key(), direction.value], sort_keys=True)
+    return f"tw-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ from typing import Any
 
 WAYS = 3
 MTU = 65535  # captures of a sender hold frames beyond any real link
-SETTLE_S = 0.3  # counters are read when the last packets have passed
+SETTLE_S = 3.0  # how long the last frame of a link may take to come through before counters are read anyway
+MARKER = (
+    0x88B5  # an EtherType for local experiments (IEEE 802): no rule sees it, it only says that all before has passed
+)
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
@@ -56,15 +59,16 @@ def set_up() -> None:
         _set(f"net/ipv6/conf/{end}/disable_ipv6", "1")
     ends_up = [*quiet, "tws", *(f"twb{way}" for way in range(WAYS))]
     arp = {"tws": " arp off", "twt": " arp off"}
-    for end in ends_up:
-        _ip([f"link set {end} addrgenmode none"])
-        _ip([f"link set {end} mtu {MTU}{arp.get(end, '')} up"])
-    _ip(["route add default dev tws", "-6 route add default dev tws"])
+    _ip([f"link set {end} addrgenmode none" for end in ends_up])
+    _ip([f"link set {end} mtu {MTU}{arp.get(end, '')} up" for end in ends_up])
+    _ip(["route add default dev tws"])
+    subprocess.run(["ip", "-6", "route", "add", "default", "dev", "tws"], check=True, capture_output=True)
 
 
 def _ip(commands: list[str]) -> None:
-    for command in commands:
-        subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
+    """Several commands of ip in one process, the first that fails ends it."""
+    text = "".join(f"{command}\n" for command in commands)
+    subprocess.run(["ip", "-batch", "-"], input=text, check=True, capture_output=True, text=True)
 
 
 def _set(name: str, value: str) -> None:
@@ -114,8 +118,19 @@ def replay(path: str) -> int:
             kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
             sockets[way].send(heads[way] + kind + packet)
             sent += 1
-    time.sleep(SETTLE_S)
+    for way in range(WAYS):
+        _flush(way, sockets[way], heads[way])
     return sent
+
+
+def _flush(way: int, link: socket.socket, head: bytes) -> None:
+    """Wait until a marker, sent behind all frames, has come out of the link: those before it have met their rules."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(MARKER)) as end:
+        end.bind((f"twb{way}", MARKER))
+        end.settimeout(SETTLE_S)
+        link.send(head + MARKER.to_bytes(2, "big") + bytes(46))
+        with contextlib.suppress(TimeoutError):
+            end.recv(64)
 
 
 def run(step: dict[str, Any]) -> dict[str, Any]:

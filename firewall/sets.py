@@ -12,6 +12,7 @@ import bisect
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from firewall.errors import RuleError
 
@@ -148,11 +149,11 @@ class AddrSet:
 
     def nets(self, family: int) -> tuple[str, ...]:
         """The smallest list of prefixes that covers exactly this family's addresses; single hosts without "/32"."""
-        return tuple(_network_text(family, low, high) for low, high in self.blocks(family))
+        return _nets(family, self.ranges(family))
 
     def blocks(self, family: int) -> tuple[tuple[int, int], ...]:
         """The same prefixes as (first, last) integers."""
-        return tuple(block for low, high in self.ranges(family) for block in _prefixes(low, high, LAST[family]))
+        return _blocks(family, self.ranges(family))
 
     def count(self) -> int:
         """How many addresses."""
@@ -225,6 +226,25 @@ def _parse_address(text: str) -> tuple[int, int, int]:
         return address.version, int(address), int(address)
     except ValueError as error:
         raise RuleError(f"address: got {text[:80]!r}, expected an address, prefix or range ({error})") from error
+
+
+# A large set is asked for its prefixes by every renderer and by its rule's id: they are worked out once.
+
+
+@lru_cache(maxsize=64)
+def _blocks(family: int, ranges: Ranges) -> Ranges:
+    out: list[tuple[int, int]] = []
+    for low, high in ranges:
+        if low == high:
+            out.append((low, high))
+        else:
+            out += _prefixes(low, high, LAST[family])
+    return tuple(out)
+
+
+@lru_cache(maxsize=64)
+def _nets(family: int, ranges: Ranges) -> tuple[str, ...]:
+    return tuple([_network_text(family, low, high) for low, high in _blocks(family, ranges)])
 
 
 def _prefixes(low: int, high: int, last: int) -> list[tuple[int, int]]:

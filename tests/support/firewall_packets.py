@@ -9,14 +9,17 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from analysis.columns import Batch, empty_packets, empty_taps
+from analysis.findings import Accountable, Finding, Severity
 from firewall.errors import RuleError
 from firewall.rules import Action, Direction, Match, Policy, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
+from firewall.survey import Survey, Surveyor
 
 SECOND = 1_000_000_000
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
@@ -187,3 +190,47 @@ def packets(draw: st.DrawFn, fragments: bool = True) -> bytes:
             more=draw(st.booleans()),
         )
     return ip(src, dst, draw(st.sampled_from((47, 50, 89, 4))), bytes(8))
+
+
+# Captures and findings for the whole path
+
+
+def pcap(packets: Sequence[bytes], *, times: Sequence[int] | None = None) -> bytes:
+    """A classic capture of raw IP packets (LINKTYPE_RAW), a millisecond apart unless `times` (ns) say otherwise."""
+    out = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 101)]
+    for at, packet in enumerate(packets):
+        now = times[at] if times is not None else at * (SECOND // 1000)
+        out.append(struct.pack("<IIII", now // SECOND + 1_700_000_000, now % SECOND, len(packet), len(packet)) + packet)
+    return b"".join(out)
+
+
+def talk(client: str, port: int, server: str, service: int, *, data: int = 2) -> list[bytes]:
+    """A TCP conversation: handshake, `data` segments each way, FINs. 7 + 2 * data packets."""
+    there, back = (client, port, server, service), (server, service, client, port)
+    out = [tcp(*there, SYN), tcp(*back, SYN | ACK), tcp(*there, ACK)]
+    for _ in range(data):
+        out += [tcp(*there, PSH | ACK, 20), tcp(*back, PSH | ACK, 40)]
+    return [*out, tcp(*there, FIN | ACK), tcp(*back, ACK), tcp(*back, FIN | ACK), tcp(*there, ACK)]
+
+
+def finding(subject: str, address: str | None, side: str = "source", **values: Any) -> Finding:
+    """A finding of severity high about one accountable address; `values` replace fields."""
+    fields: dict[str, Any] = {
+        "detector": "test", "subject": subject, "title": f"{subject} did something", "severity": Severity.HIGH, "confidence": 0.9,
+        "accountable": Accountable(address, side) if address else None, "hosts": (), "first_time": 1.0, "last_time": 2.0,
+        "packets": 1, "bytes": 60, "frames": (1,), "frame_count": 1, "numbers": {}, "explanation": "", "benign_explanation": "",
+        "filter": "frame.number == 1", "advice": "", "flows": (0,),
+    }  # fmt: skip
+    return Finding(**(fields | values))
+
+
+def surveyed(packets: Sequence[bytes], bad: dict[str, Sequence[int]]) -> Survey:
+    """The survey of packets of which `bad` (finding id -> positions) belong to findings; others have no flow."""
+    names = list(bad)
+    flows = [-1] * len(packets)
+    for number, name in enumerate(names):
+        for at in bad[name]:
+            flows[at] = number
+    surveyor = Surveyor({name: np.array([number], np.int64) for number, name in enumerate(names)})
+    surveyor.update(batch(packets, flows=flows))
+    return surveyor.finish()
