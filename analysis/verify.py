@@ -8,6 +8,7 @@ window (hierarchy tree, I/O bins) are applied here to tshark's frames by code of
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from xml.etree import ElementTree
 
 from analysis.errors import AnalysisError
@@ -418,6 +419,24 @@ def _tap(
     return None
 
 
+class _Clean:
+    """tshark's XML without what XML 1.0 forbids: payload bytes reach its attributes as they are, controls included."""
+
+    _NOT_XML = {code: "?" for code in (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, an empty string only at the end."""
+        while True:
+            raw = self._file.read(size)
+            text = self._decoder.decode(raw, not raw).translate(self._NOT_XML)
+            if text or not raw:
+                return text.encode("utf-8", "replace")
+
+
 def _run_tshark(path: str) -> tuple[str, Answer]:
     """Run tshark over the capture. Raises AnalysisError where it is missing or cannot read the file."""
     program = shutil.which("tshark")
@@ -431,7 +450,7 @@ def _run_tshark(path: str) -> tuple[str, Answer]:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=talk, env=environment)
         assert child.stdout is not None
         try:
-            for _, element in ElementTree.iterparse(child.stdout):
+            for _, element in ElementTree.iterparse(_Clean(child.stdout)):
                 if element.tag == "packet":
                     collected.packet(element)
                     element.clear()

@@ -19,7 +19,9 @@ SNAP_LEAVES = {
     0x00000C_2003: layers.VTP,
     0x00000C_2004: layers.DTP,
     0x00000C_0111: layers.UDLD,
-    0x00000C_010B: layers.STP,  # per-VLAN spanning tree
+    0x00000C_0104: layers.PAGP,
+    **dict.fromkeys((0x00000C_0108, 0x00000C_0109, 0x00000C_010B, 0x00000C_010C), layers.STP),  # per-VLAN, fast hello
+    0x00000C_0139: layers.MCP,
     0x00E02B_00BB: layers.EDP,
     0x00E052_2000: layers.FDP,
     0x0080C2_000E: layers.STP,

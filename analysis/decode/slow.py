@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from analysis.decode import bridging, links, tunnelled
+from analysis.decode import bridging, links, shims, tunnelled
 from analysis.decode.state import NEXT, STEPS
 from analysis.decode.walker import Cut, Walk
 
 DISSECTORS: dict[int, Callable[[Walk], None]] = {
     **bridging.DISSECTORS,
     **links.DISSECTORS,
+    **shims.DISSECTORS,
     **tunnelled.DISSECTORS,
 }
 

@@ -91,7 +91,16 @@ ODD = 4000
     MPLS_UDP,
     PPPOED,
     LLDP,
-) = range(ODD, ODD + 32)
+    NSH,
+    VXLAN_GPE,
+    MACSEC,
+    BACKBONE,
+    ETAG,
+    HSR,
+    CB_TAG,
+    META_DATA,
+    ETHERIP,
+) = range(ODD, ODD + 41)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read

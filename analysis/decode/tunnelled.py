@@ -16,10 +16,76 @@ from analysis.decode.state import (
 from analysis.decode.walker import Walk
 
 # SCTP payload protocol identifiers (IANA) and ports -> layer.
-SCTP_PAYLOADS = {2: layers.M2UA, 3: layers.M3UA, 4: layers.SUA, 7: layers.H248, 18: layers.S1AP, 27: layers.X2AP,
-                 46: layers.DIAMETER, 60: layers.NGAP}  # fmt: skip
-SCTP_PORTS = {2904: layers.M2UA, 2905: layers.M3UA, 3868: layers.DIAMETER, 14001: layers.SUA, 36412: layers.S1AP,
-              36422: layers.X2AP, 38412: layers.NGAP}  # fmt: skip
+SCTP_PAYLOADS = {
+    1: layers.IUA,
+    2: layers.M2UA,
+    3: layers.M3UA,
+    4: layers.SUA,
+    5: layers.M2PA,
+    6: layers.V5UA,
+    7: layers.H248,
+    8: layers.BICC,
+    10: layers.DUA,
+    11: layers.ASAP,
+    12: layers.ENRP,
+    13: layers.Q931,
+    18: layers.S1AP,
+    19: layers.RUA,
+    20: layers.HNBAP,
+    24: layers.SBCAP,
+    25: layers.NBAP,
+    27: layers.X2AP,
+    29: layers.LCSAP,
+    31: layers.SABP,
+    36: layers.NETPERFMETER,
+    37: layers.NETPERFMETER,
+    43: layers.M2AP,
+    44: layers.M3AP,
+    45: layers.SSH,
+    46: layers.DIAMETER,
+    47: layers.DTLS,
+    49: layers.GDT,
+    50: layers.RTCDC,
+    60: layers.NGAP,
+    61: layers.XNAP,
+    62: layers.F1AP,
+    64: layers.E1AP,
+    99: layers.M2TP,
+}
+SCTP_PORTS = {
+    22: layers.SSH,
+    53: layers.DNS,
+    853: layers.DTLS,
+    2221: layers.DTLS,
+    2904: layers.M2UA,
+    2905: layers.M3UA,
+    3565: layers.M2PA,
+    3863: layers.ASAP,
+    3868: layers.DIAMETER,
+    5675: layers.V5UA,
+    5868: layers.DTLS,
+    9082: layers.LCSAP,
+    9900: layers.IUA,
+    9901: layers.ENRP,
+    9908: layers.M2TP,
+    10001: layers.V5UA,
+    14001: layers.SUA,
+    29118: layers.SGSAP,
+    29168: layers.SBCAP,
+    29169: layers.RUA,
+    36412: layers.S1AP,
+    36422: layers.X2AP,
+    36443: layers.M2AP,
+    36444: layers.M3AP,
+    37464: layers.E2AP,
+    38412: layers.NGAP,
+    38422: layers.XNAP,
+    38462: layers.E1AP,
+    38472: layers.F1AP,
+    **dict.fromkeys(
+        (324, 443, 465, 636, 802, 993, 995, 2443, 3249, 3250, 3251, 3252, 3496, 5061, 5671, 5684, 8883), layers.TLS
+    ),
+}
 
 
 def erspan(walk: Walk) -> None:
@@ -105,7 +171,10 @@ def sctp(walk: Walk) -> None:
         protocol = walk.u32(size + 12)
         walk.layer(layers.SCTP, size + 16)
         start, left = s[AT], min(length - 16, walk.left)
-        walk.name(_user(protocol, ports), left)
+        user = _user(protocol, ports)
+        if user == layers.DIAMETER and left and walk.u8(0) != 1:
+            user = layers.DATA  # RFC 6733 3: the version
+        walk.name(user, left)
         if s[state.PAYLOAD_START] < 0:
             s[state.PAYLOAD_START], s[state.PAYLOAD_LEN], s[state.PAYLOAD_CAP] = start, length - 16, left
         walk.skip(min(padded - 16, walk.left))

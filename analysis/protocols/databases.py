@@ -115,7 +115,9 @@ def _tns_size(pdu: Pdu, at: int) -> int:
 
 
 def dissect_tns(pdu: Pdu) -> bool:
-    """Oracle TNS."""
+    """Oracle TNS; refuses packet types that do not exist."""
+    if len(pdu.data) > 4 and not 1 <= pdu.data[4] <= 19:
+        return False
     return framed(pdu, 8, _tns_size, lambda unit: unit.add(layers.TNS))
 
 
@@ -179,7 +181,8 @@ def _mongo_check(pdu: Pdu) -> bool:
 
 
 dissect_mongo = units(layers.MONGO, Framing(16, 0, 4, "little"), _mongo_check)
-dissect_couchbase = units(layers.COUCHBASE, Framing(24, 8, 4, "big", 24))
+COUCHBASE_MAGIC = (b"\x08", b"\x18", b"\x80", b"\x81", b"\x82", b"\x83")
+dissect_couchbase = units(layers.COUCHBASE, Framing(24, 8, 4, "big", 24), lambda pdu: pdu.data[:1] in COUCHBASE_MAGIC)
 dissect_kafka = units(layers.KAFKA, Framing(4, 0, 4, "big", 4))
 dissect_memcache_text = segments(layers.MEMCACHE)
 dissect_memcache_binary = units(layers.MEMCACHE, Framing(24, 8, 4, "big", 24))
@@ -192,12 +195,11 @@ def dissect_memcache(pdu: Pdu) -> bool:
     return dissect_memcache_text(pdu)
 
 
-CQL_VERSIONS = (1, 2, 3, 4, 5)
+CQL_VERSIONS = (3, 4)
 
 
 def _cql_size(pdu: Pdu, at: int) -> int:
-    wide = pdu.u8(at) & 0x7F >= 3
-    return 9 + pdu.be32(at + 5) if wide else 8 + pdu.be32(at + 4)
+    return 9 + pdu.be32(at + 5)
 
 
 def _cql(pdu: Pdu) -> None:
@@ -208,7 +210,7 @@ def _cql(pdu: Pdu) -> None:
 
 
 def dissect_cql(pdu: Pdu) -> bool:
-    """Cassandra native protocol, versions 1 to 5; other version bytes are refused."""
+    """Cassandra native protocol, versions 3 and 4; other version bytes are refused."""
     if pdu.u8(0) & 0x7F not in CQL_VERSIONS:
         return False
     return framed(pdu, 9, _cql_size, _cql)

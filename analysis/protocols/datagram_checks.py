@@ -24,6 +24,13 @@ def checked(layer: int, fits: Callable[[bytes], bool], shows_from: int = 0) -> R
     return rule
 
 
+# Message types of GTP version 0 and 1 (3GPP TS 29.060 7.1); the dissector refuses others.
+GTP_TYPES = frozenset(
+    (*range(1, 8), *range(16, 40), 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 70, *range(96, 106),
+     *range(112, 122), 128, 129, 176, 177, *range(240, 242), 254, 255)
+)  # fmt: skip
+
+
 def gtp_rule(datagram: Datagram, context: Context) -> Layers | None:
     """GTP control (3GPP TS 29.060 6, 29.274 5.1): version and protocol type stand in the first byte."""
     data = datagram.data
@@ -33,6 +40,8 @@ def gtp_rule(datagram: Datagram, context: Context) -> Layers | None:
     if version == 2:
         return datagram.whole(layers.GTPV2)
     if version > 2:
+        return None
+    if data[1] not in GTP_TYPES:
         return None
     return datagram.whole(layers.GTP if is_gtp else layers.GTPPRIME)
 
@@ -138,11 +147,6 @@ def babel_rule(datagram: Datagram, context: Context) -> Layers | None:
     if len(data) < 4 or data[0] != 42:
         return None
     return datagram.whole(layers.BABEL) if data[1] == 2 else []
-
-
-def ptp(data: bytes) -> bool:
-    """Precision time: version 1 or 2 in the second byte (IEEE 1588 13.3)."""
-    return data[1] & 15 in (1, 2)
 
 
 def xdmcp(data: bytes) -> bool:

@@ -14,6 +14,7 @@ from analysis.protocols import datagram_shapes as shapes
 from analysis.protocols import dhcp, management, name_services, quic_rules, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_heuristics import starting
+from analysis.protocols.datagram_services import SERVICES
 
 
 def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
@@ -149,8 +150,6 @@ PORTS: dict[int, Rule] = {
     162: management.snmp_rule,
     389: management.cldap_rule,
     177: checks.checked(layers.XDMCP, checks.xdmcp, 2),
-    319: checks.checked(layers.PTP, checks.ptp, 4),
-    320: checks.checked(layers.PTP, checks.ptp, 4),
     434: checks.checked(layers.MIP, checks.mobile_ip, 2),
     500: vpn.isakmp_rule,
     514: management.syslog_rule,
@@ -247,7 +246,6 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     524: (layers.NCP, 0, 8),
     525: (layers.TSP, 0, 12),
     664: (layers.RSP, 0, 8),
-    698: (layers.OLSR, 4, 4),
     701: (layers.LMP, 8, 8),
     854: (layers.DLEP, 0, 8),
     910: (layers.KINK, 0, 8),
@@ -284,7 +282,6 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     11273: (layers.VUZE_DHT, 0, 16),
     17220: (layers.IEEE1722, 0, 4),
     17500: (layers.DB_LSP_DISC, 0, 0),
-    19132: (layers.RAKNET, 0, 2),
     19948: (layers.KDP, 0, 0),
     24576: (layers.MINT, 8, 8),
     24577: (layers.MINT, 8, 8),
@@ -299,6 +296,7 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     54328: (layers.ELASTICSEARCH, 0, 8),
 }
 PORTS |= {port: plain(*row) for port, row in _PLAIN.items()}
+PORTS |= SERVICES
 PORTS |= dict.fromkeys((*range(7000, 7010), 7021), checks.rx_rule)
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
 

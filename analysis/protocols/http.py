@@ -1,7 +1,7 @@
 """HTTP/1 over TCP (RFC 9112): requests and responses, their bodies by media type, CONNECT and Upgrade.
 
 In: bytes of a connection on an HTTP port, or that begin with a request or status line. Out: an `http` layer per
-message, the layer of its body (the table BODIES), `Http` facts, credentials of Basic and form logins, and exploit
+message, the layers of its body (media_types), `Http` facts, credentials of Basic and form logins, and exploit
 shapes in what the client sent. After CONNECT or Upgrade the rest of the connection is dissected as what it became.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from analysis import layers
 from analysis.facts import Http
 from analysis.protocols import exploits, http2, logins
+from analysis.protocols.media_types import body_layers
 from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Pdu
 
 METHODS = frozenset(
@@ -27,38 +28,6 @@ LONGEST_HEAD = 65_536
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
 FORM_SECRET = re.compile(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
 FORM_USER = re.compile(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
-
-# Media type -> layer of the body (Wireshark's media_type table); what is not listed is `media`.
-BODIES: dict[str, int] = {
-    "application/x-www-form-urlencoded": layers.URLENCODED_FORM,
-    "application/json": layers.JSON,
-    "application/json-rpc": layers.JSON,
-    "application/jsonrequest": layers.JSON,
-    "application/problem+json": layers.JSON,
-    "application/xml": layers.XML,
-    "text/xml": layers.XML,
-    "application/soap+xml": layers.XML,
-    "application/rss+xml": layers.XML,
-    "application/xhtml+xml": layers.XML,
-    "application/atom+xml": layers.XML,
-    "image/svg+xml": layers.XML,
-    "image/png": layers.PNG,
-    "image/jpeg": layers.IMAGE_JFIF,
-    "image/jpg": layers.IMAGE_JFIF,
-    "image/pjpeg": layers.IMAGE_JFIF,
-    "image/gif": layers.IMAGE_GIF,
-    "application/ocsp-request": layers.OCSP,
-    "application/ocsp-response": layers.OCSP,
-    "application/vnd.wap.mms-message": layers.MMSE,
-    "text/plain": layers.DATA_TEXT_LINES,
-    "text/html": layers.DATA_TEXT_LINES,
-    "text/vnd.wap.wml": layers.DATA_TEXT_LINES,
-    "text/css": layers.DATA_TEXT_LINES,
-    "text/javascript": layers.DATA_TEXT_LINES,
-    "application/javascript": layers.DATA_TEXT_LINES,
-    "application/x-javascript": layers.DATA_TEXT_LINES,
-    "application/x-ns-proxy-autoconfig": layers.DATA_TEXT_LINES,
-}
 
 
 class Head(NamedTuple):
@@ -349,19 +318,7 @@ def _body(pdu: Pdu, message: Message, section: Head, body: bytes, size: int) -> 
 
 def add_body(pdu: Pdu, kind: str, body: bytes) -> None:
     """Add the layers of a body of media type `kind`."""
-    if kind.startswith("multipart/"):
-        pdu.add(layers.MIME_MULTIPART, len(body))
-        return
-    layer = BODIES.get(kind)
-    if layer is None and kind.startswith("text/"):
-        layer = layers.DATA_TEXT_LINES
-    if layer is None and kind.endswith("+xml"):
-        layer = layers.XML
-    if layer is None and kind.endswith("+json"):
-        layer = layers.JSON
-    pdu.add(layers.MEDIA if layer is None else layer, len(body))
-    if layer == layers.JSON:
-        pdu.add(layers.DATA_TEXT_LINES, len(body))
+    pdu.layers += body_layers(kind, body)
 
 
 def heuristic(pdu: Pdu) -> bool:

@@ -9,11 +9,15 @@ from analysis import layers
 from analysis.protocols.framing import Framing, segments, units
 from analysis.protocols.pdu import ONE_MORE, Pdu, framed
 
-dissect_bgp = units(layers.BGP, Framing(19, 16, 2), lambda pdu: pdu.data[:16] == b"\xff" * 16 or pdu.length < 16)
-dissect_diameter = units(
-    layers.DIAMETER, Framing(4, 1, 3), lambda pdu: pdu.data[:1] == b"\x01" and len(pdu.data) >= 4 and pdu.be16(2) > 0
-)
-dissect_tacplus = units(layers.TACPLUS, Framing(12, 8, 4, "big", 12), lambda pdu: pdu.data[:1] in (b"\xc0", b"\xc1"))
+
+def _is_diameter(pdu: Pdu) -> bool:
+    """RFC 6733 3: version 1, and no reserved command flag."""
+    data = pdu.data
+    return len(data) < 5 or (data[0] == 1 and data[1:4] != b"\0\0\0" and data[4] & 0x0F == 0)
+
+
+dissect_diameter = units(layers.DIAMETER, Framing(4, 1, 3), _is_diameter)
+dissect_tacplus = units(layers.TACPLUS, Framing(12, 8, 4, "big", 12))
 dissect_ajp13 = units(layers.AJP13, Framing(4, 2, 2, "big", 4))
 dissect_ldp = units(layers.LDP, Framing(4, 2, 2, "big", 4), lambda pdu: len(pdu.data) < 2 or pdu.be16(0) == 1)
 dissect_openvpn = units(layers.OPENVPN, Framing(2, 0, 2, "big", 2))
@@ -21,16 +25,17 @@ dissect_rmi = segments(layers.RMI)
 dissect_nntp = segments(layers.NNTP)
 dissect_rsh = segments(layers.RSH)
 dissect_exec = segments(layers.EXEC)
-dissect_finger = segments(layers.FINGER)
 dissect_gopher = segments(layers.GOPHER)
-dissect_whois = segments(layers.WHOIS)
 dissect_rsync = segments(layers.RSYNC)
 dissect_msnms = segments(layers.MSNMS)
 dissect_chargen = segments(layers.CHARGEN)
-dissect_pptp = units(layers.PPTP, Framing(4, 0, 2), lambda pdu: pdu.length < 8 or pdu.data[4:8] == b"\x1a\x2b\x3c\x4d")
 dissect_dns = units(layers.DNS, Framing(2, 0, 2, "big", 2), lambda pdu: pdu.length < 2 or pdu.be16(0) >= 12)
-dissect_skinny = units(layers.SKINNY, Framing(4, 0, 4, "little", 8))
-dissect_git = segments(layers.GIT)
+SKINNY_VERSIONS = (0, 0x0A, 0x0B, 0x0F, *range(0x11, 0x17))
+dissect_skinny = units(
+    layers.SKINNY,
+    Framing(4, 0, 4, "little", 8),
+    lambda pdu: len(pdu.data) >= 8 and pdu.le32(0) >= 4 and pdu.le32(4) in SKINNY_VERSIONS,
+)
 
 
 def _x11_size(pdu: Pdu, at: int) -> int:

@@ -18,7 +18,12 @@ COOKIE = b"Cookie: mstshash="
 
 
 def dissect(pdu: Pdu) -> bool:
-    """TPKT packets; a segment that starts with none is an RDP fast-path PDU or a continuation."""
+    """TPKT packets; once a connection has shown one, other segments are RDP fast-path PDUs or continuations."""
+    state = pdu.stream.state
+    if "tpkt" not in state:
+        if pdu.data[:1] != b"\x03" or pdu.data[1:2] not in (b"", b"\0"):
+            return False
+        state["tpkt"] = True
     return _packets(pdu, cotp)
 
 

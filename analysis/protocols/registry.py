@@ -19,6 +19,7 @@ from analysis.protocols import (
     databases,
     dcerpc,
     directory,
+    dns_stream,
     ftp,
     http,
     http2,
@@ -28,6 +29,7 @@ from analysis.protocols import (
     misc,
     rdp,
     rpc,
+    services,
     smb,
     socks,
     ssh,
@@ -72,13 +74,10 @@ TABLE: tuple[Protocol, ...] = (
     Protocol("rlogin", (513,), telnet.dissect_rlogin),
     Protocol("rsh", (514,), misc.dissect_rsh),
     Protocol("exec", (512,), misc.dissect_exec),
-    Protocol("finger", (79,), misc.dissect_finger),
     Protocol("gopher", (70,), misc.dissect_gopher),
-    Protocol("whois", (43,), misc.dissect_whois),
     Protocol("chargen", (19,), misc.dissect_chargen),
     Protocol("nntp", (119,), misc.dissect_nntp),
     Protocol("rsync", (873,), misc.dissect_rsync),
-    Protocol("git", (9418,), misc.dissect_git),
     Protocol("msnms", (1863,), misc.dissect_msnms),
     Protocol("irc", (6667, 57000), messaging.dissect_irc),
     Protocol("xmpp", (5222,), messaging.dissect_xmpp),
@@ -107,14 +106,12 @@ TABLE: tuple[Protocol, ...] = (
     Protocol("opcua", (4840,), industrial.dissect_opcua),
     Protocol("iec104", (2404,), industrial.dissect_iec104),
     Protocol("rpc", (111,), rpc.dissect, _by_start(rpc.dissect, rpc.looks_like_rpc)),
-    Protocol("dns", (53, 5353), misc.dissect_dns),
-    Protocol("bgp", (179,), misc.dissect_bgp),
+    Protocol("dns", (53, 5353), dns_stream.dissect),
     Protocol("ldp", (646,), misc.dissect_ldp),
     Protocol("diameter", (3868,), misc.dissect_diameter),
     Protocol("tacplus", (49,), misc.dissect_tacplus),
     Protocol("ajp13", (8009,), misc.dissect_ajp13),
     Protocol("rmi", (1099,), misc.dissect_rmi),
-    Protocol("pptp", (1723,), misc.dissect_pptp),
     Protocol("openvpn", (1194,), misc.dissect_openvpn),
     Protocol("skinny", (2000,), misc.dissect_skinny),
     Protocol("socks", (1080,), socks.dissect),
@@ -122,6 +119,7 @@ TABLE: tuple[Protocol, ...] = (
              _by_start(bittorrent.dissect, bittorrent.starts)),
     Protocol("dcerpc", (), dcerpc.dissect, dcerpc.heuristic),
     Protocol("tapwall", (), tapwall_chat.dissect, _by_start(tapwall_chat.dissect, tapwall_chat.starts)),
+    *(Protocol(*row) for row in services.ROWS),
 )  # fmt: skip
 
 BY_PORT: dict[int, Dissect] = {port: row.dissect for row in TABLE for port in row.ports}
@@ -161,6 +159,8 @@ def telling() -> npt.NDArray[np.bool_]:
     found[0x13, 0x42] = True  # BitTorrent
     found[0x80, 0] = found[0, 0] = True  # ONC RPC
     found[list(databases.TDS_TYPES), :2] = True
+    for first, second in services.TELLING:
+        found[first, slice(None) if second is None else second] = True
     return found.reshape(-1)
 
 

@@ -1,0 +1,154 @@
+"""Media types: which layers a message body has, by Wireshark's media_type table and, for JSON, by whether it parses.
+
+In: the type as a header field names it, lower case and without parameters, and the body's bytes. Out: (layer, bytes)
+pairs. The table is exact: `text/event-stream` is not text there, and most `+json` types are plain `media`. It must not
+know which protocol carried the body: HTTP, SIP, mail and WebSocket ask alike.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from analysis import layers
+from analysis.protocols.pdu import Layer
+
+_JSON = """dds-web+json json json-patch+json json-rpc jsonrequest merge-patch+json problem+json senml+json sensml+json
+    vnd.oma.lwm2m+json x-ndjson"""
+_TEXT = """application/vnd.drm.message application/vnd.poc.refer-to application/x-javascript
+    application/x-ns-proxy-autoconfig application/x-rtsp-udp-packetpair application/xml-external-parsed-entity text/css
+    text/enriched text/html text/javascript text/parameters text/plain text/richtext text/vnd.sun.j2me.app-descriptor
+    text/x-ref-list text/x-ref-simple text/xml-external-parsed-entity"""
+_XML = """text/xml text/vnd.wap.co text/vnd.wap.emn text/vnd.wap.si text/vnd.wap.sl text/vnd.wap.wml image/svg+xml
+    message/imdn+xml application/3gpp-ims+xml application/atom+xml application/auth-policy+xml application/ccmp+xml
+    application/conference-info+xml application/cpl+xml application/im-iscomposing+xml application/load-control+xml
+    application/mathml+xml application/media_control+xml application/note+xml application/pidf+xml
+    application/pidf-diff+xml application/poc-settings+xml application/rdf+xml application/reginfo+xml
+    application/resource-lists+xml application/rlmi+xml application/rls-services+xml application/rs-metadata+xml
+    application/rss+xml application/simple-filter+xml application/simple-message-summary+xml application/simservs+xml
+    application/soap+xml application/upp-directory+xml application/watcherinfo+xml application/x-crd+xml
+    application/xcap-att+xml application/xcap-caps+xml application/xcap-diff+xml application/xcap-el+xml
+    application/xcap-error+xml application/xcap-ns+xml application/xml application/xml-dtd application/xpidf+xml
+    application/xslt+xml application/x-wms-logconnectstats application/x-wms-logplaystats application/x-wms-sendevent
+    application/vnd.wv.csp+xml application/vnd.wv.csp.xml application/vnd.omads-email+xml application/vnd.omads-file+xml
+    application/vnd.omads-folder+xml"""
+_WBXML = """vnd.ms-sync vnd.ms-sync.wbxml vnd.nokia.syncset+wbxml vnd.oma.drm.rights+wbxml vnd.phonecom.mmc-wbxml
+    vnd.syncml+wbxml vnd.syncml.dm+wbxml vnd.wap.coc vnd.wap.connectivity-wbxml vnd.wap.locc+wbxml vnd.wap.sic
+    vnd.wap.slc vnd.wap.wbxml vnd.wap.wmlc vnd.wap.wta-eventc vnd.wv.csp.wbxml x-prov.syncset+wbxml"""
+_OTHERS = {
+    "application/octet-stream": layers.DATA,
+    "application/x-www-form-urlencoded": layers.URLENCODED_FORM,
+    "application/ocsp-request": layers.OCSP,
+    "application/ocsp-response": layers.OCSP,
+    "application/vnd.wap.mms-message": layers.MMSE,
+    "application/ipp": layers.IPP,
+    "application/sdp": layers.SDP,
+    "application/dns-message": layers.DNS,
+    "application/x-amf": layers.AMF,
+    "application/cbor": layers.CBOR,
+    "application/timestamp-query": layers.PKIXTSP,
+    "application/timestamp-reply": layers.PKIXTSP,
+    "application/pkixcmp": layers.CMP,
+    "application/x-pkixcmp": layers.CMP,
+    "application/pkix-cert": layers.PKIX_CERT,
+    "application/isup": layers.ISUP,
+    "application/ms-tnef": layers.TNEF,
+    "application/smil": layers.SMIL,
+    "application/x-git-upload-pack-advertisement": layers.GIT,
+    "application/x-git-upload-pack-request": layers.GIT,
+    "application/x-git-upload-pack-result": layers.GIT,
+    "application/x-dmap-tagged": layers.DAAP,
+    "application/x-msn-messenger": layers.MSNMS,
+    "application/grpc": layers.GRPC,
+    "application/grpc-web": layers.GRPC,
+    "audio/mp4": layers.MP4,
+    "video/mp4": layers.MP4,
+    "image/png": layers.PNG,
+    "image/jpeg": layers.IMAGE_JFIF,
+    "image/jpg": layers.IMAGE_JFIF,
+    "image/jfif": layers.IMAGE_JFIF,
+    "image/gif": layers.IMAGE_GIF,
+    "image/tiff": layers.TIFF,
+    "message/http": layers.MESSAGE_HTTP,
+    "message/rfc822": layers.IMF,
+    "message/sipfrag": layers.SIPFRAG,
+}
+
+BODIES: dict[str, int] = {
+    **{f"application/{name}": layers.JSON for name in _JSON.split()},
+    **dict.fromkeys(_TEXT.split(), layers.DATA_TEXT_LINES),
+    **dict.fromkeys(_XML.split(), layers.XML),
+    **{f"application/{name}": layers.WBXML for name in _WBXML.split()},
+    **_OTHERS,
+}
+SILENT = frozenset(("application/x-fcs",))  # types whose dissector shows nothing of its own
+XML_FAMILIES = ("application/vnd.3gpp", "application/vnd.etsi.", "application/vnd.oma.")
+
+# Wireshark's JSON grammar gives up at some depth. What one step down costs, by measuring where it does: into the first
+# element of an array, a later one, the first member of an object, a later one.
+DEEPEST = 96
+FIRST_ELEMENT, ELEMENT, FIRST_MEMBER, MEMBER = 4, 6, 5, 7
+LONGEST_JSON = 1 << 18  # longer texts are taken for well-formed, unread
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def body_layers(kind: str, body: bytes) -> list[Layer]:
+    """The layers of a body of media type `kind`; a type that nobody knows is `media`."""
+    size = len(body)
+    if kind.startswith("multipart/"):
+        return [(layers.MIME_MULTIPART, size)]
+    if kind in SILENT:
+        return []
+    layer = BODIES.get(kind)
+    if layer is None and kind.endswith("+xml") and kind.startswith(XML_FAMILIES):
+        layer = layers.XML
+    if layer is None:
+        return [(layers.MEDIA, size)]
+    if layer == layers.JSON and not is_json(body):
+        return [(layer, size), (layers.DATA_TEXT_LINES, size)]
+    return [(layer, size)]
+
+
+def is_json(body: bytes) -> bool:
+    """One object or array, or several one after the other, nested no deeper than Wireshark follows."""
+    if len(body) > LONGEST_JSON:
+        return True
+    text = body.decode("utf-8", "replace")
+    at, values = 0, 0
+    while True:
+        while at < len(text) and text[at] in _BLANK:
+            at += 1
+        if at == len(text):
+            return values > 0
+        if text[at] not in "[{":
+            return False
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return False
+        if not _shallow(value):
+            return False
+        values += 1
+
+
+def _shallow(value: Any) -> bool:
+    """Does following every element stay within DEEPEST?"""
+    waiting = [(value, 0)]
+    while waiting:
+        one, spent = waiting.pop()
+        if spent > DEEPEST:
+            return False
+        if isinstance(one, list):
+            costs, inside = (FIRST_ELEMENT, ELEMENT), one
+        elif isinstance(one, dict):
+            costs, inside = (FIRST_MEMBER, MEMBER), list(one.values())
+        else:
+            continue
+        for position, inner in enumerate(inside):
+            cost = spent + costs[position > 0]
+            if isinstance(inner, (list, dict)):
+                waiting.append((inner, cost))
+            elif cost >= DEEPEST:
+                return False
+    return True
