@@ -1,0 +1,120 @@
+"""First match, jumps, returns, policies and doubt; the vectorised walk and the one-packet walk agree."""
+
+from __future__ import annotations
+
+import firewall_packets as fp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firewall.lower import lower
+from firewall.program import Base, Condition, Hook, Line, Program, Verdict
+from firewall.rules import Policy, Vantage
+from firewall.sets import AddrSet, PortSet
+from firewall.simulate import Simulator
+
+A, B = "10.0.0.1", "192.0.2.5"
+FROM_A, FROM_B = (Condition("src", AddrSet.parse(host)) for host in (A, B))
+TCP, PORT80 = Condition("proto", PortSet.of(6)), Condition("dport", PortSet.of(80))
+UNKNOWN = Condition("unknown", "-m geoip")
+FORWARD = (Base("forward", Hook.FORWARD),)
+
+
+def fate(chains: dict[str, tuple[Line, ...]], bases: tuple[Base, ...] = FORWARD, packet: bytes = b"", dialect: str = "iptables") -> str:  # fmt: skip
+    """What happens to one packet from A, by both walks."""
+    packet = packet or fp.tcp(A, 1024, B, 80)
+    words = []
+    for stepwise in (False, True):
+        simulator = Simulator(Program(chains, bases, dialect=dialect), stepwise=stepwise)
+        verdicts = simulator.update(fp.batch([packet]))
+        words.append("dropped" if verdicts.dropped[0] else "doubtful" if verdicts.doubtful[0] else "passes")
+    assert words[0] == words[1]
+    return words[0]
+
+
+DROP, ACCEPT, RETURN = (Line((FROM_A,), v) for v in (Verdict.DROP, Verdict.ACCEPT, Verdict.RETURN))
+JUMP, GOTO = (Line((FROM_A,), v, "x") for v in (Verdict.JUMP, Verdict.GOTO))
+MAYBE = (Condition("src", AddrSet.parse(A)), UNKNOWN)
+CHAINS: dict[str, tuple[dict[str, tuple[Line, ...]], str]] = {
+    "first match wins": ({"forward": (ACCEPT, DROP)}, "passes"),
+    "no match, policy": ({"forward": (Line((FROM_B,), Verdict.DROP),)}, "passes"),
+    "counting goes on": ({"forward": (Line((FROM_A,)), DROP)}, "dropped"),
+    "jump and drop": ({"forward": (JUMP,), "x": (DROP,)}, "dropped"),
+    "jump and back": ({"forward": (JUMP, DROP), "x": ()}, "dropped"),
+    "return to the caller": ({"forward": (JUMP, DROP), "x": (RETURN, ACCEPT)}, "dropped"),
+    "return from a base chain": ({"forward": (RETURN, DROP)}, "passes"),
+    "goto does not come back": ({"forward": (GOTO, DROP), "x": ()}, "passes"),
+    "goto inside a jump returns to the first caller": ({"forward": (JUMP, DROP), "x": (Line((FROM_A,), Verdict.GOTO, "y"), ACCEPT), "y": ()}, "dropped"),
+    "a loop ends": ({"forward": (JUMP, DROP), "x": (Line((FROM_A,), Verdict.JUMP, "x"),)}, "dropped"),
+    "unknown match, drop": ({"forward": (Line(MAYBE, Verdict.DROP),)}, "doubtful"),
+    "unknown match, accept, then drop": ({"forward": (Line(MAYBE, Verdict.ACCEPT), DROP)}, "doubtful"),
+    "unknown match after a certain drop": ({"forward": (DROP, Line(MAYBE, Verdict.ACCEPT))}, "dropped"),
+    "unknown but both ways drop": ({"forward": (Line(MAYBE, Verdict.DROP), DROP)}, "dropped"),
+    "unknown of another host": ({"forward": (Line((FROM_B, UNKNOWN), Verdict.DROP),)}, "passes"),
+    "unknown target": ({"forward": (Line((FROM_A,), Verdict.UNKNOWN),)}, "doubtful"),
+    "unknown jump": ({"forward": (Line(MAYBE, Verdict.JUMP, "x"),), "x": (DROP,)}, "doubtful"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chains(name: str) -> None:
+    """One packet through small rule sets."""
+    chains, expected = CHAINS[name]
+
+    assert fate(chains) == expected
+
+
+def test_accept_ends_one_base_chain_only() -> None:
+    """A later base chain on the way can still drop; an earlier drop is final."""
+    bases = (Base("late", Hook.FORWARD, 10), Base("early", Hook.FORWARD, -10))
+
+    assert fate({"early": (ACCEPT,), "late": (DROP,)}, bases) == "dropped"
+    assert fate({"early": (DROP,), "late": (ACCEPT,)}, bases) == "dropped"
+
+
+def test_policy_of_a_base_chain() -> None:
+    """Where no line decides, the policy does; a base chain of the other family has no say."""
+    assert fate({"forward": ()}, (Base("forward", Hook.FORWARD, 0, Verdict.DROP),)) == "dropped"
+    assert fate({"forward": ()}, (Base("forward", Hook.FORWARD, 0, Verdict.DROP, 6),)) == "passes"
+
+
+SHORT = fp.ip(A, B, 6, fp.tcp(A, 1024, B, 81)[20:32])  # ends inside its TCP header, port 81
+HOTDROP: dict[str, tuple[Line, str, str]] = {  # line: iptables, nft
+    "asks for a port": (Line((TCP, PORT80), Verdict.ACCEPT), "dropped", "passes"),
+    "asks for another host's port": (Line((FROM_B, TCP, PORT80), Verdict.ACCEPT), "passes", "passes"),
+    "a set says no before the port is read": (Line((Condition("src", AddrSet.parse(A), True, "tw4-x"), TCP, PORT80), Verdict.ACCEPT), "passes", "passes"),
+    "a state is asked for after the port": (Line((TCP, PORT80, Condition("length", PortSet.of(9)))), "dropped", "passes"),
+    "multiport reads the ports alone": (Line((TCP, Condition("dport", PortSet.parse("80,443")))), "passes", "passes"),
+    "an unknown module before the port": (Line((UNKNOWN, TCP, PORT80)), "doubtful", "passes"),
+    "no port at all": (Line((TCP,)), "passes", "passes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOTDROP)
+def test_datagrams_that_end_inside_their_header(name: str) -> None:
+    """iptables drops them when a module reads the header, if what stands before lets it; nft does not."""
+    line, iptables, nft = HOTDROP[name]
+
+    assert (
+        fate({"forward": (line,)}, packet=SHORT),
+        fate({"forward": (line,)}, packet=SHORT, dialect="nft"),
+    ) == (iptables, nft)
+
+
+@settings(deadline=None, max_examples=60)
+@given(fp.policies(states=True), st.lists(fp.packets(), min_size=1, max_size=40), st.booleans())
+def test_both_walks_agree(policy: Policy, packets: list[bytes], nft: bool) -> None:
+    """All rows at once, or one packet at a time: the same fate of every packet and the same counters of every line."""
+    program = lower(policy).program
+    program = Program(program.chains, program.bases, program.sets, program.timeouts, "nft" if nft else "iptables")
+    local = policy.local if policy.vantage is Vantage.HOST else None
+    found = []
+    for stepwise in (False, True):
+        simulator = Simulator(program, local=local, stepwise=stepwise)
+        verdicts = simulator.update(fp.batch(packets))
+        replay = simulator.finish()
+        found.append((verdicts.dropped, verdicts.doubtful, [(h.packets, h.bytes, h.maybe) for h in replay.lines]))
+
+    assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
+    assert found[0][2] == found[1][2]
