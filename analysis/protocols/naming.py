@@ -106,12 +106,14 @@ class Naming:
         self._links = LinkControls(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
+        self._renamed: list[int] = []  # rows of this batch that were `data` before their conversation was known
 
     def update(self, batch: Batch) -> None:
         """Append the layers above transport to each packet of `batch`, in place."""
         packets = batch.packets
         if not len(packets.number):
             return
+        self._renamed.clear()
         had = packets.n_layers.copy()
         last = packets.layers[np.arange(len(had)), np.maximum(had, 1) - 1]
         rows = np.flatnonzero(
@@ -121,7 +123,7 @@ class Naming:
             rows = rows[np.argsort(packets.flow[rows], kind="stable")]
             self._name_streams(batch, rows)
         self._datagrams.update(batch)
-        self._openings.update(batch)
+        self._openings.update(batch, self._renamed)
         self._headers.update(batch)
         self._links.update(batch)
         self._vote(packets, had)
@@ -133,6 +135,7 @@ class Naming:
         for stream in self._streams.values():
             self._close(stream)
         self._streams.clear()
+        self._headers.finish()
         for kind in SORTED_FACTS:
             getattr(self.facts, kind).sort(key=_number)
 
@@ -265,6 +268,7 @@ class Naming:
             n = int(packets.n_layers[row])
             if packets.layers[row, n - 1] != layers.DATA or packets.layers[row, n - 2] != layers.TCP:
                 continue
+            self._renamed.append(row)
             packets.n_layers[row] = n - 1
             packets.layers[row, n - 1] = packets.layer_bytes[row, n - 1] = packets.layer_pdus[row, n - 1] = 0
             append_layers(packets, row, dissect_alone(stream, walk.direction[row], walk.segment(row)))

@@ -8,6 +8,7 @@ openings, and each mark once per conversation. It says what was there, never wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ MOST_OPENINGS = 50_000
 MOST_MARKS = 20_000
 MOST_HITS = 2_000  # of one mark in one batch
 RECORD_HEADER, HEARTBEAT = 5, 24  # RFC 5246 6.2.1, RFC 6520 6
+FOREIGN = (0x1603, 0x5353)  # TLS handshake, `SS` of an SSH banner: told even where another protocol waits for more
 LEAK_FACTOR, LEAK_BYTES = 4, 1024  # padding is random but short: longer answers hold what nobody sent
 CONTEXT = 60  # bytes around a mark that a reader sees
 
@@ -76,16 +78,22 @@ class Openings:
             tuple[int, int], int
         ] = {}  # (flow, direction) -> bytes of the heartbeat waiting for an answer
 
-    def update(self, batch: Batch) -> None:
-        """Look at the payloads of one batch."""
+    def update(self, batch: Batch, renamed: Sequence[int] = ()) -> None:
+        """Look at the payloads of one batch. `renamed`: rows that were plain data until the conversation's protocol
+        showed, and are searched for marks all the same: a program that is sent before TLS begins is not encrypted."""
         packets = batch.packets
         rows = np.flatnonzero((packets.payload_cap > 0) & (packets.flow >= 0) & (packets.n_layers > 0))
         if not len(rows):
             return
         last = packets.layers[rows, packets.n_layers[rows].astype(np.int64) - 1]
-        self._openings(batch, rows[last == layers.DATA])
+        told = last == layers.DATA
+        waiting = np.flatnonzero((last == layers.TCP) & (packets.payload_cap[rows] > 1))  # for the rest of a unit
+        at = packets.payload_start[rows[waiting]]
+        first = batch.data[at].astype(np.int64) << 8 | batch.data[at + 1]
+        told[waiting[np.isin(first, FOREIGN)]] = True
+        self._openings(batch, rows[told])
         self._heartbeats(batch, rows[(last == layers.TLS) | (last == layers.TCP)])
-        open_rows = rows[~np.isin(last, SEALED)]
+        open_rows = rows[~np.isin(last, SEALED) | np.isin(rows, renamed)]
         if len(open_rows):
             self._marks(batch, open_rows)
 

@@ -1,8 +1,8 @@
 """Packet lengths, as Wireshark's table of that name: how many frames of which length, and how dense they came.
 
 In: batches. Out: a `Lengths` table, one row a range of `frame.len` and one over all. A burst is the densest 100 ms, in
-steps of 5 ms since frame 1; only the last 100 ms are kept, so a frame that comes much too late (a file out of order)
-counts everywhere but in the burst.
+steps of 5 ms since frame 1; a frame that comes more than 100 ms too late (a file out of order) counts everywhere but in
+the burst. What counts is the order of frames, not how they were cut into batches.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from analysis.columns import NO_TIME, Array, Batch, data_frame
 LOWS = (0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120)
 BUCKET_NS = 5_000_000
 BUCKETS = 20  # of a window: 100 ms
+KEPT = 2 * BUCKETS - 1  # buckets that a frame may still come to (20), and what the windows over them reach back to
 WINDOW_MS = 100
 ROWS = len(LOWS) + 1  # the last row counts every frame
 COUNTED = 1 << 16  # lengths up to this one are counted one by one; longer frames are rare and share a range
@@ -33,7 +34,8 @@ class LengthCounter:
         self._span = (2**62, -(2**62))
         self._burst = np.zeros(ROWS, dtype=np.int64)
         self._burst_ns = np.zeros(ROWS, dtype=np.int64)
-        self._buckets: Array = np.empty(0, dtype=np.int64)  # the last 100 ms: bucket numbers, counts, first times
+        self._burst_end = np.full(ROWS, 2**62, dtype=np.int64)  # last bucket of the densest window
+        self._buckets: Array = np.empty(0, dtype=np.int64)  # the last KEPT: bucket numbers, counts, first times
         self._recent: Array = np.empty((0, ROWS), dtype=np.int64)
         self._recent_ns: Array = np.empty((0, ROWS), dtype=np.int64)
 
@@ -72,13 +74,15 @@ class LengthCounter:
         relative = times - self._start_ns
         self._span = (min(self._span[0], int(relative.min())), max(self._span[1], int(relative.max())))
         bucket = relative // BUCKET_NS
-        if np.any(bucket[1:] < bucket[:-1]):
-            order = np.argsort(bucket, kind="stable")
-            relative, row, bucket = relative[order], row[order], bucket[order]
-        if len(self._buckets):
-            keep = bucket >= self._buckets[0]
+        if len(self._buckets) or np.any(bucket[1:] < bucket[:-1]):
+            reached = np.maximum.accumulate(bucket)
+            if len(self._buckets):
+                reached = np.maximum(reached, self._buckets[-1])
+            keep = bucket > reached - BUCKETS
             if not keep.all():
                 relative, row, bucket = relative[keep], row[keep], bucket[keep]
+            order = np.argsort(bucket, kind="stable")
+            relative, row, bucket = relative[order], row[order], bucket[order]
         self._follow(*_bucketed(bucket, row, relative))
 
     def _follow(self, buckets: Array, counts: Array, first_ns: Array) -> None:
@@ -93,12 +97,15 @@ class LengthCounter:
         oldest = np.searchsorted(buckets, buckets - (BUCKETS - 1))
         window = total[1:] - total[oldest]
         best = window.argmax(axis=0)
-        for k in np.flatnonzero(window[best, np.arange(ROWS)] > self._burst).tolist():
-            self._burst[k] = window[best[k], k]
+        most = window[best, np.arange(ROWS)]
+        better = (most > self._burst) | ((most == self._burst) & (most > 0) & (buckets[best] < self._burst_end))
+        for k in np.flatnonzero(better).tolist():
+            self._burst[k] = most[k]
+            self._burst_end[k] = buckets[best[k]]
             inside = slice(int(oldest[best[k]]), int(best[k]) + 1)
             at = inside.start + int(np.flatnonzero(counts[inside, k])[0])
             self._burst_ns[k] = first_ns[at, k]
-        tail = int(np.searchsorted(buckets, buckets[-1] - (BUCKETS - 1)))
+        tail = int(np.searchsorted(buckets, buckets[-1] - (KEPT - 1)))
         self._buckets, self._recent, self._recent_ns = buckets[tail:], counts[tail:], first_ns[tail:]
 
     def merge(self, other: LengthCounter) -> None:
@@ -110,6 +117,7 @@ class LengthCounter:
         denser = other._burst > self._burst
         self._burst = np.where(denser, other._burst, self._burst)
         self._burst_ns = np.where(denser, other._burst_ns, self._burst_ns)
+        self._burst_end = np.where(denser, other._burst_end, self._burst_end)
 
     def finish(self) -> Lengths:
         """The table."""

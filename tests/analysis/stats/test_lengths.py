@@ -72,6 +72,19 @@ def test_equals_the_slow_twin_in_any_chunks(gaps: list[tuple[int, int]], cut: in
     assert int(found.bytes[: len(LOWS)].sum()) == sum(length for _, length in frames)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(-40, 60), st.sampled_from([60, 1500])), max_size=40), st.integers(0, 40))
+def test_times_that_run_backwards_in_any_chunks(gaps: list[tuple[int, int]], cut: int) -> None:
+    """The table depends on the order of frames alone, not on where a batch ends."""
+    times = np.cumsum([gap for gap, _ in gaps]) * MS
+    frames = [(int(time), length) for time, (_, length) in zip(times, gaps)]
+    one_by_one = LengthCounter()
+    for frame in frames:
+        one_by_one.update(batch([frame]))
+
+    assert counted(frames, cut).to_json() == counted(frames).to_json() == one_by_one.finish().to_json()
+
+
 def test_out_of_order_and_untimed_packets_count() -> None:
     """A packet that is much too late, or has no time, counts in its range."""
     found = counted([(5_000 * MS, 60), (0, 60), (NO_TIME, 60)])
