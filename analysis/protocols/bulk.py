@@ -76,6 +76,8 @@ def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telli
         return True
     if cap <= 0:
         return True
+    if layer == 0 and cap < int(packets.payload_len[row]):
+        return False  # how a dissector that shows nothing takes a cut segment depends on where it is cut
     if (layer == data_layer or layer == 0) and cap > 1:
         start = int(packets.payload_start[row])
         if telling[int(data[start]) << 8 | int(data[start + 1])]:
