@@ -1,18 +1,16 @@
 """What a delivered message, a connection, a slow reader and a relayed file cost: tapwall beside established servers.
 
-    python -m bench.chat [--members 100,1000] [--seconds 3] [--rounds 5] [--only fan-out,latency,memory,slow,files] [--json]
+    python -m bench.chat [--members 100,1000] [--seconds 3] [--rounds 5] [--only fan-out,latency,memory,slow,files] [--urgent] [--json]
 
 Servers run one at a time, pinned to core 0, interleaved round by round; the generator (this process, one epoll, counting
 markers) runs on core 1. The figure to trust on a shared machine is the server's CPU per delivery and its ratio between
-servers of the same round; wall-clock figures are indications. Load goes to loopback only, to servers started here.
+servers of the same round; wall-clock figures are indications. With --urgent (root) servers and generator go before
+whatever else the machine does. Load goes to loopback only, to servers started here.
 """
 
 import argparse
-import gc
 import json
 import os
-import re
-import select
 import socket
 import statistics
 import sys
@@ -22,70 +20,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.chat_crowd import STAMP, Crowd
 from bench.chat_files import relay_costs
 from bench.chat_peers import Peer, Running, installed
 
 SERVER_CORE, OWN_CORE = 0, 1
 SENDERS, WINDOW = 10, 10
 READ = 1 << 18
-STAMP = re.compile(rb"~(\d{19})")
-
-
-class Crowd:
-    """All connections of one run."""
-
-    def __init__(self, peer: Peer, port: int, members: int, senders: int) -> None:
-        self.peer = peer
-        self.senders = [connect(peer, port, 100_000 + i, True) for i in range(senders)] if peer.apart else []
-        self.members = [connect(peer, port, i, False) for i in range(members)]
-        if not peer.apart:
-            self.senders = self.members[-senders:]
-        self.observer = self.members[0]
-        self.epoll = select.epoll()
-        self.by_fd = {sock.fileno(): sock for sock in {*self.members, *self.senders}}
-        for sock in self.by_fd.values():
-            sock.setblocking(False)
-            self.epoll.register(sock.fileno(), select.EPOLLIN)
-        self.counts = dict.fromkeys(self.by_fd, 0)
-        self.stamps: list[int] = []
-        self.dead: set[int] = set()
-        self.buffer = bytearray(READ)
-        self.view = memoryview(self.buffer)
-
-    def read(self, timeout: float, stamps: bool = False) -> None:
-        """Take what is there; count markers a connection."""
-        for fd, _ in self.epoll.poll(timeout):
-            try:
-                size = self.by_fd[fd].recv_into(self.buffer)
-            except BlockingIOError:
-                continue
-            except OSError:
-                size = 0
-            if size == 0:
-                self.epoll.unregister(fd)
-                self.dead.add(fd)
-                continue
-            self.counts[fd] += self.buffer.count(b"~", 0, size)
-            if stamps:
-                now = time.time_ns()
-                self.stamps += [now - int(found) for found in STAMP.findall(self.view[:size])]
-
-    def deliveries(self) -> int:
-        """Markers that members have received."""
-        return sum(self.counts[sock.fileno()] for sock in self.members if sock.fileno() >= 0)
-
-    def drain(self, sent: int, seconds: float = 5.0) -> None:
-        """Wait for what is under way."""
-        wanted = sent * (len(self.members) - (0 if self.peer.echoes or self.peer.apart else 1))
-        end = time.monotonic() + seconds
-        while self.deliveries() < wanted and time.monotonic() < end:
-            self.read(0.05)
-
-    def close(self) -> None:
-        """Hang up."""
-        for sock in self.by_fd.values():
-            sock.close()
-        self.epoll.close()
+URGENT = False
+TEXT = STAMP + b"x" * 80  # 100 bytes
 
 
 def connect(peer: Peer, port: int, i: int, sender: bool) -> socket.socket:
@@ -96,81 +39,64 @@ def connect(peer: Peer, port: int, i: int, sender: bool) -> socket.socket:
     return sock
 
 
-def text(now_ns: int = 0) -> bytes:
-    """100 bytes with one marker."""
-    return b"~%019d" % now_ns + b"x" * 80
+def crowd_of(peer: Peer, port: int, members: int, stopped: int = 0) -> Crowd:
+    """Members and senders, joined. The first member is the one whose receiving paces the senders; the next are `stopped`."""
+    apart = [connect(peer, port, 100_000 + i, True) for i in range(SENDERS)] if peer.apart else []
+    joined = [connect(peer, port, i, False) for i in range(members)]
+    crowd = Crowd(joined, apart or joined[-SENDERS:], joined[1 : 1 + stopped])
+    crowd.settle()
+    return crowd
 
 
 def fan_out(peer: Peer, members: int, seconds: float, stopped: int = 0) -> dict[str, float]:
     """Pipelined: 10 senders with 10 messages under way each. CPU us a delivery, deliveries a second."""
-    server = Running(peer, SERVER_CORE)
+    server = Running(peer, SERVER_CORE, URGENT)
     try:
-        crowd = Crowd(peer, server.port, members, SENDERS)
-        for sock in crowd.members[1 : 1 + stopped]:
-            crowd.epoll.unregister(sock.fileno())
-        settle(crowd)
-        before, begun, sent = server.cpu_s(), time.monotonic(), 0
-        start = crowd.deliveries()
-        while time.monotonic() - begun < seconds:
-            behind = sent - crowd.counts[crowd.observer.fileno()]
-            for _ in range(SENDERS * WINDOW - behind):
-                sock = crowd.senders[sent % len(crowd.senders)]
-                try:
-                    sock.send(peer.send(text(), sent))
-                except BlockingIOError:
-                    break
-                sent += 1
-            crowd.read(0.05)
-        took = time.monotonic() - begun
-        if not stopped:
-            crowd.drain(sent)
-        done = crowd.deliveries() - start
+        crowd = crowd_of(peer, server.port, members, stopped)
+        receivers = members - stopped - (0 if peer.echoes or peer.apart else 1)
+        before = server.cpu_s()
+        talk = crowd.pipelined(peer.message(TEXT), WINDOW, seconds, receivers, drain=not stopped)
         cpu = server.cpu_s() - before
-        wanted = sent * (members - stopped - (0 if peer.echoes or peer.apart else 1))
-        lost = max(0, wanted - done)
         crowd.close()
-        return {"cpu_us": 1e6 * cpu / max(1, done), "per_s": done / took, "lost": lost, "messages": sent}
+        lost = max(0, talk.sent * receivers - talk.received)
+        return {
+            "cpu_us": 1e6 * cpu / max(1, talk.received), "per_s": talk.received / talk.took_s, "busy": cpu / talk.took_s,
+            "messages": talk.sent, "lost": 0 if stopped else lost,
+        }  # fmt: skip
     finally:
         server.stop()
 
 
-def settle(crowd: Crowd) -> None:
-    """Let the joins die down; what came by then does not count."""
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
-        crowd.read(0.05)
-    for fd in crowd.counts:
-        crowd.counts[fd] = 0
+def warm_up(peer: Peer) -> None:
+    """Have the generator compiled before anything is measured."""
+    server = Running(peer, SERVER_CORE)
+    try:
+        crowd = crowd_of(peer, server.port, SENDERS)
+        crowd.pipelined(peer.message(TEXT), WINDOW, 0.1, SENDERS)
+        crowd.paced(peer.message(TEXT), 100, 0.1)
+        crowd.close()
+    finally:
+        server.stop()
 
 
 def latency(peer: Peer, members: int, rate: float, seconds: float) -> dict[str, float]:
     """Open loop: `rate` messages a second; the delay of every delivery."""
-    server = Running(peer, SERVER_CORE)
+    server = Running(peer, SERVER_CORE, URGENT)
     try:
-        crowd = Crowd(peer, server.port, members, SENDERS)
-        settle(crowd)
-        begun, sent = time.monotonic(), 0
-        gc.disable()
-        while (now := time.monotonic()) - begun < seconds:
-            if now - begun >= sent / rate:
-                crowd.senders[sent % len(crowd.senders)].send(peer.send(text(time.time_ns()), sent))
-                sent += 1
-            crowd.read(max(0.0, min(0.01, begun + sent / rate - time.monotonic())), stamps=True)
-        gc.enable()
-        delays = sorted(crowd.stamps)
+        crowd = crowd_of(peer, server.port, members)
+        talk = crowd.paced(peer.message(TEXT), rate, seconds)
+        delays = sorted(talk.delays)
         crowd.close()
         return {
-            "p50_ms": delays[len(delays) // 2] / 1e6,
-            "p99_ms": delays[len(delays) * 99 // 100] / 1e6,
-            "samples": len(delays),
-        }
+            "p50_ms": delays[len(delays) // 2] / 1e6, "p99_ms": delays[len(delays) * 99 // 100] / 1e6, "samples": len(delays),
+        }  # fmt: skip
     finally:
         server.stop()
 
 
 def memory(peer: Peer, connections: int) -> dict[str, float]:
     """KiB of server memory an idle joined connection."""
-    server = Running(peer, SERVER_CORE)
+    server = Running(peer, SERVER_CORE, URGENT)
     try:
         warm = [connect(peer, server.port, 200_000 + i, False) for i in range(50)]
         time.sleep(1.5)
@@ -245,10 +171,16 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--file-mb", type=int, default=256)
     parser.add_argument("--only", default="fan-out,latency,memory,slow,files")
+    parser.add_argument("--urgent", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     os.sched_setaffinity(0, {OWN_CORE})
     peers, missing = installed()
+    warm_up(peers[0])
+    if asked.urgent:
+        global URGENT
+        URGENT = True
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     only = set(asked.only.split(","))
     if missing:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)

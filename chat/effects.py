@@ -29,6 +29,16 @@ class ToRoom(Effect, frozen=True):
     seq: int = 0
 
 
+class Shown(Effect, frozen=True):
+    """What a message that is on disk has for its sender (`ack`, None without an id) and for its room (`body`, None when
+    the room is gone or has seen it before)."""
+
+    conn: int
+    ack: wire.Ack | None
+    number: int = 0
+    body: wire.Msg | None = None
+
+
 class Enter(Effect, frozen=True):
     """The connection gets the room's frames from now on, beginning with what came after `after`. `oldest`: the first
     message that is still kept."""

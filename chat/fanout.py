@@ -8,7 +8,10 @@ Knows writers and frames, no loop and no socket: `schedule` is called once when 
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+PAUSE_MAX_S: Final = 0.02  # between two flushes: a person does not notice it
+PAUSE_MIN_S: Final = 0.0005  # a shorter pause is below the timers' resolution
 
 
 class Member(Protocol):
@@ -18,6 +21,14 @@ class Member(Protocol):
 
     def write(self, data: bytes) -> None:
         """Hand the bytes to the transport; may call Fanout.pause() before it returns."""
+
+
+def pause_s(ended: float, took: float, now: float) -> float:
+    """Seconds to wait before the next flush, when the last one ended at `ended` and took `took`: none on a quiet server.
+    On a busy one flushing gets half of the time: what comes in during the other half goes out in the same writes, and a
+    write costs nearly the same for one message as for a hundred."""
+    wait = ended + min(took, PAUSE_MAX_S) - now
+    return wait if wait >= PAUSE_MIN_S else 0.0
 
 
 class Channel:

@@ -276,7 +276,7 @@ class Files:
         self._shown[file_id] = future
         row = (file_id, ref.sha256, ref.name, ref.size, ref.mime, owner, room, 0, time.time())
         server.save("put_file", row)
-        server.post(effects.Post(0, room, sender, "", "", ref))
+        server.posting.post(effects.Post(0, room, sender, "", "", ref))
         seq = await future
         if seq:
             server.save("set_file_seq", (seq, file_id))

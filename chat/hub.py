@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chat import commands, wire
-from chat.effects import Close, Delay, Download, Effect, Enter, Leave, Post, Read, Reply, Save, ToRoom, Upload
+from chat.effects import Close, Delay, Download, Effect, Enter, Leave, Post, Read, Reply, Save, Shown, ToRoom, Upload
 from chat.errors import Refusal
 from chat.limits import (
     Bucket,
@@ -199,15 +199,15 @@ class Hub:
         invited = self._pull_in(room) if room.direct else []
         return [*invited, post, Delay(seat.conn, delay)] if delay or invited else [post]
 
-    def committed(self, post: Post, seq: int, ts: int, again: bool = False) -> list[Effect]:
+    def committed(self, post: Post, seq: int, ts: int, again: bool = False) -> Shown:
         """The message is on disk: acknowledge, and show it. `again`: it was there already, the sender asked twice."""
-        effects: list[Effect] = [Reply(post.conn, wire.Ack(post.id, post.room, seq, ts))] if post.id else []
+        ack = wire.Ack(post.id, post.room, seq, ts) if post.id else None
         room = self.rooms.get(post.room)
-        if room is not None and not again:
-            room.seq = seq
-            body = wire.Msg(post.room, seq, ts, post.sender, post.text, post.id, post.file, post.edits, post.deletes)
-            effects.append(ToRoom(room.number, body, seq))
-        return effects
+        if room is None or again:
+            return Shown(post.conn, ack)
+        room.seq = seq
+        body = wire.Msg(post.room, seq, ts, post.sender, post.text, post.id, post.file, post.edits, post.deletes)
+        return Shown(post.conn, ack, room.number, body)
 
     def _room_to_send(self, seat: Seat, raw: str) -> Room:
         name = self._canonical(seat.user, raw)

@@ -89,14 +89,14 @@ class Reading:
     async def _page_of(
         self, room: str, ask: wire.History, floor: int, limit: int, size: int
     ) -> tuple[list[wire.Msg], bool]:
-        if self._server.memory is not None:
-            return self._server.memory.page(room, ask, floor, limit, size)
+        if self._server.posting.memory is not None:
+            return self._server.posting.memory.page(room, ask, floor, limit, size)
         return await asyncio.wrap_future(self._server.store.page(room, ask, floor, limit, size))
 
     async def _search(self, query: history.Query, floors: dict[str, int], limit: int) -> tuple[list[wire.Msg], bool]:
         size, seconds = self._server.config.limits.history_page_bytes, self._server.config.timeouts.search_s
-        if self._server.memory is not None:
-            return self._server.memory.search(query, floors, limit, size)
+        if self._server.posting.memory is not None:
+            return self._server.posting.memory.search(query, floors, limit, size)
         try:
             return await asyncio.wrap_future(self._server.store.search(query, floors, limit, size, seconds))
         except sqlite3.Error as error:

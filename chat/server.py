@@ -20,15 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chat import effects, history, log, metrics, tls, wire
+from chat import effects, log, metrics, tls, wire
 from chat.accounts import Accounts, Ways
 from chat.config import Config, fixed_changes
-from chat.connection import BUSY, FLOOD, UNACKED, Connection
+from chat.connection import BUSY, FLOOD, Connection
 from chat.door import Door
 from chat.errors import ChatError, ConfigError, Refusal
-from chat.fanout import Fanout
+from chat.fanout import Fanout, pause_s
 from chat.files import Files
 from chat.hub import Hub, Policy
+from chat.posting import Posting
 from chat.reading import Reading
 from chat.reception import Reception
 from chat.session import Rules, Session, State
@@ -36,7 +37,6 @@ from chat.store import Store
 
 SWEEP_S: Final = 1.0  # timers are this coarse; 5,000 connections cost about 3 ms a sweep
 EXPIRE_S: Final = 3600.0  # between two rounds of retention
-TICK_BYTES: Final = 1 << 20  # frames waiting for the flush: senders stop above it
 SWITCH_S: Final = 0.001  # the interpreter's switch interval: the writer thread waits no longer for a busy loop
 LINGER_S: Final = 0.05  # at shutdown: what clients have under way is read and dropped, or their GOAWAY might be lost
 FEATURES: Final = ["rooms", "direct", "history", "search", "edit", "files", "resume"]
@@ -54,21 +54,20 @@ class Server:
         self.loop: asyncio.AbstractEventLoop
         self._reload = reload
         self._next = 0
-        self._posts: list[effects.Post] = []
-        self._unstored = 0
-        self._busy: list[Connection] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._ready = False
         self._expired = 0.0
+        self._flushed = self._flush_took = 0.0
         self.reception = Reception(self)
         self.reading = Reading(self)
+        self.posting = Posting(self)
         self._do: dict[type[effects.Effect], Callable[[Any], None]] = {
-            effects.Reply: self._reply,
-            effects.ToRoom: self._to_room,
+            effects.Reply: self.reply,
+            effects.ToRoom: self.to_room,
             effects.Enter: self.reading.enter,
             effects.Leave: self._leave,
-            effects.Post: self._post,
+            effects.Post: self.posting.post,
             effects.Save: self._save,
             effects.Read: self.reading.read,
             effects.Upload: self._upload,
@@ -88,14 +87,13 @@ class Server:
         _check_open_files(config.limits.connections)
         self.store = Store(config.data, self.loop.call_soon_threadsafe)
         state = self.store.start()
-        self.memory = None if config.history.durable else history.MemoryHistory(config.history.memory_messages)
         self.door = Door(config.limits, config.rates, config.server.exempt, state.bans)
         policy = Policy(config.server.open_rooms, config.history.days, config.history.messages)
         self.hub = Hub(config.limits, config.rates, config.timeouts, policy, self.door.exempt)
         self.hub.wall = time.time()
         self.hub.bans, self.hub.accounts, self.hub.operators = state.bans, state.accounts, state.operators
         for room in state.rooms:
-            if self.memory is not None:
+            if self.posting.memory is not None:
                 room.seq, room.oldest = 0, 1
             known = self.hub.rooms.get(room.name)
             if known is not None:
@@ -107,7 +105,7 @@ class Server:
         self.accounts = Accounts(self.store, ways, state.accounts, state.operators)
         self.files = Files(self, config.data / "files")
         await self.files.load()
-        self.fanout = Fanout(lambda: self.loop.call_soon(self._flush), config.limits.ring_bytes)
+        self.fanout = Fanout(self._flush_soon, config.limits.ring_bytes)
         self._set_rules()
         self.fingerprint = ""
         self._ssl = self._context() if config.tls_on else None
@@ -137,7 +135,7 @@ class Server:
         end = self.loop.time() + self.config.timeouts.drain_s
         for conn in self.conns.values():
             conn.hold(BUSY)
-        while self._unstored and self.loop.time() < end:
+        while self.posting.unstored and self.loop.time() < end:
             await asyncio.sleep(0.005)
         now = self.loop.time()
         for conn in list(self.conns.values()):
@@ -328,7 +326,7 @@ class Server:
         for effect in wanted:
             self._do[type(effect)](effect)
 
-    def _reply(self, effect: effects.Reply) -> None:
+    def reply(self, effect: effects.Reply) -> None:
         conn = self.conns.get(effect.conn)
         if conn is not None and not conn.gone:
             body = effect.body
@@ -338,7 +336,7 @@ class Server:
             channel = body.channel if type(body) is wire.Joined else 0
             self.fanout.send(conn, wire.encode(body, channel))
 
-    def _to_room(self, effect: effects.ToRoom) -> None:
+    def to_room(self, effect: effects.ToRoom) -> None:
         self.fanout.post(effect.number, wire.encode(effect.body, effect.number), effect.seq)
 
     def _leave(self, effect: effects.Leave) -> None:
@@ -349,11 +347,7 @@ class Server:
     def announce(self, room: str, body: wire.Body) -> None:
         """A frame to a room that history does not know."""
         if room in self.hub.rooms:
-            self._to_room(effects.ToRoom(self.hub.rooms[room].number, body))
-
-    def post(self, post: effects.Post) -> None:
-        """A message of the server's own making: a file that has arrived."""
-        self._post(post)
+            self.to_room(effects.ToRoom(self.hub.rooms[room].number, body))
 
     def save(self, what: str, args: tuple[Any, ...]) -> None:
         """Keep a change of state."""
@@ -364,70 +358,24 @@ class Server:
         """True without TLS: files may go from disk to socket by themselves."""
         return self._ssl is None
 
-    def _post(self, effect: effects.Post) -> None:
-        if self.memory is not None:
-            self._show([self.memory.write(effect, int(time.time() * 1000))])
-            return
-        if self._unstored >= self.config.limits.unstored:
-            busy = wire.Error("flood", "the disk is behind", ref=effect.id, retry_ms=1000)
-            self._reply(effects.Reply(effect.conn, busy))
-            return
-        self._unstored += 1
-        if not self._posts:
-            self.loop.call_soon(self._submit)
-        self._posts.append(effect)
-        conn = self.conns.get(effect.conn)
-        if conn is not None:
-            conn.unacked += 1
-            if conn.unacked >= self.config.limits.unacked:
-                conn.hold(UNACKED)
-
-    def _submit(self) -> None:
-        """Once a loop tick: what came in goes to the writer together."""
-        posts, self._posts = self._posts, []
-        self.store.submit(posts, int(time.time() * 1000), self._stored)
-
-    def _stored(self, stored: list[history.Stored]) -> None:
-        """The writer's answer, after the commit: acknowledge and show."""
-        self._unstored -= len(stored)
-        for each in stored:
-            conn = self.conns.get(each.post.conn)
-            if conn is not None:
-                conn.unacked -= 1
-                if conn.held & UNACKED and conn.unacked < self.config.limits.unacked // 2:
-                    conn.let(UNACKED)
-        self._show(stored)
-
-    def _show(self, stored: list[history.Stored]) -> None:
-        for each in stored:
-            if each.post.file is not None:
-                self.files.shown(each.post.file.file_id, each.seq)
-            if each.code:
-                self._reply(effects.Reply(each.post.conn, wire.Error(each.code, each.text, ref=each.post.id)))
-                continue
-            self.counters.messages += 1
-            self._apply(self.hub.committed(each.post, each.seq, each.ts, each.again))
-        if self.fanout.waiting_bytes > TICK_BYTES:
-            self._hold_senders(stored)
-
-    def _hold_senders(self, stored: list[history.Stored]) -> None:
-        """More waits for the flush than should: its senders pause until it is done."""
-        for each in stored:
-            conn = self.conns.get(each.post.conn)
-            if conn is not None and not conn.held & BUSY:
-                conn.hold(BUSY)
-                self._busy.append(conn)
+    def _flush_soon(self) -> None:
+        wait = pause_s(self._flushed, self._flush_took, time.perf_counter())
+        if wait:
+            self.loop.call_later(wait, self._flush)
+        else:
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        begun = time.perf_counter()
         self.fanout.flush()
-        if self._busy and not self._stopping:
-            busy, self._busy = self._busy, []
-            for conn in busy:
-                conn.let(BUSY)
+        self._flushed = time.perf_counter()
+        self._flush_took = self._flushed - begun
+        if not self._stopping:
+            self.posting.flushed()
 
     def _save(self, effect: effects.Save) -> None:
-        if effect.what == "remove_room" and self.memory is not None:
-            self.memory.forget(effect.args[0])
+        if effect.what == "remove_room" and self.posting.memory is not None:
+            self.posting.memory.forget(effect.args[0])
         self.store.save(effect.what, effect.args).add_done_callback(_log_save)
 
     def _close(self, effect: effects.Close) -> None:
@@ -462,7 +410,7 @@ class Server:
             answer = await work
         except Refusal as no:
             answer = wire.Error(no.code, no.text, ref=ref, retry_ms=no.retry_ms)
-        self._reply(effects.Reply(conn, answer))
+        self.reply(effects.Reply(conn, answer))
 
     # --- timers ------------------------------------------------------------------------------------------------------------------
 
@@ -490,7 +438,7 @@ class Server:
         """Retention: days and counts of each room, old sessions."""
         self._save(effects.Save("expire_sessions", (self.hub.wall,)))
         await self.files.expire()
-        if self.memory is not None:
+        if self.posting.memory is not None:
             return
         for room in list(self.hub.rooms.values()):
             keep = await asyncio.wrap_future(
@@ -508,7 +456,7 @@ class Server:
             "connected": len(self.conns),
             "users": len(self.hub.users),
             "rooms": len(self.hub.rooms),
-            "unstored": self._unstored,
+            "unstored": self.posting.unstored,
             "passwords_waiting": self.accounts.busy,
             "ready": float(self._ready and not self._stopping),
         }

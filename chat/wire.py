@@ -477,6 +477,8 @@ TYPE_OF: Final[dict[type[Body], int]] = {
 }
 
 
+_QUICK_HEADER: Final = Layout("!6sHI")  # the header without flags: its first six bytes ready-made, channel, length
+_QUICK_KEY: Final = {body: MAGIC + bytes([VERSION, code, 0, 0]) for body, code in TYPE_OF.items()}
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -485,7 +487,9 @@ def encode(body: Body, channel: int = 0, flags: int = 0) -> bytes:
     if type(body) is Data:
         return data_head(body.file_id, body.offset, body.crc, len(body.payload)) + body.payload
     content = _encode_json(body)
-    return HEADER.pack(MAGIC, VERSION, TYPE_OF[type(body)], flags, channel, len(content)) + content
+    if flags:
+        return HEADER.pack(MAGIC, VERSION, TYPE_OF[type(body)], flags, channel, len(content)) + content
+    return _QUICK_HEADER.pack(_QUICK_KEY[type(body)], channel, len(content)) + content
 
 
 def data_head(file_id: str, offset: int, crc: int, size: int) -> bytes:

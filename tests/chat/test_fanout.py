@@ -2,10 +2,11 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.fanout import Fanout
+from chat.fanout import Fanout, pause_s
 
 
 class Member:
@@ -61,6 +62,15 @@ def test_a_tick_is_one_write_a_member() -> None:
     assert members[0].data == b"<private>" + b"".join(frame(1, i) for i in range(1, 6)) + frame(2, 1)
     assert scheduled == [1]
     assert (fanout.deliveries, fanout.writes) == (18, 3)
+
+
+@pytest.mark.parametrize(
+    ("took", "since", "wait"),
+    [(0.0, 0.0, 0.0), (0.0003, 0.0, 0.0), (0.002, 0.0, 0.002), (0.002, 0.001, 0.001), (0.002, 0.0018, 0.0), (0.002, 5.0, 0.0), (3.0, 0.0, 0.02)],
+)  # fmt: skip
+def test_flushing_gets_half_of_the_time_of_a_busy_server(took: float, since: float, wait: float) -> None:
+    """No pause when quiet, as long as the last flush when busy, never so long that a person would notice."""
+    assert pause_s(100.0, took, 100.0 + since) == pytest.approx(wait, abs=1e-9)
 
 
 def test_who_joins_within_a_tick_gets_nothing_twice() -> None:

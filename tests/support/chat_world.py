@@ -189,7 +189,11 @@ class World:
         if stored.code:
             self._reply(effects.Reply(e.conn, wire.Error(stored.code, stored.text, ref=e.id)))
         else:
-            self.apply(self.hub.committed(e, stored.seq, stored.ts, stored.again))
+            shown = self.hub.committed(e, stored.seq, stored.ts, stored.again)
+            if shown.ack is not None:
+                self._reply(effects.Reply(e.conn, shown.ack))
+            if shown.body is not None:
+                self._toroom(effects.ToRoom(shown.number, shown.body, stored.seq))
 
     def _save(self, e: effects.Save) -> None:
         self.saved.append(e)
