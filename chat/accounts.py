@@ -18,7 +18,7 @@ import argon2
 
 from chat import wire
 from chat.errors import Refusal
-from chat.limits import check_name
+from chat.limits import check_name, skeleton
 from chat.store import Store, digest
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Accounts:
         self.operators = operators
         self.ways = ways
         self.busy = 0
+        self._looks = {skeleton(name): name for name in names}
         self._store = store
         self._hasher = hasher or argon2.PasswordHasher(
             time_cost=2, memory_cost=19 << 10, parallelism=1
@@ -86,6 +87,8 @@ class Accounts:
         name = check_name(raw, self.ways.unicode_names)
         if name in self.names:
             raise Refusal("name-taken", "this name has an account, it needs its secret")
+        if skeleton(name) in self._looks:
+            raise Refusal("name-taken", "an account has a name that looks like this one")
         return Identity(name, guest=True)
 
     async def verify(self, auth: wire.Auth, now: float) -> Identity:
@@ -116,7 +119,7 @@ class Accounts:
             raise Refusal("auth-failed", "this session is over, log in again")
         name, guest = row
         if guest:
-            if name in self.names or not self.ways.guests:
+            if name in self.names or skeleton(name) in self._looks or not self.ways.guests:
                 raise Refusal("auth-failed", "this session is over, log in again")
             return Identity(name, guest=True, returning=True)
         await self._not_suspended(name)
@@ -158,6 +161,9 @@ class Accounts:
         """A new account. `invite`: digest of an invitation to use up. Raises Refusal name-taken, bad-request."""
         name = check_name(name, self.ways.unicode_names)
         hashed = await self._hash(secret)
+        look = skeleton(name)
+        if self._looks.get(look, name) != name:
+            raise Refusal("name-taken", "an account has a name that looks like this one")
 
         def insert(db: sqlite3.Connection) -> bool:
             if (
@@ -172,6 +178,7 @@ class Accounts:
         if not await self._change(insert):
             raise Refusal("name-taken", "this name has an account already")
         self.names.add(name)
+        self._looks[look] = name
         if operator:
             self.operators.add(name)
 

@@ -1,6 +1,6 @@
 """Who may connect and try to log in: counts and rates per address, server-wide bans.
 
-Asked before a byte is read (admit) and before a password is looked at (may_try). Pure: `now` runs steadily, `wall` is
+Asked before a byte is read (admit) and before a password is looked at (try_secret). Pure: `now` runs steadily, `wall` is
 the time of day.
 """
 
@@ -72,13 +72,24 @@ class Door:
         else:
             self._counts.pop(name, None)
 
-    def failed(self, address: str, account: str, now: float) -> None:
-        """A secret was wrong: takes a token of the address and of the account."""
-        self._tries.take("a " + address_key(address), now)
-        self._tries.take("n " + account, now)
+    def try_secret(self, address: str, account: str, now: float) -> None:
+        """A secret is about to be checked: takes a token of the address and of the account ('': of no account), before
+        the check, so that many guesses at once are as many as one after the other. Raises Refusal flood while there is
+        none. Give it back with secret_was_right()."""
+        taken = []
+        for name in _payers(address, account):
+            wait = self._tries.take(name, now)
+            if wait < 0:
+                for other in taken:
+                    self._tries.give_back(other)
+                raise Refusal("flood", "too many wrong secrets, wait", int(-wait * 1000) + 1)
+            taken.append(name)
 
-    def may_try(self, address: str, account: str, now: float) -> None:
-        """Raises Refusal flood while too many secrets were wrong, from this address or for this account."""
-        wait = max(self._tries.wait("a " + address_key(address), now), self._tries.wait("n " + account, now))
-        if wait > 0:
-            raise Refusal("flood", "too many wrong secrets, wait", int(wait * 1000) + 1)
+    def secret_was_right(self, address: str, account: str) -> None:
+        """The check that try_secret() let pass cost nothing: the secret was right, or was not looked at."""
+        for name in _payers(address, account):
+            self._tries.give_back(name)
+
+
+def _payers(address: str, account: str) -> list[str]:
+    return ["a " + address_key(address), *(["n " + account] if account else [])]

@@ -100,10 +100,11 @@ class Hub:
         if known is not None and not self._same(known, user, returning):
             raise Refusal("name-taken", "somebody has this name now")
         if known is None:
-            look = skeleton(user.name)
-            if self._skeletons.get(look, user.name) != user.name:
-                raise Refusal("name-taken", "somebody has a name that looks like this one")
-            self._skeletons[look] = user.name
+            if user.guest:  # an account is let in whatever guests call themselves: it was there first
+                look = skeleton(user.name)
+                if self._skeletons.get(look, user.name) != user.name:
+                    raise Refusal("name-taken", "somebody has a name that looks like this one")
+                self._skeletons[look] = user.name
             known = self.users[user.name] = user
         elif len(known.seats) >= self.limits.sessions_per_account:
             raise Refusal("too-many", f"{self.limits.sessions_per_account} connections of this account already")
@@ -430,7 +431,8 @@ class Hub:
         for user in [user for user in self._held if now >= user.held_until]:
             self._held.discard(user)
             del self.users[user.name]
-            self._skeletons.pop(skeleton(user.name), None)
+            if user.guest:
+                self._skeletons.pop(skeleton(user.name), None)
             for room in [room for room in self.rooms.values() if user.name in room.seats]:
                 del room.seats[user.name]
                 self._note(room, went=user.name)

@@ -143,13 +143,11 @@ class Buckets:
             bucket = self._all[name] = Bucket(self._rate, self._burst, now)
         return bucket.take(now, cost, debt)
 
-    def wait(self, name: str, now: float) -> float:
-        """Seconds until a token is there for `name`; 0 if one is. Takes none."""
+    def give_back(self, name: str) -> None:
+        """A token that was taken for `name` was not needed."""
         bucket = self._all.get(name)
-        if bucket is None or self._rate <= 0:
-            return 0.0
-        level = min(bucket.burst, bucket.level + (now - bucket.at) * bucket.rate)
-        return max(0.0, (1.0 - level) / bucket.rate)
+        if bucket is not None:
+            bucket.level = min(bucket.burst, bucket.level + 1.0)
 
     def _sweep(self, now: float) -> None:
         self._swept = now

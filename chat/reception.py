@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chat.server import Server
 
 AUDIT_ROWS = 500  # of one answer
+GUESSABLE = {"password", "register"}
 INVITE_S = 7 * 86_400  # an invitation that names no time is good for a week
 
 
@@ -40,11 +41,8 @@ class Reception:
 
     async def _login(self, conn: Connection, auth: wire.Auth) -> None:
         """Verify an AUTH and seat the connection."""
-        secret = auth.mechanism != "guest"
         try:
-            if secret:
-                self._server.door.may_try(conn.address, auth.user, self._server.loop.time())
-            who = await self._server.accounts.verify(auth, self._server.hub.wall)
+            who = await self._verify(conn, auth)
             if conn.gone or conn.session.state is not State.CHECKING:
                 return
             self._refuse_banned(who, conn)
@@ -65,6 +63,22 @@ class Reception:
         self._server.push(conn)
         self._server.log("login", conn, user=who.name, mechanism=auth.mechanism)
 
+    async def _verify(self, conn: Connection, auth: wire.Auth) -> Identity:
+        """The identity behind an AUTH. Secrets that a person chose are guessed at a rate; tokens cannot be guessed."""
+        server = self._server
+        if auth.mechanism not in GUESSABLE:
+            return await server.accounts.verify(auth, server.hub.wall)
+        account = auth.user.lower() if auth.mechanism == "password" else ""
+        server.door.try_secret(conn.address, account, server.loop.time())
+        try:
+            who = await server.accounts.verify(auth, server.hub.wall)
+        except Refusal as no:
+            if no.code != "auth-failed":
+                server.door.secret_was_right(conn.address, account)
+            raise
+        server.door.secret_was_right(conn.address, account)
+        return who
+
     def _refuse_banned(self, who: Identity, conn: Connection) -> None:
         if not who.operator and any(
             ban.holds(who.name, conn.address, self._server.hub.wall) for ban in self._server.hub.bans
@@ -74,8 +88,6 @@ class Reception:
     def _refuse_login(self, conn: Connection, auth: wire.Auth, no: Refusal) -> None:
         now = self._server.loop.time()
         self._server.counters.login_failures += 1
-        if no.code == "auth-failed" and auth.mechanism != "guest":
-            self._server.door.failed(conn.address, auth.user, now)
         self._server.log("login-refused", conn, mechanism=auth.mechanism, code=no.code)
         if conn.gone or conn.session.state is not State.CHECKING:
             return

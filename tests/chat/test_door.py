@@ -74,11 +74,36 @@ def test_wrong_secrets_cost_the_address_and_the_account() -> None:
     """After the burst both wait; another address may not try the same account, the same address not another account."""
     the = Door(Limits(), Rates(logins_per_minute=3, login_burst=2), (), [])
     for _ in range(2):
-        the.may_try("192.0.2.1", "ann", 0.0)
-        the.failed("192.0.2.1", "ann", 0.0)
+        the.try_secret("192.0.2.1", "ann", 0.0)
 
     for address, account in (("192.0.2.1", "ann"), ("192.0.2.9", "ann"), ("192.0.2.1", "bob")):
         with pytest.raises(Refusal, match="wrong secrets"):
-            the.may_try(address, account, 1.0)
-    the.may_try("192.0.2.9", "bob", 1.0)
-    the.may_try("192.0.2.1", "ann", 21.0)
+            the.try_secret(address, account, 1.0)
+    the.try_secret("192.0.2.9", "bob", 1.0)
+    the.try_secret("192.0.2.1", "ann", 21.0)
+
+
+def test_guesses_at_once_are_not_more_than_one_after_the_other() -> None:
+    """The token is taken before the check: a hundred connections that guess at the same moment have the burst, no more."""
+    the = Door(Limits(), Rates(logins_per_minute=3, login_burst=2), (), [])
+    let = 0
+    for i in range(100):
+        try:
+            the.try_secret(f"192.0.2.{i}", "ann", 0.0)
+            let += 1
+        except Refusal:
+            pass
+
+    assert let == 2
+
+
+def test_right_secrets_cost_nothing() -> None:
+    """Whoever logs in all day is not taken for somebody who guesses; a try without an account costs the address alone."""
+    the = Door(Limits(), Rates(logins_per_minute=3, login_burst=2), (), [])
+    for _ in range(50):
+        the.try_secret("192.0.2.1", "ann", 0.0)
+        the.secret_was_right("192.0.2.1", "ann")
+    for _ in range(2):
+        the.try_secret("192.0.2.1", "", 0.0)
+
+    the.try_secret("192.0.2.2", "", 0.0)

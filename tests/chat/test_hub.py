@@ -178,6 +178,16 @@ def test_names_are_one_persons() -> None:
     assert (taken.code, alike.code, free.account) == ("name-taken", "name-taken", "ann10")
 
 
+def test_a_guest_with_a_like_name_does_not_keep_an_account_out() -> None:
+    """Somebody who came as `annl0` before `ann10` had an account: its owner gets in, and no second look-alike does."""
+    world = World()
+    world.join("annl0")
+    world.hub.accounts = {"ann10"}
+
+    assert world.connect().login("ann10").last(wire.AuthOk).account == "ann10"
+    assert world.connect().login("annlo").last(wire.Error).code == "name-taken"
+
+
 def test_a_short_cut_does_not_flap_presence() -> None:
     """A lost user stays listed for 30 s; back in time nobody hears of it; else PRESENCE says so once."""
     world = World()
