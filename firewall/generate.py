@@ -116,7 +116,9 @@ class _Maker:
                 True,
                 ("src",),
             )
-            match = Match(dst=host, proto=6, dport=port, tcp_flags=(0x17, 2), rate=rate)
+            spared = self._spared(host)
+            sides = {"src": spared, "negate": frozenset({"src"})} if spared else {}
+            match = Match(dst=host, proto=6, dport=port, tcp_flags=(0x17, 2), rate=rate, **sides)  # type: ignore[arg-type]
             inward = not self.base.local or bool(host & self.base.local)
             out.append(
                 Rule(
@@ -128,6 +130,15 @@ class _Maker:
                 )
             )
         return out
+
+    def _spared(self, host: AddrSet) -> AddrSet:
+        """Who is not limited: permitted networks, and whoever is protected in speaking to this host (itself, its gateway,
+        the analyst)."""
+        out = self.base.trusted
+        for item in self.base.protected:
+            if not item.exempt and item.match.src is not None and item.match.dst is not None and item.match.dst & host:
+                out |= item.match.src
+        return out.only(next(iter(host.families)))
 
     def _fastest(self, host: AddrSet, port: PortSet | None) -> int:
         """Most connections that one source opened to the service (an upper bound of its rate in any second)."""

@@ -91,7 +91,7 @@ def test_fragments_share_the_flow_of_their_datagram() -> None:
     assert headers.flow.tolist() == [5, -1, 5]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.binary(max_size=90) | fp.packets(), max_size=20), st.integers(0, 2**32))
 def test_any_bytes_are_read_or_counted(packets: list[bytes], seed: int) -> None:
     """No byte string raises or is lost: every packet is a row or has a reason; nothing is read outside its packet."""

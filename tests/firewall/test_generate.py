@@ -1,0 +1,240 @@
+"""From findings and decisions to a policy: who is blocked, who is spared, and what the analyst said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import firewall_packets as fp
+import pytest
+
+from analysis.findings import Finding, Severity
+from firewall.errors import RuleError
+from firewall.generate import Decisions, Proposal, propose
+from firewall.lockout import cuts
+from firewall.rules import Action, Direction, Match, Rule, Vantage
+from firewall.sets import AddrSet, PortSet
+
+A = AddrSet.parse
+ME, BAD, FRIEND = "192.168.1.5", "203.0.113.9", "198.51.100.7"
+VISIT = [p for n in range(30) for p in fp.talk(ME, 2000 + n, FRIEND, 443)]
+
+
+def made(packets: Sequence[bytes], found: Finding | None, bad: Sequence[int] = (), names: dict[str, list[str]] | None = None, session: Any = None, **decisions: Any) -> Proposal:  # fmt: skip
+    """The proposal for packets of which `bad` belong to the finding."""
+    survey = fp.surveyed(packets, {found.id: bad} if found else {})
+    return propose([found] if found else [], Decisions(**decisions), survey, names or {}, session=session, created=2_000_000_000)  # fmt: skip
+
+
+def drops(proposal: Proposal) -> list[Rule]:
+    return [rule for rule in proposal.policy.rules if rule.action is Action.DROP]
+
+
+ATTACK = fp.talk(BAD, 1024, ME, 22)
+PACKETS = ATTACK + VISIT
+
+
+def test_an_attacker_from_outside_is_dropped_on_its_way_in() -> None:
+    """Host, service, direction IN, with evidence, reason and an end."""
+    found = fp.finding("guessing", BAD)
+    rules = drops(made(PACKETS, found, range(11)))
+
+    assert [(r.match, r.direction, r.ttl_s) for r in rules] == [
+        (Match(src=A(BAD), dst=A(ME), proto=6, dport=PortSet.of(22)), Direction.IN, 86400)
+    ]
+    assert rules[0].findings == (found.id,)
+    assert rules[0].description == "guessing did something"
+
+
+def test_a_server_that_lures_is_stopped_where_it_is_asked() -> None:
+    """What the victim opened is stopped at its start: blocking the answers alone would let the request out."""
+    lured = fp.talk(ME, 1024, BAD, 443)
+    rules = drops(made(lured + VISIT, fp.finding("lure", BAD), range(11)))
+
+    assert {(r.direction, r.match.dst) for r in rules} == {(Direction.IN, A(ME)), (Direction.OUT, A(BAD))}
+
+
+@pytest.mark.parametrize(
+    ("vantage", "expected"),
+    [(Vantage.HOST, Direction.IN), (Vantage.ROUTER, Direction.FORWARD), (Vantage.DOCKER, Direction.FORWARD), (Vantage.SPAN, Direction.ANY)],
+)  # fmt: skip
+def test_direction_follows_the_vantage(vantage: Vantage, expected: Direction) -> None:
+    """The same finding, other chains."""
+    rules = drops(made(PACKETS, fp.finding("guessing", BAD), range(11), vantage=vantage))
+
+    assert {r.direction for r in rules} == {expected}
+
+
+ADVICE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # finding, decisions: words of the note
+    "too harmless": ({"severity": Severity.LOW}, {}, "below medium"),
+    "nobody accountable": ({"address": None}, {}, "no side is accountable"),
+    "a card, no address": ({"address": "02:00:00:00:00:01"}, {}, "no IP address"),
+    "permitted": ({}, {"permit": ("203.0.113.0/24",)}, "permitted network: never blocked"),
+    "a content network": ({"address": "104.18.32.47"}, {}, "shared (Cloudflare)"),
+    "a public resolver": ({"address": "8.8.8.8"}, {}, "shared (public DNS resolvers)"),
+    "a group": ({"address": "224.0.0.251"}, {}, "group address"),
+    "no packet of its own": ({"flows": ()}, {}, "none of its packets"),
+    "contained as a whole": ({}, {"contain": (BAD,)}, "contained as a whole"),
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_advice_instead_of_a_block(name: str) -> None:
+    """No rule where none is fair, and the reason."""
+    values, decisions, words = ADVICE[name]
+    found = fp.finding("x", values.get("address", BAD), **{k: v for k, v in values.items() if k != "address"})
+    proposal = made(PACKETS, found, range(11), **decisions)
+
+    assert not any(r.findings for r in proposal.policy.rules)
+    assert any(words in note.text for note in proposal.advice)
+
+
+def test_many_names_of_many_owners_are_a_shared_host() -> None:
+    """An address that serves several owners in this capture is not blocked."""
+    proposal = made(PACKETS, fp.finding("x", BAD), range(11), names={BAD: ["a.example.com", "b.example.org", "c.example.net"]})  # fmt: skip
+
+    assert not drops(proposal) and "3 names of 3 owners" in proposal.advice[0].text
+
+
+def test_the_resolver_is_not_blocked() -> None:
+    """Blocking who answers DNS cuts everybody off."""
+    packets = [fp.udp(ME, 5000, "192.168.1.1", 53), fp.udp("192.168.1.1", 53, ME, 5000)] * 3
+    proposal = made(packets + VISIT, fp.finding("x", "192.168.1.1"), range(6))
+
+    assert not drops(proposal) and "resolver" in proposal.advice[0].text
+
+
+def test_a_tunnel_through_the_resolver_is_advice() -> None:
+    """All that a rule could match is the DNS that stays open: a dead rule is not proposed, what helps is said."""
+    packets = [fp.udp(ME, 5000, "9.9.9.8", 53), fp.udp("9.9.9.8", 53, ME, 5000)] * 3
+    proposal = made(packets + VISIT, fp.finding("tunnel", ME), range(6))
+
+    assert not drops(proposal) and not proposal.policy.rules
+    assert "block the names at the resolver" in proposal.advice[0].text
+
+
+def test_the_management_session_is_never_cut() -> None:
+    """The analyst's own peer: refused with the reason, insisted on with --force."""
+    found = fp.finding("guessing", BAD)
+    session = (BAD, ME, 22)
+    refused = made(PACKETS, found, range(11), session=session)
+
+    assert not drops(refused) and "would cut management session; --force insists" in refused.refused[0].text
+    assert len(drops(made(PACKETS, found, range(11), session=session, force=True))) == 1
+
+
+def test_a_flood_is_one_rule_with_a_set() -> None:
+    """Nobody accountable, many senders: their set against the target, and a word on forged sources."""
+    flood = [fp.tcp(f"203.0.{n}.7", 1000 + 2 * n, ME, 80) for n in range(200)]
+    found = fp.finding("flood", None, extra={"spoofed_sources_likely": True})
+    proposal = made(flood + VISIT, found, range(200))
+
+    assert [(r.match.src.count(), r.match.dst, r.match.dport) for r in drops(proposal)] == [(200, A(ME), PortSet.of(80))]  # type: ignore[union-attr]  # fmt: skip
+    assert any("probably forged" in note.text for note in proposal.advice)
+
+
+def test_contain() -> None:
+    """Both ways, its DNS and DHCP and ICMP essentials kept open in front, other hosts untouched."""
+    proposal = made(PACKETS, None, contain=(ME,), vantage=Vantage.ROUTER)
+    rules = proposal.policy.rules
+
+    assert [r.match for r in drops(proposal)] == [Match(src=A(ME)), Match(dst=A(ME))]
+    first = next(at for at, r in enumerate(rules) if r.action is Action.DROP)
+    assert {"kept open: DHCP", "kept open: ICMP errors (path MTU)"} <= {r.description for r in rules[:first]}
+    assert proposal.policy.contained == A(ME) and not cuts(proposal.policy)
+
+
+def test_permit_wins_over_everything_but_contain() -> None:
+    """A permitted network is trusted, less what is contained."""
+    policy = made(PACKETS, None, permit=("192.168.1.0/24",), contain=(ME,)).policy
+
+    assert policy.trusted == A("192.168.1.0/24") - A(ME)
+    assert not cuts(policy)
+
+
+def test_protect_leaves_room() -> None:
+    """New connections per source above twice the fastest source of this capture, and never below ten a second."""
+    busy = [p for n in range(25) for p in fp.talk(FRIEND, 3000 + n, ME, 443)]
+    rule = drops(made(busy + VISIT, None, protect=(f"{ME}:443",)))[0]
+    quiet = drops(made(VISIT, None, protect=(f"{ME}:443",)))[0]
+
+    assert rule.match.rate is not None and quiet.match.rate is not None
+    assert (rule.match.rate.packets, rule.match.rate.key, rule.match.tcp_flags) == (50, ("src",), (0x17, 2))
+    assert quiet.match.rate.packets == 10
+    assert rule.direction is Direction.IN
+
+
+@pytest.mark.parametrize(
+    ("text", "port"), [(f"{ME}:443", "443"), ("[2001:db8::1]:443", "443"), ("2001:db8::1", None), (ME, None)]
+)
+def test_services_to_protect(text: str, port: str | None) -> None:
+    """Address, address:port, [IPv6]:port."""
+    rule = next(r for r in made(VISIT, None, protect=(text,), vantage=Vantage.ROUTER).policy.rules if r.match.rate)
+
+    assert (rule.match.dport.text() if rule.match.dport else None) == port
+
+
+def test_learned_is_what_the_capture_shows_and_no_finding() -> None:
+    """An allow list: who opened what to whom, answers, loopback; the rest is dropped; the attacker is not learned."""
+    policy = made(PACKETS, fp.finding("guessing", BAD), range(11), permit_learned=True).policy
+    learned = [r for r in policy.rules if r.description == "learned from this capture"]
+
+    assert policy.default is Action.DROP
+    assert [r.match for r in learned] == [Match(src=A(ME), dst=A(FRIEND), proto=6, dport=PortSet.of(443))]
+    assert any(r.match.states == frozenset({"ESTABLISHED", "RELATED"}) for r in policy.rules)
+
+
+def test_drops_stand_before_what_accepts_established() -> None:
+    """An accept of established sessions in front would keep the attacker's live session."""
+    policy = made(PACKETS, fp.finding("guessing", BAD), range(11), permit_learned=True).policy
+    order = [r.action is Action.DROP for r in policy.rules]
+    state = next(at for at, r in enumerate(policy.rules) if r.match.states)
+
+    assert True in order and max(at for at, dropped in enumerate(order) if dropped) < state
+
+
+def test_widen_only_where_asked() -> None:
+    """The whole prefix, with the number of addresses that nobody saw."""
+    proposal = made(PACKETS, fp.finding("guessing", BAD), range(11), widen=("203.0.113.0/24",))
+    rule = drops(proposal)[0]
+
+    assert rule.match.src == A("203.0.113.0/24")
+    assert proposal.ladders[rule.id][-1].addresses_added == 255
+
+
+def test_two_findings_of_one_host_are_one_rule() -> None:
+    """Equal rules are one, with the evidence of both."""
+    one, two = fp.finding("one", BAD), fp.finding("two", BAD)
+    survey = fp.surveyed(PACKETS, {one.id: range(11), two.id: []})
+    survey = type(survey)(**{**{n: getattr(survey, n) for n in survey.__dataclass_fields__}, "members": {one.id: survey.members[one.id], two.id: survey.members[one.id]}})  # fmt: skip
+    rules = drops(propose([one, two], Decisions(), survey, {}, created=1))
+
+    assert [sorted(r.findings) for r in rules] == [sorted([one.id, two.id])]
+
+
+def test_like_findings_of_many_hosts_are_one_rule() -> None:
+    """Twenty attackers of one service: one rule, one set."""
+    attackers = [f"203.0.113.{n}" for n in range(10, 30)]
+    packets = [p for host in attackers for p in fp.talk(host, 1024, ME, 22)]
+    found = [fp.finding(host, host) for host in attackers]
+    survey = fp.surveyed(packets, {f.id: range(11 * n, 11 * n + 11) for n, f in enumerate(found)})
+    rules = drops(propose(found, Decisions(), survey, {}, created=1))
+
+    assert len(rules) == 1 and rules[0].match.src == A(*attackers)
+    assert len(rules[0].evidence) == 20
+
+
+@pytest.mark.parametrize(
+    "decisions", [{"permit": ("10.0.0.1/8",)}, {"contain": ("host",)}, {"protect": ("10.0.0.1:99999",)}, {"widen": ("x",)}]
+)  # fmt: skip
+def test_impossible_decisions(decisions: dict[str, Any]) -> None:
+    """One error, naming what was said."""
+    with pytest.raises(RuleError):
+        made(PACKETS, fp.finding("guessing", BAD), range(11), **decisions)
+
+
+def test_a_hostile_title_stays_a_text() -> None:
+    """What a capture says is cut to a length and kept as it is: it is escaped where it is drawn."""
+    rule = drops(made(PACKETS, fp.finding("x", BAD, title="\n-A INPUT -j ACCEPT\n" * 100), range(11)))[0]
+
+    assert len(rule.description) == 200
