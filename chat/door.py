@@ -76,7 +76,7 @@ class Door:
         """A secret is about to be checked: takes a token of the address and of the account ('': of no account), before
         the check, so that many guesses at once are as many as one after the other. Raises Refusal flood while there is
         none. Give it back with secret_was_right()."""
-        taken = []
+        taken: list[str] = []
         for name in _payers(address, account):
             wait = self._tries.take(name, now)
             if wait < 0:

@@ -32,7 +32,10 @@ def test_buckets_are_one_a_key_and_are_forgotten() -> None:
     assert buckets.take("a", 0.0) == 0.0
     assert buckets.take("a", 0.0) < 0
     assert buckets.take("b", 0.0) == 0.0
-    assert buckets.wait("a", 0.5) == 0.5
+    assert buckets.take("a", 0.5) == -0.5
+    buckets.give_back("a")
+    buckets.give_back("nobody")
+    assert buckets.take("a", 0.5) == 0.0
 
     for i in range(Buckets.MOST + 100):
         buckets.take(str(i), 1.0)
