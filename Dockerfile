@@ -17,7 +17,7 @@ RUN apt-get update \
  && cp "$python" "${python%/*}/python-raw" && setcap cap_net_raw+ep "${python%/*}/python-raw" \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
 
-# What no command of ours loads goes at once (tests, headers, Arrow's network and S3 parts), and so do debug symbols
+# What no command of ours loads goes at once (tests, headers, Arrow's network and S3 parts, fonts of PDF, scapy's protocols), and so do debug symbols
 # that some wheels still carry. What every command loads is compiled to bytecode now: the containers' disks are read-only.
 COPY --from=names /requirements.txt /tmp/requirements.txt
 RUN apt-get update && apt-get install -y --no-install-recommends binutils \
@@ -25,10 +25,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends binutils \
  && cd "$(python3 -c 'import numpy, pathlib; print(pathlib.Path(numpy.__file__).parents[1])')" \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
  && rm -rf pyarrow/include pyarrow/src pyarrow/*.pyx pyarrow/*.pxi pyarrow/*flight* pyarrow/*s3* \
-      pyarrow/libarrow_python.so pyarrow/libarrow_python.so.*.*.* matplotlib/mpl-data/sample_data \
- && strip --strip-unneeded llvmlite/binding/*.so uvloop/*.so zstandard/*.so msgspec/*.so lz4/*/*.so kiwisolver/*.so fontTools/*/*.so pyarrow/lib*.so* \
+      pyarrow/libarrow_python.so pyarrow/libarrow_python.so.*.*.* matplotlib/mpl-data/sample_data scapy/contrib $(find fontTools -mindepth 1 -maxdepth 1 -type d ! -name misc) \
+ && strip --strip-unneeded llvmlite/binding/*.so uvloop/*.so zstandard/*.so msgspec/*.so lz4/*/*.so kiwisolver/*.so pyarrow/lib*.so* \
  && apt-get purge -y --auto-remove binutils && rm -rf /var/lib/apt/lists/* /var/cache/apt /tmp/requirements.txt \
- && MPLCONFIGDIR=/tmp/matplotlib python3 -c "import pyarrow.parquet, numba, uvloop, zstandard, lz4.frame, msgspec, matplotlib.figure, pandas, click, rich.table, jinja2, cryptography.x509, argon2" \
+ && MPLCONFIGDIR=/tmp/matplotlib python3 -c "import pyarrow.parquet, numba, uvloop, zstandard, lz4.frame, msgspec, matplotlib.figure, matplotlib.backends.backend_svg, scapy.all, pandas, click, rich.table, jinja2, cryptography.x509, argon2" \
  && rm -rf /tmp/*
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/tapwall \

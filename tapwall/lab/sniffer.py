@@ -19,7 +19,7 @@ from pathlib import Path
 from tapwall.lab.network import Borrowed, leave, stop
 from tapwall.lab.story import Story
 
-ROOM_BYTES = 1_000_000  # free on the disk, below which a capture is not begun
+ROOM_BYTES = 1_000_000  # free on the disk, below which nothing is captured: what is there stays whole
 AGAIN_S = 2.0  # between attempts
 
 
@@ -41,7 +41,7 @@ class Sniffer:
         while seconds is None or time.monotonic() - began < seconds:
             if self.borrowed.lost():
                 leave(self.story)
-            if shutil.disk_usage(self.folder).free < ROOM_BYTES:
+            if self.is_full():
                 self.complain("the disk of the captures is full: nothing is captured until there is room")
                 time.sleep(AGAIN_S)
                 continue
@@ -59,6 +59,10 @@ class Sniffer:
             self.story.tell(what, look=str(self.folder))
         self.be_ready()
 
+    def is_full(self) -> bool:
+        """Is there no room for captures? dumpcap itself goes on for long before it notices: it buffers."""
+        return shutil.disk_usage(self.folder).free < ROOM_BYTES
+
     def be_ready(self) -> None:
         """Whoever waits for us need not wait any longer."""
         if self.ready is not None:
@@ -71,20 +75,25 @@ class Sniffer:
             with contextlib.suppress(OSError):
                 path.unlink()
 
-    def capture(self, seconds: float | None) -> str:
-        """One capture, to its end; the last line of its complaint, empty where it simply ended."""
+    def command(self, seconds: float | None) -> list[str]:
+        """The capture as a person would start it."""
         words = [sys.executable, "-m", "tapwall", "capture", "-i", self.borrowed.interface]
         words += ["-w", str(self.folder / "lab.pcapng"), "--rotate-mb", str(self.rotate_mb), "--keep", str(self.keep)]
-        words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
+        return words + (["--seconds", f"{seconds:g}"] if seconds is not None else [])
+
+    def capture(self, seconds: float | None) -> str:
+        """One capture, to its end; the last line of its complaint, empty where it simply ended."""
         old, told = set(self.folder.glob("*.pcapng")), False
         with tempfile.TemporaryFile() as errors:
-            child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+            child = subprocess.Popen(self.command(seconds), stdout=subprocess.DEVNULL, stderr=errors)
             try:
                 while child.poll() is None:
                     if not told and any(has_bytes(path) for path in set(self.folder.glob("*.pcapng")) - old):
                         told, self.complained = True, ""
                         self.story.tell(f"captures {self.borrowed.interface}", look=str(self.folder))
                         self.be_ready()
+                    if self.is_full():
+                        return ""
                     time.sleep(0.2)
             finally:
                 stop(child)

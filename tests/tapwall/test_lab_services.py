@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,16 @@ def test_a_full_disk_is_told_once_and_waited_out(tmp_path: Path, monkeypatch: py
     assert captured == [None]
     assert ["disk of the captures is full" in event["what"] for event in read_story(tmp_path)] == [True]
     assert ready.exists()
+
+
+def test_a_disk_that_fills_up_ends_the_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the command runs the disk is watched: dumpcap alone would go on into its buffer for a long time."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0))
+    monkeypatch.setattr(Sniffer, "command", lambda sniffer, seconds: ["sleep", "60"])
+    began = time.monotonic()
+
+    assert Sniffer(tmp_path, Story(tmp_path, "sniffer")).capture(None) == ""
+    assert time.monotonic() - began < 30
 
 
 def test_a_capture_that_cannot_begin_is_told_with_its_reason(tmp_path: Path) -> None:
