@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from analysis.display_filter import DisplayFilter
     from analysis.run import Analysis
 
 LEVELS = ("info", "low", "medium", "high", "critical")
@@ -112,6 +113,7 @@ class _Progress:
 @click.option("--interval", default=1.0, metavar="S", type=click.FloatRange(min=1e-6), help="Bins of the I/O graph.")
 @click.option("--only", callback=_parts, metavar="PART,...", help=f"Leave out other parts. Of: {', '.join(PARTS)}.")
 @click.option("--fail-on", type=click.Choice(LEVELS), help="Exit with 1 if a finding is at or above this level.")
+@click.option("--filter", "expression", metavar="EXPR", help="Analyse only packets that a display filter selects.")
 @click.option("--trust", multiple=True, metavar="NET", help="Network that is never accused; may be repeated.")
 @click.option("--intel", metavar="FILE", help="File of addresses, names and fingerprints known to be bad, one a line.")
 @click.option("--thresholds", metavar="FILE", help="TOML file with changed thresholds of detectors.")
@@ -123,13 +125,15 @@ def analyze(
     interval: float,
     only: tuple[str, ...] | None,
     fail_on: str | None,
+    expression: str | None,
     trust: tuple[str, ...],
     intel: str | None,
     thresholds: str | None,
 ) -> None:
     """Analyse captures: what happened, is it bad.
 
-    Several captures are one analysis, merged by time; `-` is stdin.
+    Several captures are one analysis, merged by time; `-` is stdin. With --filter the tables are those of the selected
+    packets, as if nothing else had been captured; frame numbers stay those of the file.
 
     \b
     Example:
@@ -141,7 +145,7 @@ def analyze(
     with _Progress() as progress:
         extra = {"thresholds_file": thresholds} if thresholds else {}
         settings = Settings(interval_s=interval, trusted=trust, intel=intel, extra=extra)
-        analysis = analyse(captures, settings=settings, only=only, progress=progress)
+        analysis = analyse(captures, settings=settings, only=only, progress=progress, selector=_filter(expression))
     if output is not None:
         _write(analysis, output)
     if as_json:
@@ -174,44 +178,99 @@ def _fields(_: click.Context, __: click.Parameter, value: str | None) -> tuple[s
 
 
 @cli.command(context_settings=SETTINGS)
-@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.argument("arguments", nargs=-1, required=True, metavar="CAPTURE... [EXPR]")
 @click.option("--fields", callback=_fields, metavar="A,B,...", help="Columns to print, in this order.")
 @click.option("--tsv", is_flag=True, help="Tab-separated with a header line (the default away from a terminal).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a list of packets.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Stop after N packets.")
+@click.option("-w", "--write", "path", metavar="FILE", help="Write the packets to a new pcapng file instead.")
+@click.option("--detail", metavar="N", type=click.IntRange(min=1), help="Show frame N in full (needs tshark).")
 @_one_line_errors
 def packets(
-    captures: tuple[str, ...], fields: tuple[str, ...] | None, tsv: bool, as_json: bool, limit: int | None
+    arguments: tuple[str, ...],
+    fields: tuple[str, ...] | None,
+    tsv: bool,
+    as_json: bool,
+    limit: int | None,
+    path: str | None,
+    detail: int | None,
 ) -> None:
     """Print one line a packet: layers, stream, TCP flags.
 
+    EXPR is a display filter in Wireshark's syntax: the last argument, where it is no file.
+
     \b
     Example:
-      tapwall packets capture.pcapng --tsv
+      tapwall packets capture.pcapng 'tcp.analysis.flags && ip.addr == 10.0.0.0/8'
       tapwall packets capture.pcapng --fields number,source,destination,path --limit 20
+      tapwall packets capture.pcapng dns -w dns.pcapng
+      tapwall packets capture.pcapng --detail 7
     """
-    from analysis.packets import DEFAULT_FIELDS, FIELDS, packet_rows, tsv_lines
+    from analysis.packets import DEFAULT_FIELDS, FIELDS, packet_rows
 
     del tsv  # what is printed anyway; the flag says that a script relies on it
+    captures, expression = _captures_and_filter(arguments)
     names = fields or DEFAULT_FIELDS
     for name in names:
         if name not in FIELDS:
             raise click.BadParameter(f"got {name!r}, expected some of {', '.join(FIELDS)}", param_hint="--fields")
-    left = limit
+    if detail is not None:
+        _show_detail(captures, detail)
+        return
+    selector = _filter(expression)
+    if path is not None:
+        from analysis.packet_writer import PacketWriter
+
+        if any(os.path.exists(name) and os.path.exists(path) and os.path.samefile(name, path) for name in captures):
+            raise InputError(f"{path}: is the capture that is read, expected another file for -w")
+        with PacketWriter(path) as writer:
+            for _ in packet_rows(captures, (), selector, limit=limit, writer=writer):
+                pass
+        click.echo(f"{writer.packets} packets written to {path}", err=True)
+        return
+    _print_rows(packet_rows(captures, names, selector, limit=limit), names, as_json)
+
+
+def _captures_and_filter(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The last of several arguments is a filter unless it is a file or stdin."""
+    if len(arguments) > 1 and arguments[-1] != "-" and not os.path.exists(arguments[-1]):
+        return arguments[:-1], arguments[-1]
+    return arguments, None
+
+
+def _filter(expression: str | None) -> DisplayFilter | None:
+    if expression is None:
+        return None
+    from analysis.display_filter import DisplayFilter
+
+    return DisplayFilter(expression)
+
+
+def _show_detail(captures: tuple[str, ...], number: int) -> None:
+    """One frame through tshark."""
+    from analysis.dissect import detail
+
+    if len(captures) != 1 or captures[0] == "-":
+        raise click.UsageError("--detail shows a frame of one capture file")
+    if not os.path.exists(captures[0]):
+        raise InputError(f"{captures[0]}: no such file")
+    for line in detail(captures[0], number):
+        sys.stdout.write(line + "\n")
+
+
+def _print_rows(chunks: Iterable[list[list[Any]]], names: tuple[str, ...], as_json: bool) -> None:
+    """Lines with a header, or one JSON object."""
+    from analysis.packets import tsv_lines
+
     shown: list[dict[str, Any]] = []
     header = "" if as_json else "\t".join(names) + "\n"  # not before the capture could be read
-    for chunk in packet_rows(captures, names):
+    for chunk in chunks:
         sys.stdout.write(header)
         header = ""
-        if left is not None:
-            chunk = [column[:left] for column in chunk]
-            left -= len(chunk[0])
         if as_json:
             shown += [dict(zip(names, row)) for row in zip(*chunk)]
         else:
             sys.stdout.write(tsv_lines(chunk))
-        if left == 0:
-            break
     sys.stdout.write(header)  # of a capture without packets
     if as_json:
         import json

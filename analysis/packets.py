@@ -2,7 +2,7 @@
 
 In: captures. Out: rows, a chunk at a time, in the order of the file. The default columns of `--tsv` are those of the
 project's Wireshark oracle, so that the two can be compared line by line. Only columns of a chunk are held at a time.
-It prints nothing and selects nothing: a filter is given as a function of a batch.
+It prints nothing; which packets are shown is a DisplayFilter's business.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from analysis.columns import KINDS, NO_TIME, TCP_FLAGS, Array, Batch
 from analysis.layers import NAMES
 
 if TYPE_CHECKING:
+    from analysis.display_filter import DisplayFilter
     from analysis.flows import FlowTable
+    from analysis.packet_writer import PacketWriter
 
 DEFAULT_FIELDS = ("number", "time_epoch", "frame_len", "cap_len", "path", "tcp_stream", "tcp_flags")
-Selector = Callable[[Batch, "FlowTable"], Array]  # bool[packets]: which to print
 
 
 class Rows:
@@ -157,24 +158,47 @@ FIELDS: dict[str, Callable[[Rows, Batch, Array], list[Any]]] = {
 
 
 def packet_rows(
-    paths: Sequence[str], fields: Sequence[str] = DEFAULT_FIELDS, selector: Selector | None = None
+    paths: Sequence[str],
+    fields: Sequence[str] = DEFAULT_FIELDS,
+    selector: DisplayFilter | None = None,
+    *,
+    limit: int | None = None,
+    writer: PacketWriter | None = None,
 ) -> Iterator[list[list[Any]]]:
-    """Columns of each chunk: one list a field. Raises AnalysisError for what cannot be read."""
+    """Columns of each chunk: one list a field; at most `limit` packets. `writer` gets what is shown, too.
+
+    Raises AnalysisError for what cannot be read.
+    """
     kernel.choose(estimate_packets(paths))
     with open_captures(paths) as capture:
-        yield from rows_of(capture, fields, selector)
+        yield from rows_of(capture, fields, selector, limit, writer)
 
 
 def rows_of(
-    capture: Capture, fields: Sequence[str] = DEFAULT_FIELDS, selector: Selector | None = None
+    capture: Capture,
+    fields: Sequence[str] = DEFAULT_FIELDS,
+    selector: DisplayFilter | None = None,
+    limit: int | None = None,
+    writer: PacketWriter | None = None,
 ) -> Iterator[list[list[Any]]]:
     """The same for a capture that is open."""
     from analysis.pipeline import Pipeline
 
     pipeline = Pipeline()
     rows = Rows(pipeline.flows, fields)
+    left = limit
     for batch in pipeline.batches(capture):
-        yield rows.columns(batch, None if selector is None else selector(batch, pipeline.flows))
+        chosen = np.ones(len(batch.packets.number), bool)
+        if selector is not None:
+            chosen = selector.select(batch, pipeline.flows, pipeline.naming.facts)
+        if left is not None:
+            chosen[np.flatnonzero(chosen)[left:]] = False
+            left -= int(chosen.sum())
+        if writer is not None:
+            writer.write(batch, chosen, capture)
+        yield rows.columns(batch, chosen)
+        if left == 0:
+            return
 
 
 def tsv_lines(chunk: list[list[Any]]) -> str:

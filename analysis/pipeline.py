@@ -2,7 +2,7 @@
 
     chunks -> Decoder -> FlowTable -> TcpAnalysis -> Naming
 
-In: a `Capture`. Out: batches in file order, complete but for statistics. Reading and decoding may run one chunk ahead
+In: a `Capture` (or another `Source`). Out: batches in file order, complete but for statistics. Reading and decoding may run one chunk ahead
 in a thread (compiled kernels release the interpreter lock); results do not depend on it. Times of the stages are
 added up in `timing`. Kernels are imported when a `Pipeline` is made, so `kernel.choose` comes before.
 """
@@ -13,13 +13,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from analysis import kernel
-from analysis.capture import Capture
 
 if TYPE_CHECKING:
-    from analysis.columns import Batch
+    from analysis.columns import Batch, Records
+
+
+class Source(Protocol):
+    """Where packets come from: an open capture, or some of its packets."""
+
+    def chunks(self) -> Iterator[Records]:
+        """The packets in file order."""
+        ...
 
 
 class Pipeline:
@@ -37,7 +44,7 @@ class Pipeline:
         self.naming = Naming(self.flows)
         self.timing: defaultdict[str, float] = defaultdict(float)  # seconds by stage
 
-    def batches(self, capture: Capture) -> Iterator[Batch]:
+    def batches(self, capture: Source) -> Iterator[Batch]:
         """Every packet of the capture, a chunk at a time. May be walked once."""
         decoded = self._decoded(capture)
         for batch in _ahead(decoded) if kernel.enabled() else decoded:
@@ -50,7 +57,7 @@ class Pipeline:
         self.naming.finish()
         self.timing["naming"] += perf_counter() - began
 
-    def _decoded(self, capture: Capture) -> Iterator[Batch]:
+    def _decoded(self, capture: Source) -> Iterator[Batch]:
         chunks = capture.chunks()
         while True:
             began = perf_counter()

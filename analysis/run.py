@@ -20,9 +20,11 @@ from analysis.capture import Capture, estimate_packets, open_captures
 from analysis.facts import Facts
 from analysis.findings import Finding, NotAssessable
 from analysis.link_types import link_type_name
+from analysis.selected import Selected
 
 if TYPE_CHECKING:
     from analysis.columns import Addresses, Batch, Flows
+    from analysis.display_filter import DisplayFilter
     from analysis.stats.conversations import Conversations
     from analysis.stats.endpoints import Endpoints
     from analysis.stats.hierarchy import Hierarchy
@@ -134,15 +136,19 @@ def analyse(
     interval_s: float | None = None,
     only: Sequence[str] | None = None,
     progress: Progress | None = None,
+    selector: DisplayFilter | None = None,
 ) -> Analysis:
-    """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read."""
+    """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read.
+
+    With a `selector`, only packets that it selects in the whole capture are analysed.
+    """
     began = perf_counter()
     settings = settings or Settings()
     if interval_s is not None:
         settings = replace(settings, interval_s=interval_s)
     kernel.choose(estimate_packets(paths))
     with open_captures(paths) as capture:
-        analysis = _tables(capture, settings, progress, began)
+        analysis = _tables(capture if selector is None else Selected(capture, selector), settings, progress, began)
     return replace(analysis, only=tuple(only) if only else PARTS)
 
 
@@ -160,7 +166,7 @@ def batches(paths: Sequence[str]) -> Iterator[Batch]:
             yield batch
 
 
-def _tables(capture: Capture, settings: Settings, progress: Progress | None, began: float) -> Analysis:
+def _tables(capture: Capture | Selected, settings: Settings, progress: Progress | None, began: float) -> Analysis:
     """All stages over all chunks, then everything that is judged at the end."""
     from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
@@ -263,7 +269,7 @@ def _names_by_id(names: Mapping[str, list[str]], texts: list[str]) -> dict[int, 
     return {i: names[text] for i, text in enumerate(texts) if text in names}
 
 
-def _capture_json(capture: Capture, found: Properties) -> dict[str, Any]:
+def _capture_json(capture: Capture | Selected, found: Properties) -> dict[str, Any]:
     """The `capture` part of outputs.md: what the files say and what was counted."""
     counted = found.to_json()
     faults: dict[str, int] = dict(found.faults)

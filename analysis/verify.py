@@ -422,7 +422,7 @@ def _tap(
 class _Clean:
     """tshark's XML without what XML 1.0 forbids: payload bytes reach its attributes as they are, controls included."""
 
-    _NOT_XML = {code: "?" for code in (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
+    _NOT_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(55296, 57344), 65534, 65535), "?")
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,20 +1,24 @@
-"""Headers that no sender needs: overlapping or endless fragments, source routing, packets from a host to itself.
+"""Headers that no sender needs: overlapping or endless fragments, source routing, packets from a host to itself; tunnels.
 
 In: decoded batches. Out: `Payload` facts with the shapes `fragment-overlap`, `fragment-too-long` (ping of death),
-`routing-header-0`, `land` and `urgent-netbios` (WinNuke), at most so many of each. Everything is judged in columns; Python sees only the packets found. It says what was there, never why.
+`routing-header-0`, `land` and `urgent-netbios` (WinNuke), at most so many of each; and `tunnel`, one a pair of hosts and
+kind, whose flow is the outer IP conversation and whose detail is `kind packets bytes`. Everything is judged in columns; Python sees only the packets found. It says what was there, never why.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from analysis.columns import FRAGMENT_OVERLAP, Array, Batch
+from analysis import layers
+from analysis.columns import ETH, FRAGMENT_OVERLAP, UDP, Array, Batch
 from analysis.facts import Facts, Payload
 
 MOST = 2_000  # facts of one shape
 SHAPES = ("fragment-overlap", "fragment-too-long", "routing-header-0", "land", "urgent-netbios")
 IPV6_HEADER, ROUTING, FRAGMENT = 40, 43, 44  # RFC 8200 3, 4.4, 4.5
 LONGEST = 65_535  # bytes of an IPv4 packet (RFC 791 3.1)
+TUNNELS = ("GRE", "IPv6-in-IPv4", "IP-in-IP", "IPv6-in-IPv6", "Teredo", "VXLAN", "Geneve", "GTP")
+CARRIERS = {layers.BY_NAME[name]: 4 + i for i, name in enumerate(("teredo", "vxlan", "geneve", "gtp"))}  # over UDP
 SYN, URG = 2, 32
 URGENT_PORTS = (113, 135, 137, 138, 139)  # NetBIOS and its neighbours: nothing there is ever urgent
 
@@ -25,6 +29,7 @@ class HeaderShapes:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._left = dict.fromkeys(SHAPES, MOST)
+        self._tunnels: dict[tuple[int, int], list[int]] = {}  # (flow, kind) -> number, time, packets, bytes
 
     def update(self, batch: Batch) -> None:
         """Look at the headers of one batch."""
@@ -34,6 +39,51 @@ class HeaderShapes:
         self._add(batch, to_itself(batch), "land", "source and destination are the same address and port")
         self._add(batch, too_long(batch), "fragment-too-long", "a fragment ends behind 65,535 bytes")
         self._add(batch, urgent(batch), "urgent-netbios", "urgent data on a NetBIOS port")
+
+        self._count_tunnels(batch)
+
+    def finish(self) -> None:
+        """Report the tunnels with what they carried."""
+        for (flow, kind), (number, time_ns, packets, size) in self._tunnels.items():
+            detail = f"{TUNNELS[kind]} {packets} {size}"
+            self._facts.add("payload", Payload(number, time_ns, flow, "tunnel", detail, True))
+        self._tunnels.clear()
+
+    def _count_tunnels(self, batch: Batch) -> None:
+        """GRE, and IP directly inside IP: per outer IP conversation; tunnels over UDP: per outer UDP conversation."""
+        packets, taps = batch.packets, batch.taps
+        rows = np.flatnonzero((packets.ip_start >= 0) & (packets.n_layers >= 3) & (packets.first_tap >= 0))
+        if not len(rows):
+            return
+        stack = packets.layers[rows]
+        gre = (stack == layers.GRE).any(axis=1)
+        inner = np.isin(stack[:, 1:], (layers.IP, layers.IPV6)) & np.isin(stack[:, :-1], (layers.IP, layers.IPV6))
+        kind = np.where(gre, 0, np.where(inner.any(axis=1), 1, -1))
+        for layer, number in CARRIERS.items():
+            kind[(stack == layer).any(axis=1)] = number
+        rows, kind, stack = rows[kind >= 0], kind[kind >= 0], stack[kind >= 0]
+        if not len(rows):
+            return
+        tap = packets.first_tap[rows].astype(np.int64)
+        tap += taps.kind[tap] == ETH
+        udp = kind >= 4
+        tap[udp] += 1  # the transport above the outer IP
+        udp &= taps.kind[np.minimum(tap, len(taps.kind) - 1)] == UDP
+        fits = udp | (kind < 4)
+        rows, kind, stack, tap = rows[fits], kind[fits], stack[fits], tap[fits]
+        plain = (kind == 1).nonzero()[0]
+        place = (np.isin(stack[plain, :-1], (layers.IP, layers.IPV6)) & np.isin(stack[plain, 1:], (layers.IP, layers.IPV6))).argmax(axis=1)  # fmt: skip
+        six = stack[plain, place + 1] == layers.IPV6
+        kind[plain] = np.where((stack[plain, place] == layers.IP) & six, 1, np.where(six, 3, 2))
+        for row, flow, one in zip(rows.tolist(), taps.flow[tap].tolist(), kind.tolist()):
+            known = self._tunnels.get((flow, one))
+            if known is None:
+                if flow < 0 or len(self._tunnels) >= MOST:
+                    continue
+                number, time_ns = int(packets.number[row]), int(packets.time_ns[row])
+                known = self._tunnels[flow, one] = [number, time_ns, 0, 0]
+            known[2] += 1
+            known[3] += int(packets.frame_len[row])
 
     def _add(self, batch: Batch, rows: Array, shape: str, detail: str) -> None:
         packets = batch.packets

@@ -223,12 +223,13 @@ dissect_smpp = units(layers.SMPP, Framing(16, 0, 4))
 
 
 def _smpp_starts(pdu: Pdu) -> bool:
-    """SMPP: 0 length (4) | 4 command (4, high bit: answer) | 8 status (4) | 12 sequence (4)."""
-    return (
-        len(pdu.data) >= 16
-        and 16 <= pdu.be32(0) <= 64 * 1024
-        and (pdu.be32(4) & 0x7FFFFFFF in SMPP_REQUESTS or pdu.be32(4) == 0x80000000)
-    )
+    """SMPP: 0 length (4) | 4 command (4, high bit: answer) | 8 status (4), 0 in requests | 12 sequence (4), positive."""
+    if len(pdu.data) < 16 or not 16 <= pdu.be32(0) <= 64 * 1024 or not 0 < pdu.be32(12) < 0x80000000:
+        return False
+    command = pdu.be32(4)
+    if command & 0x80000000:
+        return command & 0x7FFFFFFF in SMPP_REQUESTS or command == 0x80000000
+    return command in SMPP_REQUESTS and pdu.be32(8) == 0
 
 
 def _fix_size(pdu: Pdu, at: int) -> int:

@@ -30,7 +30,9 @@ QOS_DATA = bytes.fromhex("8801 0000") + bytes(18) + bytes(2) + bytes(2)
 WEP_DATA = bytes.fromhex("0841 0000") + bytes(20) + bytes.fromhex("01020300") + b"secret" + bytes(4)
 BEACON = bytes.fromhex("8000 0000") + bytes(20) + bytes(12)
 HOP_BY_HOP = bytes.fromhex("3a00 0502 0000 0100")
-SCTP_DATA = struct.pack(">HHII", 5000, 3868, 1, 0) + struct.pack(">BBHIHHI", 0, 3, 20, 1, 0, 0, 46) + b"\x01\x00\x00\x14"
+SCTP_DATA = (
+    struct.pack(">HHII", 5000, 3868, 1, 0) + struct.pack(">BBHIHHI", 0, 3, 20, 1, 0, 0, 46) + b"\x01\x00\x00\x14"
+)
 
 # link type, frame, layers with bytes
 STACKS = [
