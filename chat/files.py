@@ -279,7 +279,8 @@ class Files:
         server.posting.post(effects.Post(0, room, sender, "", "", ref))
         seq = await future
         if seq:
-            server.save("set_file_seq", (seq, file_id))
+            if server.posting.memory is not None:
+                server.save("set_file_seq", (seq, file_id))
             self._sizes[owner] = self._sizes.get(owner, 0) + ref.size
             if len(await self._query("SELECT 1 FROM files WHERE sha256 = ? LIMIT 2", ref.sha256)) == 1:
                 self._used += ref.size

@@ -99,7 +99,10 @@ class MessageWriter:
 
     def _row(self, post: Post, ts: int) -> tuple[tuple[Any, ...], int]:
         seq = self.last[post.room] = self.last.get(post.room, 0) + 1
-        file = msgspec.json.encode(post.file).decode() if post.file else None
+        file = None
+        if post.file is not None:  # in the same transaction: a file whose message is there can be fetched
+            file = msgspec.json.encode(post.file).decode()
+            self._db.execute("UPDATE files SET seq = ? WHERE id = ?", (seq, post.file.file_id))
         row = (
             self._rooms[post.room] << SHIFT | seq,
             ts,
@@ -153,7 +156,8 @@ class MessageWriter:
             "UPDATE messages SET text = ?, flags = flags | ?, file = CASE WHEN ? THEN NULL ELSE file END WHERE id = ?",
             (post.text, flag, post.deletes, target),
         )
-        if post.deletes:  # the texts of its earlier edits go as well
+        if post.deletes:  # the texts of its earlier edits go as well, and its file is not given out any more
+            self._db.execute("UPDATE files SET seq = 0 WHERE room = ? AND seq = ?", (post.room, post.deletes))
             edits = self._db.execute(
                 "SELECT id, text FROM messages WHERE id > ? AND id <= ? AND edits = ?",
                 (target, base | SEQ_MASK, post.deletes),

@@ -72,6 +72,8 @@ class Posting:
                 server.reply(effects.Reply(each.post.conn, wire.Error(each.code, each.text, ref=each.post.id)))
                 continue
             server.counters.messages += 1
+            if each.post.deletes and self.memory is not None:
+                server.save("hide_file", (each.post.room, each.post.deletes))
             shown = server.hub.committed(each.post, each.seq, each.ts, each.again)
             if shown.ack is not None and conn is not None and not conn.gone:
                 fanout.send(conn, wire.encode(shown.ack))

@@ -345,7 +345,8 @@ SAVES: Final = {
     "remove_sessions": "DELETE FROM sessions WHERE name = ? AND guest = ?",
     "expire_sessions": "DELETE FROM sessions WHERE until < ?",
     "put_file": "INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?)",
-    "set_file_seq": "UPDATE files SET seq = ? WHERE id = ?",
+    "set_file_seq": "UPDATE files SET seq = ? WHERE id = ?",  # where messages are kept in memory; else their writer does
+    "hide_file": "UPDATE files SET seq = 0 WHERE room = ? AND seq = ?",  # likewise
     "remove_file": "DELETE FROM files WHERE id = ?",
 }
 

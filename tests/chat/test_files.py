@@ -240,6 +240,22 @@ def test_knowing_a_hash_grants_nothing(tmp_path: Path) -> None:
     play(scene, tmp_path)
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_goes_with_its_message(durable: bool, tmp_path: Path) -> None:
+    """After its sender has taken the message back nobody fetches the file, with history on disk or in memory."""
+
+    async def scene(folder: Path) -> None:
+        async with serving(folder, history__durable=durable) as server:
+            ann, bob = await Raw.open(server.port, "ann", "lobby"), await Raw.open(server.port, "bob", "lobby")
+            file = await upload(server, ann, b"oops")
+            assert await download(server, bob, file.file_id) == b"oops"
+            ann.say(wire.Send("lobby", "d", deletes=1))
+            await ann.get(wire.Ack)
+            assert await refused(bob, wire.Fetch("f", file.file_id)) == "no-file"
+
+    play(scene, tmp_path)
+
+
 def test_who_may_not_read_the_room_may_not_fetch(tmp_path: Path) -> None:
     """Checked on every FETCH: not a member, left, kicked, guessed id; one answer for all."""
 

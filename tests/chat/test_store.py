@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from store_desk import Desk, fates, post
 
-from chat import history
+from chat import history, wire
+from chat.effects import Post
 from chat.errors import StoreError
 from chat.store import backup, filesystem, restore
 
@@ -84,6 +85,38 @@ def test_a_commit_that_fails_is_told_and_shows_nothing(tmp_path: Path) -> None:
 
     assert fates(failed) == [(0, False, "store"), (0, False, "store")]
     assert fates(desk.write(post("b"))) == [(2, False, "")]
+    desk.store.stop()
+
+
+def file_seqs(desk: Desk) -> list[int]:
+    return [row[0] for row in desk.wait(desk.store.call(lambda db: db.execute("SELECT seq FROM files").fetchall()))]
+
+
+def test_a_file_can_be_fetched_as_soon_as_its_message_is_there(tmp_path: Path) -> None:
+    """One commit for both: a server killed right behind it has not lost the file of a message that everybody saw. A
+    commit that fails shows neither."""
+    desk = Desk(tmp_path)
+    ref = wire.FileRef("f" * 32, "a.bin", 1, "0" * 64)
+    desk.store.save("put_file", (ref.file_id, ref.sha256, ref.name, 1, "", "ann", "lobby", 0, 0.0))
+    desk.write(post("a"))
+    assert file_seqs(desk) == [0]
+    (sent,) = desk.write(Post(0, "lobby", "ann", "", "", ref))
+
+    assert (sent.seq, file_seqs(desk)) == (2, [2])
+    desk.store.stop()
+
+
+def test_a_deleted_message_takes_its_file_along(tmp_path: Path) -> None:
+    """Whoever noted the file's id cannot fetch it any more; an edit of another message changes nothing."""
+    desk = Desk(tmp_path)
+    ref = wire.FileRef("f" * 32, "a.bin", 1, "0" * 64)
+    desk.store.save("put_file", (ref.file_id, ref.sha256, ref.name, 1, "", "ann", "lobby", 0, 0.0))
+    desk.write(post("a"), Post(0, "lobby", "ann", "", "", ref))
+    desk.write(post("b", "x", edits=1))
+    assert file_seqs(desk) == [2]
+    desk.write(post("c", deletes=2))
+
+    assert file_seqs(desk) == [0]
     desk.store.stop()
 
 
