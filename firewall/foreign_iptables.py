@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from firewall.errors import ReadError, RuleError
+from firewall.iptables_lines import HASHLIMIT_MAX_S
 from firewall.program import Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES, Rate, flags_value, icmp_set, protocol_number
 from firewall.sets import AddrSet, PortSet
@@ -387,5 +388,8 @@ def _limits(state: _Words) -> None:
     modes = [m for m in state.rate.get("mode", "").split(",") if m]
     if not speed.isdigit() or per not in PER or not burst.isdigit() or set(modes) - set(words):
         state.unknown.append(f"limit {state.rate}")
+        return
+    if kind != "limit" and int(burst) * PER[per] > HASHLIMIT_MAX_S * int(speed):
+        state.unknown.append(f"hashlimit that overflows {state.rate}")
         return
     state.add("rate", Rate(int(speed), PER[per], int(burst), kind == "above", tuple(words[m] for m in modes)), False)

@@ -29,6 +29,7 @@ PER = {1: "sec", 60: "min", 3600: "hour", 86400: "day"}
 MODES = {"src": "srcip", "dst": "dstip", "sport": "srcport", "dport": "dstport"}
 OWN_PORTS = {6: "tcp", 17: "udp"}  # the others' ports go through multiport, which knows them all
 IPSET_FULL = 65536  # ipset's own default for maxelem
+HASHLIMIT_MAX_S = 86400  # xt_hashlimit's credits hold one day (CREDITS_PER_JIFFY); beyond, measured, the burst is lost
 LATEST = 2147483647  # xt_time keeps 32-bit seconds
 
 
@@ -178,6 +179,9 @@ def _rate(condition: Condition, line: Line) -> str:
     speed = f"{rate.packets}/{PER[rate.per_s]}"
     if not rate.key and not above:
         return f"-m limit --limit {speed} --limit-burst {rate.burst}"
+    if rate.burst * rate.per_s > HASHLIMIT_MAX_S * rate.packets:
+        why = f"a burst of {rate.burst} at {speed} takes more than a day to refill: the kernel's bucket overflows"
+        raise UnsupportedError(line.rule, "rate", why)
     mode = f" --hashlimit-mode {','.join(MODES[k] for k in rate.key)}" if rate.key else ""
     word = "above" if above else "upto"
     return f"-m hashlimit --hashlimit-{word} {speed} --hashlimit-burst {rate.burst}{mode} --hashlimit-name {line.rule or 'tw'}"

@@ -83,6 +83,13 @@ def test_limits(words: str, expected: Rate) -> None:
     assert line.get("rate").value == expected  # type: ignore[union-attr]
 
 
+def test_a_bucket_that_the_kernel_overflows_is_unknown() -> None:
+    """More than a day's credit: measured, the burst is lost; what is left of it is not guessed."""
+    line = read("*filter\n-A FORWARD -m hashlimit --hashlimit-above 1/day --hashlimit-burst 20 --hashlimit-name x -j DROP\nCOMMIT\n").chains["filter/FORWARD"][0]  # fmt: skip
+
+    assert line.get("unknown") is not None and line.get("rate") is None
+
+
 def test_bytes_per_second_are_not_guessed() -> None:
     """A limit in bytes is unknown."""
     line = read("*filter\n-A FORWARD -m hashlimit --hashlimit-above 1mb/s --hashlimit-name x -j DROP\nCOMMIT\n").chains["filter/FORWARD"][0]  # fmt: skip
