@@ -6,6 +6,8 @@ that sell below a second level and are common; an unknown one gives a part that 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 # Second-level registries under country codes, as in the public suffix list (publicsuffix.org), common ones.
 SECOND = frozenset(
     ("co", "com", "net", "org", "gov", "gob", "edu", "ac", "or", "ne", "go", "mil", "nom", "ltd", "plc", "me")
@@ -64,8 +66,35 @@ def dynamic(host: str) -> bool:
     return any(host == one or host.endswith("." + one) for one in DYNAMIC)
 
 
+# Pairs of letters that make up nine tenths of the text of English words (counted over the documentation of Python's
+# standard library); a word or a name made of words consists of them mostly, random letters by chance (share SHARE).
+COMMON_PAIRS = frozenset(
+    PAIRS[at : at + 2]
+    for PAIRS in (
+        "abacadagaialamanaparasatbabebiblbobucacechcickclcocrctcudadedidodsdueaecedeeefegelemeneperesetevexfa",
+        "fefffifofrgegigngrhahehihoiaibicidieifigiliminioipirisitivizkekslaldlelilllolsltlymambmemimmmompmuna",
+        "ncndnengninnnonsntnunvocodolomonoooporosotouovowpapepiplpoppprptpuqurarcrdrerirmrnrorrrsrtrysascsesh",
+        "sisospssstsutatctethtitltotrtstttutyuaubueuiulumunupurusutvaveviwawixtze",
+    )
+    for at in range(0, len(PAIRS), 2)
+)
+FOREIGN = 0.5  # share of common pairs below which letters are no words
+
+
+def common_share(word: str) -> float:
+    """Share of the pairs of letters of a label that words are made of; 1 where it has no two letters."""
+    pairs = [a + b for a, b in pairwise(word) if a.isalpha() and b.isalpha()]
+    return sum(pair in COMMON_PAIRS for pair in pairs) / len(pairs) if pairs else 1.0
+
+
+def random_letters(word: str) -> bool:
+    """Whether a label of at least ten characters consists of pairs of letters that words rarely have."""
+    letters = word.replace("-", "").lower()
+    return len(letters) >= 10 and common_share(letters) < FOREIGN
+
+
 def generated(word: str) -> bool:
-    """Whether a label looks computed: long, and with runs of consonants or digits that no word has."""
+    """Whether a label looks computed: long, with runs of consonants or digits that no word has, or of rare pairs."""
     letters = word.replace("-", "")
     if len(letters) < 7:
         return False
@@ -76,4 +105,4 @@ def generated(word: str) -> bool:
         longest = max(longest, run)
     vowels = sum(c in VOWELS for c in letters) / len(letters)
     mixed = digits >= 3 and len(letters) - digits >= 2 and digits / len(letters) < 0.9
-    return longest > LONGEST_RUN or (mixed and longest >= 4) or vowels < 0.15
+    return longest > LONGEST_RUN or (mixed and longest >= 4) or vowels < 0.15 or random_letters(word)

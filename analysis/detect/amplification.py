@@ -31,12 +31,18 @@ SERVICES = {
     37810: "DHDiscover",
 }  # fmt: skip
 
+DNS = 53  # a resolver's answers are larger than its questions by trade: left to the sources without request
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """When answers are too many."""
 
     sources: int = limit(10, "sources without request", "tapwall: a client has two or three resolvers or time servers")
+    strong_packets: int = limit(300, "packets of whatever number of sources", "tapwall: late answers are few")
+    strong_bytes: float = limit(400.0, "bytes a packet", "tapwall: an amplified answer is large")
+    strong_per_s: float = limit(50.0, "packets/s", "tapwall: beyond any late answer")
+    factor: float = limit(10.0, "bytes answered per byte asked", "Rossow 2014; detections.md 6.1 says 5")
     packets: int = limit(50, "packets without request", "tapwall: late answers are few")
     answers: int = limit(50, "SYN+ACK or RST without SYN", "tapwall: TCP answers a lost SYN five times")
 
@@ -49,8 +55,12 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     reflected = silent & (links.kind == columns.UDP) & np.isin(flows.a_port[row], list(SERVICES))
     reflected &= flows.a_port[row] != flows.b_port[row]
     victim, service = flows.b_id[row], flows.a_port[row]
-    for chosen in large_groups(np.flatnonzero(reflected), limits.sources, victim, service):
+    for chosen in large_groups(np.flatnonzero(reflected), 1, victim, service):
         yield from _reflected(evidence, chosen, limits)
+    misused = links.unicast & (links.kind == columns.UDP) & np.isin(links.target_port, list(SERVICES)) & links.known
+    misused &= (links.target_port != DNS) & (links.got >= 1)
+    for chosen in large_groups(np.flatnonzero(misused), 1, links.source, links.target, links.target_port):
+        yield from _misused(evidence, chosen, limits)
     first = links.first_flags
     answers = (
         silent & (links.kind == columns.TCP) & (((first & (SYN | ACK)) == (SYN | ACK)) | ((first & (RST | SYN)) == RST))
@@ -63,7 +73,10 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
     flows, rows = evidence.flows, evidence.links.row[chosen]
     sources = len(np.unique(flows.a_id[rows]))
     packets, size = int(flows.packets_ab[rows].sum()), int(flows.bytes_ab[rows].sum())
-    if sources < limits.sources or packets < limits.packets:
+    seconds = max(1.0, float(flows.last_ns[rows].max() - flows.first_ns[rows].min()) / 1e9)
+    strong = packets >= limits.strong_packets and size / packets >= limits.strong_bytes
+    strong = strong and packets / seconds >= limits.strong_per_s
+    if not strong and (sources < limits.sources or packets < limits.packets):
         return
     port = int(flows.a_port[rows[0]])
     victim = evidence.text(int(flows.b_id[rows[0]]))
@@ -73,14 +86,19 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
         chosen,
         Words(
             detector=NAME,
-            title=f"{evidence.hosts.name(victim)} is hit by reflected {SERVICES[port]} answers from {sources} hosts "
+            title=f"{evidence.hosts.name(victim)} is hit by reflected {SERVICES[port]} answers from "
+            f"{sources} host{'s' * (sources != 1)} "
             f"({packets} packets, {size} bytes)",
             explanation=f"{packets} datagrams come from port {port} of {sources} hosts, to {ports} ports; the capture holds no "
             f"request for any of them, {size / packets:.0f} bytes each.",
             benign=f"A capture that misses the requests would miss them for all services; a client asks two or three servers: here {sources}.",
             advice="Let the provider filter this source port towards the target; the reflectors are victims as well.",
             impact=Severity.HIGH if size > 1_000_000 else Severity.MEDIUM,
-            evidence={"sources": margin(sources, limits.sources, least=0.5), "no request": 0.4},
+            evidence={
+                "sources": margin(sources, limits.sources, least=0.5),
+                "no request": 0.4,
+                "large and many": margin(packets, limits.strong_packets, least=0.4) if strong else 0.0,
+            },
             numbers={
                 "sources": measured(limits, "sources", sources),
                 "packets": measured(limits, "packets", packets),
@@ -89,6 +107,49 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
             subject=f"{SERVICES[port]}>{victim}",
             attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
             filter=f"udp.srcport == {port} && {_destination(victim)}",
+        ),
+    )
+
+
+def _misused(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+    """Small questions to a service that answers with far more, quickly: somebody uses it against the asker's address."""
+    links = evidence.links
+    asked, told = int(links.sent_bytes[chosen].sum()), int(links.got_bytes[chosen].sum())
+    answers = int(links.got[chosen].sum())
+    seconds = max(1.0, float(links.last_ns[chosen].max() - links.first_ns[chosen].min()) / 1e9)
+    monlist = {row.flow for row in evidence.facts.payload if row.shape == "ntp-monlist"} & set(
+        links.row[chosen].tolist()
+    )
+    enough = answers >= limits.packets and answers / seconds >= limits.strong_per_s and told >= limits.factor * asked
+    if not enough and not (monlist and answers > 1):
+        return
+    victim, server = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
+    port = int(links.target_port[chosen[0]])
+    yield of_links(
+        evidence,
+        chosen,
+        Words(
+            detector=NAME,
+            title=f"{evidence.hosts.name(server)} amplifies {SERVICES[port]}: {told / max(asked, 1):.0f} bytes to {victim} for each byte asked"
+            + (" (NTP monlist)" if monlist else ""),
+            explanation=f"{answers} answers with {told} bytes to requests of {asked} bytes within {seconds:.0f} s. Requests with a forged "
+            "sender turn this server against that address.",
+            benign="A real client asks for a large answer now and then; here the server sends "
+            f"{answers / seconds:.0f} packets a second.",
+            advice="Close the service to the outside, or switch the large answer off (NTP: no monlist).",
+            impact=Severity.MEDIUM,
+            evidence={
+                "factor": margin(told / max(asked, 1), limits.factor, least=0.4),
+                "answers": margin(answers, limits.packets, least=0.3),
+                "monlist": 0.55 * bool(monlist),
+            },
+            numbers={
+                "factor": measured(limits, "factor", round(told / max(asked, 1), 1)),
+                "answers": measured(limits, "packets", answers),
+                "per_second": measured(limits, "strong_per_s", round(answers / seconds, 1)),
+            },
+            subject=f"{SERVICES[port]} {server} to {victim}",
+            attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
         ),
     )
 

@@ -37,7 +37,7 @@ class Thresholds:
     connections: int = limit(10, "connections", "detections.md 6.5; RITA 4, later 23 because of false positives")
     span_s: float = limit(60.0, "s", "tapwall: ten steps of 6 s")
     score: float = limit(0.7, "RITA score 0-1", "RITA: 0.7 medium, 0.9 high")
-    jitter: float = limit(0.35, "MAD / median, at most", "tapwall: implants use 0 to 30 % jitter")
+    jitter: float = limit(0.25, "MAD / median, at most", "tapwall: what a jitter of 50 % makes; implants use 0 to 50 %")
     shortest_s: float = limit(1.0, "s between connections", "tapwall: faster is work, not waiting")
     most: int = limit(86_400, "connections", "RITA: above it is a strobe")
 

@@ -1,7 +1,7 @@
 """Guessing of logins: many refused attempts, or many short equal sessions where the content is encrypted.
 
-In clear text refused logins are counted, on HTTP the answers 401 and 403 and repeated login forms, on tapwall's own chat
-refused AUTH frames. In SSH, RDP, SMB, databases the sessions themselves are compared: alike in size, short, many.
+In clear text refused logins are counted, on HTTP the answers 401 and 403 and repeated login forms, in SIP refused
+registrations, in Kerberos errors about client and password, on tapwall's own chat refused AUTH frames. In SSH, RDP, SMB, databases the sessions themselves are compared: alike in size, short, many.
 What else looks like it: a mail client with an old password (one user, even pace), monitoring, backup and git over SSH
 (sessions differ in size), connection pools. Many names from one address are spraying.
 Reference: detections.md 6.7; Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
@@ -20,6 +20,7 @@ from analysis import assess, columns, layers
 from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array
 from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
+from analysis.facts import Http, Login
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import limit, measured
@@ -29,6 +30,7 @@ blocked = assess.without_transport
 SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 3306, 3389, 5432, 5900, 5985)
 SPOKEN = tuple(layers.BY_NAME[name] for name in ("ssh", "rdp", "vnc", "telnet", "tpkt") if name in layers.BY_NAME)
 REMOTE = (22, 23, 3389, 5900)
+KERBEROS_REFUSED = (6, 18, 24)  # RFC 4120 7.5.9: no such client, revoked, wrong password
 CHAT_AUTH, CHAT_AUTH_OK, CHAT_ERROR = 0x03, 0x04, 0x05  # docs/wire.md
 GUESSING = ("T1110.001", "Brute Force: Password Guessing")
 SPRAYING = ("T1110.003", "Brute Force: Password Spraying")
@@ -70,6 +72,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if finding is not None:
             seen.add((source, target))
             yield finding
+    yield from _forms(evidence, limits, seen)
     yield from _sessions(evidence, limits, seen)
 
 
@@ -85,18 +88,73 @@ def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[T
     for login in evidence.facts.login:
         if login.protocol != "http" and (login.result == 0 or (login.result == 1 and login.user)):
             put(login, login.protocol, login.user, login.result == 1)
-    for answer in evidence.facts.http:
-        if answer.status in (401, 403):
-            put(answer, "http", "", False)
+    for answer in _refused_pages(evidence):
+        put(answer, "http", "", False)
+    for error in evidence.facts.kerberos:
+        if error.error in KERBEROS_REFUSED:
+            put(error, "kerberos", error.client, False)
     for row in evidence.facts.chat:
         if row.type == CHAT_AUTH and row.user:  # a guest whose name is taken tries again and guesses nothing
             put(row, "tapwall chat", row.user, False)
     good_chats = {row.flow for row in evidence.facts.chat if row.type == CHAT_AUTH_OK}
     for key, tries in refused.items():
+        if key[2] == "sip":
+            tries = tries[: max(0, len(tries) - len(accepted[key]))]  # each registration is challenged once
         if key[2] == "tapwall chat":
             accepted[key] = [one for one in tries if one.flow in good_chats]
             tries = [one for one in tries if one.flow not in good_chats]
         yield key, tries, accepted[key]
+
+
+def _refused_pages(evidence: Evidence) -> Iterator[Http]:
+    """Answers 401 and 403 that stayed the last word on their connection: a challenge before a success is usual."""
+    waiting: dict[int, list[Http]] = {}
+    for row in evidence.facts.http:
+        if row.status in (401, 403):
+            waiting.setdefault(row.flow, []).append(row)
+        elif 200 <= row.status < 400:
+            waiting.pop(row.flow, None)
+    for rows in waiting.values():
+        yield from rows
+
+
+def _forms(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -> Iterator[Finding]:
+    """One login form posted again and again; whether it was refused stands in the page, which only the site can read."""
+    posted = {row.number: row for row in evidence.facts.http if row.method == "POST"}
+    tried: defaultdict[tuple[str, str, str], list[Login]] = defaultdict(list)
+    for login in evidence.facts.login:
+        if login.protocol == "http" and login.number in posted:
+            path = posted[login.number].uri.partition("?")[0]
+            tried[evidence.source_of(login.flow), evidence.target_of(login.flow), path].append(login)
+    for (source, target, path), rows in tried.items():
+        rows.sort(key=lambda row: row.time_ns)
+        start, end, count = busiest(np.array([row.time_ns for row in rows]), limits.window_s)
+        if count < limits.http_refused or (source, target) in seen:
+            continue
+        users = sorted({row.user for row in rows if row.user})
+        pace = float(np.median(np.diff([row.time_ns / 1e9 for row in rows[start:end]])))
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{source} sent the login form {path[:60]} of {evidence.hosts.name(target)} {len(rows)} times",
+                explanation=f"{count} times within {limits.window_s:.0f} s, for {len(users)} names ({listed(users, 4)}). The page that comes back "
+                "says whether it was right; the protocol does not.",
+                benign=f"A person sends such a form once or twice; monitoring does at an even pace: here every {pace:.1f} s.",
+                advice="Look at the application's log; lock the account or slow the form down after some failures.",
+                impact=Severity.MEDIUM,
+                evidence={"forms": margin(count, limits.http_refused, least=0.6)},
+                numbers={
+                    "forms_in_window": measured(limits, "http_refused", count),
+                    "names": measured(limits, "users", len(users)),
+                },
+                subject=f"form {source}>{target}{path}",
+                attack=(SPRAYING if len(users) >= limits.users else GUESSING,),
+                accountable=source,
+                hosts=(source, target),
+            ),
+        )
 
 
 def _guessing(

@@ -10,7 +10,7 @@ Reference: MS-SAMR, MS-DRSR, RFC 4120; ATT&CK T1087.002, T1558.003, T1558.004, T
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ ENUMERATE = frozenset((6, 8, 11, 13, 15, 16, 17, 25, 34, 36, 40, 47, 48, 51))  #
 REPLICATE = {3: "GetNCChanges", 5: "ReplicaAdd", 6: "ReplicaDel", 17: "AddEntry"}  # MS-DRSR 4.1
 AS_REQ, AS_REP, TGS_REQ, TGS_REP = 10, 11, 12, 13
 RC4 = (23, 24)
+# srvsvc NetrSessionEnum, wkssvc NetrWkstaUserEnum ([MS-SRVS] 3.1.4.5, [MS-WKST] 3.2.4.3)
+SESSION_CALLS = {"4b324fc8-1670-01d3-1278-5a47bf6ee188": (12,), "6bffd098-a112-3610-9833-46c3f87e345a": (2,)}
 SMB_PORT = 445
 ACCOUNTS = ("T1087.002", "Account Discovery: Domain Account")
 ROASTING = ("T1558.003", "Steal or Forge Kerberos Tickets: Kerberoasting")
@@ -45,6 +47,10 @@ class Thresholds:
     services: int = limit(
         5, "tickets for different services with RC4", "tapwall: a desktop uses AES and a few services"
     )
+    accounts: int = limit(
+        5, "accounts whose logon was answered with RC4", "tapwall: a host has one or two users, and AES"
+    )
+    sessions: int = limit(5, "hosts asked who is logged on", "tapwall: SharpHound asks every machine")
     back_s: float = limit(5.0, "s until the server connects back", "tapwall: forced authentication follows at once")
     replication: int = limit(1, "replication calls", "tapwall: only domain controllers replicate")
 
@@ -60,7 +66,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             yield from _samr(evidence, client, server, rows, limits)
         elif interface == DRSUAPI:
             yield from _replication(evidence, client, server, rows, limits)
+    yield from _sessions(evidence, calls, limits)
     yield from _roasting(evidence, limits)
+    yield from _without_password(evidence, limits)
     yield from _forced(evidence, limits)
 
 
@@ -190,6 +198,70 @@ def _roasting(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 ROASTING,
             ),
         )
+
+
+def _without_password(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """Logon replies with RC4 for many accounts to one host: what AS-REP roasting and password spraying fetch."""
+    replies: defaultdict[tuple[str, str], list[Kerberos]] = defaultdict(list)
+    for row in evidence.facts.kerberos:
+        if row.message == AS_REP and any(one in RC4 for one in row.etypes[-1:]):
+            replies[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+    for (client, server), rows in replies.items():
+        accounts = {row.client.lower() for row in rows if row.client}
+        if len(accounts) < limits.accounts:
+            continue
+        yield _claim(
+            evidence,
+            rows,
+            (client, server),
+            (
+                "logons",
+                f"{client} fetched logon replies with RC4 for {len(accounts)} accounts from {evidence.hosts.name(server)} "
+                "(AS-REP roasting or spraying)",
+                f"{len(rows)} replies are encrypted with keys made of the accounts' passwords in the weak form, which can be "
+                "guessed offline.",
+                f"A terminal server logs many users in, with AES since 2008; here {len(accounts)} accounts with RC4.",
+            ),
+            (
+                Severity.MEDIUM,
+                {"accounts": margin(len(accounts), limits.accounts, least=0.55)},
+                {"accounts": measured(limits, "accounts", len(accounts)), "replies": Number(len(rows), "replies")},
+                ("T1558.004", "Steal or Forge Kerberos Tickets: AS-REP Roasting"),
+            ),
+        )
+
+
+def _sessions(
+    evidence: Evidence, calls: Mapping[tuple[str, str, str], list[Rpc]], limits: Thresholds
+) -> Iterator[Finding]:
+    """Who is logged on where: session and user enumeration on many hosts (BloodHound's collector)."""
+    asked: defaultdict[str, list[Rpc]] = defaultdict(list)
+    hosts: defaultdict[str, set[str]] = defaultdict(set)
+    for (client, server, interface), rows in calls.items():
+        mine = [row for row in rows if row.operation in SESSION_CALLS.get(interface, ())]
+        if mine:
+            asked[client] += mine
+            hosts[client].add(server)
+    for client, rows in asked.items():
+        if len(hosts[client]) >= limits.sessions:
+            servers = sorted(hosts[client])
+            yield _claim(
+                evidence,
+                rows,
+                (client, servers[0]),
+                (
+                    "sessions",
+                    f"{client} asked {len(servers)} hosts who is logged on there, as BloodHound's collector does",
+                    f"{len(rows)} calls enumerate sessions and users (NetSessionEnum, NetWkstaUserEnum).",
+                    f"Inventory tools ask too, from a known server; here {len(servers)} hosts were asked.",
+                ),
+                (
+                    Severity.MEDIUM,
+                    {"hosts": margin(len(servers), limits.sessions, least=0.6)},
+                    {"hosts": measured(limits, "sessions", len(servers)), "calls": Number(len(rows), "calls")},
+                    ("T1033", "System Owner/User Discovery"),
+                ),
+            )
 
 
 def _forced(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Answers that DNS should not give: oversized records, two different answers to one question, DNS where it is not expected.
 
 SIGRed (CVE-2020-1350) needs an answer near 64 kB in a SIG or KEY record. Two answers with the same id and different
-addresses are a race with a forger. What else looks like it: DNSSEC answers over TCP (some kB), round robin (one answer
+addresses are a race with a forger; many ids that nobody asked with are guesses at a resolver. A zone transfer tells all
+names of a network. What else looks like it: DNSSEC answers over TCP (some kB), round robin (one answer
 with several addresses), retransmitted answers (equal). Reference: RFC 1035 4.2.1, RFC 5452; detections.md 6.9.
 """
 
@@ -15,13 +16,15 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_facts, of_links
+from analysis.domains import registered
 from analysis.evidence import Evidence
 from analysis.facts import Dns
 from analysis.findings import Finding, Number, Severity
+from analysis.severity import margin
 from analysis.thresholds import limit, measured
 
 NAME = "dns-anomaly"
-A, CNAME, SIG, KEY, AAAA = 1, 5, 24, 25, 28
+A, CNAME, SIG, KEY, AAAA, IXFR, AXFR = 1, 5, 24, 25, 28, 251, 252
 RARE = {SIG: "SIG", KEY: "KEY"}
 DNS_PORT = 53
 
@@ -32,6 +35,10 @@ class Thresholds:
 
     answer_bytes: int = limit(32_768, "bytes", "tapwall: DNSSEC answers stay below 5,000; SIGRed needs 65,281")
     forged: int = limit(1, "questions with two different answers", "tapwall: one race is one forgery")
+    guesses: int = limit(
+        30, "answers with different ids to one port for one domain", "RFC 5452: a forger guesses the id"
+    )
+    zone_bytes: int = limit(300, "bytes of an answer to AXFR", "tapwall: a refusal is shorter")
     forged_s: float = limit(5.0, "s between both answers", "RFC 5452: the forger races the true answer")
 
 
@@ -43,9 +50,11 @@ def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
-    """Oversized answers by server, forged answers by asker."""
+    """Oversized answers by server, forged and guessed answers by asker, zones given away."""
     yield from _oversized(evidence, limits)
     yield from _forged(evidence, limits)
+    yield from _guessed(evidence, limits)
+    yield from _zones(evidence, limits)
 
 
 def _oversized(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
@@ -134,6 +143,83 @@ def _forged(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 },
                 subject=f"forged {asker}",
                 attack=(("T1557", "Adversary-in-the-Middle"), ("T1584.002", "Compromise Infrastructure: DNS Server")),
+            ),
+        )
+
+
+def _guessed(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """Answers for one domain to one port of a resolver, with many different ids: guesses (Kaminsky 2008)."""
+    tries: defaultdict[tuple[int, str], list[Dns]] = defaultdict(list)
+    asked: defaultdict[int, set[int]] = defaultdict(set)
+    for row in evidence.facts.dns:
+        if row.protocol != "dns" or row.tcp:
+            continue
+        if row.response:
+            tries[row.flow, registered(row.name)].append(row)
+        else:
+            asked[row.flow].add(row.id)
+    for (flow, domain), rows in tries.items():
+        wrong = [row for row in rows if row.id not in asked[flow]]
+        ids = len({row.id for row in wrong})
+        if ids < limits.guesses:
+            continue
+        resolver = evidence.receiver_of(flow, wrong[0].from_a)
+        server = evidence.sender_of(flow, wrong[0].from_a)
+        seconds = max(1.0, (wrong[-1].time_ns - wrong[0].time_ns) / 1e9)
+        if ids / seconds < limits.guesses / 10:
+            continue
+        yield of_facts(
+            evidence,
+            wrong,
+            Words(
+                detector=NAME,
+                title=f"Somebody guesses answers for {domain or 'a domain'} at {evidence.hosts.name(resolver)}: {ids} ids "
+                "that were never asked",
+                explanation=f"{len(wrong)} answers in the name of {server} to one port, within {seconds:.1f} s. One right guess puts a "
+                "false address into the resolver's cache.",
+                benign=f"A capture that misses the questions sees answers to many ports; here one port got {ids} ids.",
+                advice="Look what the resolver stored for this domain; it needs random ports and DNSSEC.",
+                impact=Severity.HIGH,
+                evidence={"wrong ids": margin(ids, limits.guesses, least=0.6)},
+                numbers={"ids": measured(limits, "guesses", ids), "answers": Number(len(wrong), "answers")},
+                subject=f"guessed {domain} {resolver}",
+                attack=(("T1557", "Adversary-in-the-Middle"), ("T1584.002", "Compromise Infrastructure: DNS Server")),
+                hosts=(resolver, server),
+            ),
+        )
+
+
+def _zones(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """Whole zones given away by AXFR: everything an intruder wants to know of a network's names."""
+    links = evidence.links
+    seen: defaultdict[tuple[str, str], list[Dns]] = defaultdict(list)
+    for row in evidence.facts.dns:
+        if row.type in (AXFR, IXFR) and row.tcp:
+            seen[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+    for (client, server), rows in seen.items():
+        flows = sorted({row.flow for row in rows})
+        size = int(sum(links.got_payload[evidence.link_of(flow)] for flow in flows if evidence.link_of(flow) >= 0))
+        if size < limits.zone_bytes:
+            continue
+        outside = any(not evidence.hosts.inside[links.source[evidence.link_of(flow)]] for flow in flows)
+        zone = next((row.name for row in rows if row.name), "") or "a zone"
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{client} fetched the whole zone {zone} from {evidence.hosts.name(server)} ({size} bytes)",
+                explanation=f"{len(rows)} messages of a zone transfer (AXFR): all names and addresses of the zone at once.",
+                benign=f"The zone's other name servers do so after each change; is the client one of them? {len(flows)} "
+                "transfers here.",
+                advice="Allow transfers to the zone's own name servers only.",
+                impact=Severity.MEDIUM if outside else Severity.LOW,
+                evidence={"zone transfer with an answer": 0.7},
+                numbers={"bytes": measured(limits, "zone_bytes", size), "transfers": Number(len(flows), "transfers")},
+                subject=f"zone {client}>{server}",
+                attack=(("T1590.002", "Gather Victim Network Information: DNS"),),
+                accountable=client,
+                hosts=(client, server),
             ),
         )
 

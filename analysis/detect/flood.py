@@ -16,7 +16,7 @@ import numpy as np
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
 from analysis.columns import Array
-from analysis.evidence import Evidence, busiest, large_groups
+from analysis.evidence import ACK, Evidence, busiest, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import limit, measured
@@ -42,6 +42,9 @@ class Thresholds:
     connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
     packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
     pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
+    any_per_s: float = limit(
+        5000.0, "packets/s", "tapwall: more than a stream of 4K video, even of one source and port"
+    )
     answered: float = limit(0.2, "answers per packet, at most", "detections.md 6.1")
     spread: int = limit(10, "sources or ports", "tapwall: fewer may be one media stream")
     control_per_s: float = limit(200.0, "requests/s", "tapwall: control systems poll 1 to 50 times a second")
@@ -86,7 +89,9 @@ def bursts(times_ns: Array, window_s: float, least: int) -> Array:
 def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
     links = evidence.links
     per_s, window = rate(links.first_ns[chosen], limits.seconds)
-    completed = float(np.mean(~links.failed[chosen[window]] & (links.synacks[chosen[window]] > 0)))
+    burst = chosen[window]
+    done = ~links.failed[burst] & (links.synacks[burst] > 0) & (links.sent_flags[burst] & ACK != 0)
+    completed = float(np.mean(done))
     sources, counts = np.unique(links.source[chosen[window]], return_counts=True)
     target, port = evidence.text(int(links.target[chosen[0]])), int(links.target_port[chosen[0]])
     where = f"{evidence.hosts.name(target)} TCP port {port}"
@@ -170,7 +175,7 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
             f"{attacker or f'{len(sources)} addresses'}, {100 * min(answered, 1):.0f} % answered",
             "A video or voice stream sends as fast and gets no answer; it has one source and one port: here "
             f"{len(sources)} sources and {len(np.unique(links.target_port[chosen]))} ports.",
-            Severity.MEDIUM if ping or spread >= limits.spread else Severity.LOW,
+            Severity.MEDIUM if ping or spread >= limits.spread or per_s >= limits.any_per_s else Severity.LOW,
             {"rate": margin(per_s, threshold), "no answers": 0.5 * (1 - min(answered, 1))},
             {
                 "packets_per_s": measured(limits, "pings_per_s" if ping else "packets_per_s", round(per_s, 1)),

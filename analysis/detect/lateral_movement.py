@@ -1,6 +1,7 @@
 """Lateral movement: services, tasks and processes started on another machine over SMB, RPC and WinRM.
 
-Calls that start programs elsewhere: service control (create, start), task scheduler, WMI, WinRM; raised where the same
+Calls that start programs elsewhere: service control (create, start), task scheduler, WMI, DCOM objects, the remote
+registry; files that such tools and thieves of credentials use; raised where the same
 client also wrote a program to an administrative share. One host with remote desktop or management sessions to many
 others is told as fan-out. What else looks like it: software distribution and administrators (known hosts).
 Reference: MS-SCMR, MS-TSCH, MS-WMI; ATT&CK T1021.002, T1047, T1053.005, T1569.002.
@@ -8,6 +9,7 @@ Reference: MS-SCMR, MS-TSCH, MS-WMI; ATT&CK T1021.002, T1047, T1053.005, T1569.0
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import assess, columns
-from analysis.claims import Words, of_facts, of_links
+from analysis.claims import Words, listed, of_facts, of_links
 from analysis.evidence import Evidence, large_groups
 from analysis.facts import Rpc
 from analysis.findings import Finding, Number, Severity
@@ -44,9 +46,17 @@ CALLS: dict[str, Call] = {
     "1ff70682-0a51-30e8-076d-740be8cee98b": Call(frozenset((0,)), "added a scheduled task (AT)", 0.65, TASK),
     "86d35949-83c9-4044-b424-db363231fd0c": Call(frozenset((1, 12, 13)), "registered or ran a scheduled task", 0.6, TASK),
     "f309ad18-d86a-11d0-a075-00c04fb68820": Call(frozenset((3, 6)), "logged in to WMI", 0.55, WMI),
+    "338cd001-2244-31f1-aaaa-900038001003": Call(frozenset((6, 20, 22, 31)), "wrote or saved the registry", 0.6, ("T1112", "Modify Registry")),
+    "00020400-0000-0000-c000-000000000046": Call(frozenset((6,)), "drove an object by DCOM", 0.6, ("T1021.003", "Remote Services: Distributed Component Object Model")),
     "9556dc99-828c-11cf-a37e-00aa003240c7": Call(frozenset((20, 21, 24, 25)), "called WMI methods", 0.6, WMI),
 }  # fmt: skip
 ADMIN_SHARES = ("ADMIN$", "C$", "D$")
+# Files that are made or fetched when a machine is taken over: dumps of the login process, the account databases, tools.
+STOLEN = re.compile(
+    r"lsass[^\\]{0,20}\.(?:dmp|zip)$|ntds\.dit$|\\config\\(?:sam|security|system)$|\.kirbi$|psexesvc|paexec|csexec|remcom(?:svc)?|\\__output"
+    r"|^(?:system32\\|temp\\)?[a-z]{8}\.tmp$|mimikatz|procdump|winexesvc",
+    re.I,
+)
 REMOTE_PORTS = (3389, 5985, 5986, 445, 22)
 SHARES = ("T1021.002", "Remote Services: SMB/Windows Admin Shares")
 
@@ -73,6 +83,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     for (client, server), rows in calls.items():
         if len(rows) >= limits.calls:
             yield _finding(evidence, client, server, rows, shares.get((client, server), []), limits)
+    yield from _files(evidence)
     yield from _fan_out(evidence, limits)
 
 
@@ -113,6 +124,38 @@ def _finding(
             hosts=(client, server),
         ),
     )
+
+
+def _files(evidence: Evidence) -> Iterator[Finding]:
+    """Files that a machine's takeover makes, asked for over SMB."""
+    found: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
+    for row in evidence.facts.smb:
+        if row.name and not row.response and STOLEN.search(row.name):
+            found[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+    for (client, server), rows in found.items():
+        names = list(dict.fromkeys(row.name for row in rows))
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{client} used {listed(names, 3)} on {evidence.hosts.name(server)}",
+                explanation=f"{len(rows)} requests over SMB name files or pipes of credential theft and remote execution tools.",
+                benign="Administrators use PsExec and ProcDump too, from known machines; nobody copies the account databases "
+                f"over the network for work: {len(names)} names here.",
+                advice="Take the client off the network; reset what the server's memory and databases held.",
+                impact=Severity.HIGH,
+                evidence={"names of such files": 0.65},
+                numbers={
+                    "files": Number(len(names), "names", 1, "tapwall: one is enough"),
+                    "requests": Number(len(rows), "requests"),
+                },
+                subject=f"files {client}>{server}",
+                attack=(("T1003", "OS Credential Dumping"), SHARES),
+                accountable=client,
+                hosts=(client, server),
+            ),
+        )
 
 
 def _fan_out(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 Why it matters: it is how an intruder learns which services a machine offers. What else looks like it: passive FTP and
 peer-to-peer clients (their connections succeed and carry data), a traceroute (UDP ports in a row, TTL near 1), a
 capture that starts midstream (replies to a server's port look like targets; only initiators count here).
-Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once.
+Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once; bare ACKs to
+many ports map a filter.
 Reference: detections.md 6.3; bro-simple-scan; nmap's scan types.
 """
 
@@ -46,11 +47,14 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     tcp = (links.kind == columns.TCP) & links.unicast
     odd = tcp & stealth(links.first_flags) & (links.sent_payload == 0)
     tried = tcp & links.known & (links.syns > 0)
+    # ACK, window and Maimon scans: nothing but an ACK (or FIN+ACK) to a port, answered by RST or not at all.
+    bare = tcp & np.isin(links.first_flags, (ACK, FIN | ACK)) & (links.sent_payload + links.got_payload == 0)
+    bare &= (links.sent <= 2) & (links.got <= 2) & ((links.got_flags == 0) | (links.got_flags & RST != 0))
     replies = (links.source_port < 1024) & (links.target_port > 1023)
     udp = (
         (links.kind == columns.UDP) & links.unicast & links.known & ~replies & (links.source_port != links.target_port)
     )
-    for kind in (tried | odd, udp):
+    for kind in (tried | odd, udp, bare):
         rows = np.flatnonzero(kind)
         for chosen in large_groups(rows, min(limits.mixed_ports, limits.ports), links.source, links.target):
             finding = _judge(evidence, chosen, odd[chosen], limits)

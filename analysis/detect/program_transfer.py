@@ -88,7 +88,8 @@ def _finding(evidence: Evidence, sender: str, receiver: str, seen: list[Seen], l
         terms["page, exploitable document, program"] = 0.6
     system = PROGRAMS[first.mark.shape]
     link = evidence.link_of(first.mark.flow)
-    protocol = (evidence.application(link) if link >= 0 else "") or "a bare connection"
+    protocol = evidence.application(link) if link >= 0 else ""
+    protocol = "a bare connection" if protocol in ("", "data") else protocol
     known = first.request is not None and well_known(first.request.host.partition(":")[0])
     what = f" as {first.request.uri[:60]} of {first.request.host}" if first.request is not None else ""
     pushed = link >= 0 and evidence.source_of(first.mark.flow) == sender

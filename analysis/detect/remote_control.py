@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from analysis import assess
 from analysis.claims import Words, of_facts
 from analysis.evidence import Evidence
-from analysis.facts import Opening, Payload
+from analysis.facts import Http, Opening, Payload
 from analysis.findings import Finding, Number, Severity
 from analysis.thresholds import limit, measured
 
@@ -26,12 +26,21 @@ MARKS: dict[str, tuple[str, Severity, float, tuple[str, str]]] = {
     "shell-unix": ("a Unix shell", Severity.HIGH, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "shell-command": ("a command that opens a reverse shell", Severity.CRITICAL, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "remote-access-tool": ("the check-in of a remote access tool", Severity.CRITICAL, 0.75, ("T1219", "Remote Access Software")),
+    "coin-miner": ("the protocol of coin mining (Stratum)", Severity.MEDIUM, 0.7, ("T1496", "Resource Hijacking")),
+    "iot-worm": ("the commands of an IoT worm (busybox, as Mirai types them)", Severity.HIGH, 0.6, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "reflective-loader": ("code that loads itself into memory (as Meterpreter and Cobalt Strike do)", Severity.CRITICAL, 0.75, ("T1055.001", "Process Injection: Dynamic-link Library Injection")),
 }  # fmt: skip
 HONEST = frozenset(
     ("telnet", "rlogin", "ssh", "http", "smtp", "imap", "pop", "vnc", "rsh", "exec", "mysql", "pgsql", "nfs")
 )
 STRICT = frozenset(("shell-windows", "shell-unix"))  # text that honest protocols also carry
+# Programs that name themselves in HTTP: (words, pattern on user agent and path)
+AGENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("NetSupport Manager's check-in", re.compile(r"^NetSupport Manager/|^\S* /fakeurl\.htm", re.I)),
+    ("STRRAT's or a Java loader's request", re.compile(r"^Java/1\.\d\S* /(?:str-master|wshrat)", re.I)),
+    ("a script worm's report (WSHRAT, Houdini)", re.compile(r"^(?:WSHRAT|\w{4,8})\|[^|]{1,40}\|[^|]{1,60}\|", re.I)),
+    ("a stager's request (Meterpreter, Empire)", re.compile(r"^[^/]{0,200}/(?:admin/get\.php|login/process\.php|news\.php) .*\bsession=", re.I)),
+)  # fmt: skip
 # How conversations of known tools begin: (words, pattern on the first bytes, from the side that opened it)
 BEGINNINGS: tuple[tuple[str, re.Pattern[bytes], bool], ...] = (
     ("an IRC bot", re.compile(rb"^(?:NICK|USER|PASS) [^\r\n]{3,60}[\[{|][^\r\n]{0,60}\r?\n", re.I), True),
@@ -62,6 +71,44 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             words, impact, weight, attack = MARKS[shape]
             yield _finding(evidence, rows, words, impact, weight, attack, limits)
     yield from _beginnings(evidence, limits)
+    yield from _agents(evidence, limits)
+
+
+def _agents(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    found: defaultdict[tuple[str, str, str], list[Http]] = defaultdict(list)
+    for row in evidence.facts.http:
+        if row.method:
+            text = f"{row.user_agent} {row.uri} {row.headers[:200]}"
+            for words, pattern in AGENTS:
+                if pattern.search(text):
+                    found[words, evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+                    break
+    for (words, client, server), rows in found.items():
+        if len(rows) < limits.sightings:
+            continue
+        link = evidence.link_of(rows[0].flow)
+        port = int(evidence.links.target_port[link]) if link >= 0 else 0
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{client} sent {evidence.hosts.name(server)} {words} (port {port})",
+                explanation=f"{len(rows)} requests have the form of this tool; the first: {rows[0].method} {rows[0].uri[:80]!r}, "
+                f"user agent {rows[0].user_agent[:60]!r}.",
+                benign="Support staff use some of these tools on purpose; then the server is theirs: here "
+                f"{evidence.hosts.name(server)}.",
+                advice="Find the program on the client and who installed it; look at what it did since.",
+                impact=Severity.HIGH,
+                evidence={words: 0.75},
+                numbers={"sightings": measured(limits, "sightings", len(rows)), "port": Number(port, "port")},
+                subject=f"{words} {client}>{server}",
+                attack=(("T1219", "Remote Access Software"),),
+                accountable=client,
+                side="both",
+                hosts=(client, server),
+            ),
+        )
 
 
 def _honest(evidence: Evidence, row: Payload) -> bool:

@@ -1,7 +1,9 @@
-"""Rogue IPv6 routers: a second router, a router told to be gone, or a flood of prefixes.
+"""Rogue IPv6 routers and neighbours: a second router, one told to be gone, floods of prefixes, stolen addresses.
 
-Who announces itself as router gets the traffic of every host that speaks IPv6. What else looks like it: two routers by
-design (both from the start), a router that shuts down (lifetime 0 once, from itself), a network with several prefixes.
+Who announces itself as router gets the traffic of every host that speaks IPv6; who claims a neighbour's address gets
+that neighbour's. What else looks like it: two routers by
+design (both from the start), a router that shuts down (lifetime 0 once, from itself), a network with several prefixes, a
+machine that gets a new card (one change of MAC, no way back).
 Reference: detections.md 6.17; RFC 4861 6.2, RFC 6104; ATT&CK T1557.
 """
 
@@ -10,17 +12,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
-from analysis.evidence import Evidence
-from analysis.facts import RouterAdvert
+from analysis.evidence import Evidence, busiest
+from analysis.facts import Neighbour, RouterAdvert
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import limit, measured
 
 NAME = "router-advert"
-blocked = assess.without_fact("router_advert", "IPv6 router advertisements")
+VIRTUAL = ("00:00:5e:00:02:",)  # VRRP for IPv6 (RFC 5798 7.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,26 @@ class Thresholds:
 
     routers: int = limit(2, "routers with different prefixes", "RFC 6104: one link, one set of prefixes")
     flood: int = limit(20, "routers or prefixes", "tapwall: floods announce hundreds")
+    changes: int = limit(2, "changes of an address's MAC", "detections.md 6.17: interleaving; one change is a new card")
+    claims: int = limit(15, "addresses claimed by one MAC", "tapwall: privacy addresses make three to eight a host")
+    adverts: int = limit(100, "neighbour advertisements in the window", "tapwall: hosts announce an address once")
+    window_s: float = limit(10.0, "s", "tapwall")
+
+
+def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
+    """Needs IPv6 neighbour discovery."""
+    if evidence.facts.router_advert or evidence.facts.neighbour:
+        return None
+    return "no IPv6 router or neighbour advertisements in this capture", "IPv6 router or neighbour advertisements"
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
-    """A flood is one finding; else one per router that came later with other prefixes."""
+    """A flood is one finding; else one per router that came later with other prefixes; one per stolen address."""
+    yield from _routers(evidence, limits)
+    yield from _neighbours(evidence, limits)
+
+
+def _routers(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     routers: defaultdict[tuple[str, str], list[RouterAdvert]] = defaultdict(list)
     for row in evidence.facts.router_advert:
         routers[row.source, row.source_mac].append(row)
@@ -48,13 +69,95 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         told = {prefix for row in rows for prefix in row.prefixes}
         killed = source == first and mac != known[0].source_mac and any(row.lifetime_s == 0 for row in rows)
         if (source != first and told - own) or killed:
-            yield _second(evidence, (source, mac, first), rows, sorted(told - own), limits)
+            yield _second(evidence, (source, mac, first), rows, (sorted(told - own), killed), limits)
+
+
+def _neighbours(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """An address whose MAC changes to and fro, one MAC that claims very many addresses, a flood of advertisements."""
+    rows = [row for row in evidence.facts.neighbour if row.mac and not row.mac.startswith(VIRTUAL)]
+    if not rows:
+        return
+    times = np.sort(np.array([row.time_ns for row in rows]))
+    _, _, count = busiest(times, limits.window_s)
+    targets = {row.target for row in rows}
+    if count >= limits.adverts and len(targets) >= limits.adverts / 2:
+        yield _neighbour_finding(
+            evidence,
+            rows,
+            (
+                "flood",
+                f"Flood of IPv6 neighbour advertisements: {count} within {limits.window_s:.0f} s for {len(targets)} addresses",
+            ),
+            {"advertisements": margin(count, limits.adverts, least=0.6)},
+            {"adverts_in_window": measured(limits, "adverts", count)},
+        )
+        return
+    by_target: defaultdict[str, list[Neighbour]] = defaultdict(list)
+    by_mac: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        by_target[row.target].append(row)
+        by_mac[row.mac].add(row.target)
+    for target, mine in by_target.items():
+        flips = sum(a.mac != b.mac for a, b in pairwise(mine))
+        if flips >= limits.changes:
+            thief = [row for row in mine if row.mac != mine[0].mac]
+            yield _neighbour_finding(
+                evidence,
+                thief,
+                (thief[0].mac, f"{thief[0].mac} claims the IPv6 address {target}, which {mine[0].mac} owns"),
+                {"owners interleave": margin(flips, limits.changes, least=0.55)},
+                {"owner_changes": measured(limits, "changes", flips)},
+            )
+    for mac, claimed in by_mac.items():
+        if len(claimed) >= limits.claims:
+            yield _neighbour_finding(
+                evidence,
+                [row for row in rows if row.mac == mac],
+                (mac, f"{mac} claims {len(claimed)} IPv6 addresses"),
+                {"addresses": margin(len(claimed), limits.claims, least=0.55)},
+                {"addresses_claimed": measured(limits, "claims", len(claimed))},
+            )
+
+
+def _neighbour_finding(
+    evidence: Evidence,
+    rows: list[Neighbour],
+    who: tuple[str, str],
+    terms: dict[str, float],
+    numbers: dict[str, Number],
+) -> Finding:
+    mac, title = who
+    return of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=title,
+            explanation=f"{len(rows)} neighbour advertisements, {sum(row.override for row in rows)} of them with the override flag. Who believes "
+            "them sends its traffic there.",
+            benign="A machine with a new network card changes its MAC once and for good; a router answers for its own "
+            f"addresses: here {', '.join(f'{name} {number.value}' for name, number in numbers.items())}.",
+            advice="Find the MAC's switch port; IPv6 neighbour inspection (RFC 6620) or static entries prevent it.",
+            impact=Severity.MEDIUM,
+            evidence=terms,
+            numbers=numbers,
+            subject=f"neighbour {mac} {rows[0].target if mac != 'flood' else ''}",
+            attack=(("T1557", "Adversary-in-the-Middle"),),
+            accountable=mac if mac != "flood" else "",
+            hosts=tuple(dict.fromkeys(row.target for row in rows))[:20],
+        ),
+        flows=False,
+    )
 
 
 def _second(
-    evidence: Evidence, who: tuple[str, str, str], rows: list[RouterAdvert], new: list[str], limits: Thresholds
+    evidence: Evidence,
+    who: tuple[str, str, str],
+    rows: list[RouterAdvert],
+    told: tuple[list[str], bool],
+    limits: Thresholds,
 ) -> Finding:
-    source, mac, first = who
+    (source, mac, first), (new, killed) = who, told
     return of_facts(
         evidence,
         rows,
@@ -65,7 +168,11 @@ def _second(
             benign=f"A network with two routers announces both from the start and with the same prefixes; here {len(new)} are new.",
             advice="Find the MAC's switch port; RA guard (RFC 6105) lets routers speak on known ports only.",
             impact=Severity.MEDIUM,
-            evidence={"second router": 0.45, "new prefixes": 0.3 * bool(new)},
+            evidence={
+                "second router": 0.45,
+                "new prefixes": 0.3 * bool(new),
+                "lifetime 0 in another's name": 0.5 * killed,
+            },
             numbers={"routers": measured(limits, "routers", 2), "new_prefixes": Number(len(new), "prefixes")},
             subject=f"{source} {mac}",
             attack=(("T1557", "Adversary-in-the-Middle"),),

@@ -30,6 +30,7 @@ class Thresholds:
 
     z: float = limit(5.0, "robust standard deviations", "detections.md 6.1")
     packets_per_s: int = limit(100, "packets/s", "detections.md 6.1: the floor below which nothing is a surge")
+    times: float = limit(2.0, "times the usual second", "tapwall: an even stream is no surge, however even it is")
     seconds: int = limit(10, "s with packets", "tapwall: a median of fewer bins says nothing")
     pair_share: float = limit(0.5, "share of packets of one host pair", "tapwall: one cause explains the surge")
     lines: int = limit(10, "findings, the largest first", "tapwall: what a reader looks at")
@@ -50,8 +51,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         return
     median = float(np.median(packets))
     spread = SIGMA * float(np.median(np.abs(packets - median)))
-    level = max(median + limits.z * spread, float(limits.packets_per_s))
-    hot = np.flatnonzero(packets >= level)
+    level = max(median + limits.z * spread, float(limits.packets_per_s), limits.times * median)
+    hot = np.flatnonzero((packets >= level) & (packets > median))
     told: set[tuple[int, int]] = set()
     for bins in sorted(_episodes(hot), key=lambda bins: -int(packets[bins].sum()))[: 3 * limits.lines]:
         pair, chosen, counted = _cause(evidence, bins)

@@ -34,6 +34,10 @@ class Thresholds:
     hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100; detections.md 6.4")
     window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
     failed_share: float = limit(0.8, "share of hosts without answer", "detections.md 6.4")
+    monitored: float = limit(
+        4.0, "requests a host, median", "tapwall: monitoring asks again and again, a sweep once or twice"
+    )
+    monitored_silent: float = limit(0.2, "share of hosts without answer, at most", "tapwall: monitored hosts exist")
     arp_targets: int = limit(20, "distinct addresses", "detections.md 6.4; Slips 5")
     arp_window_s: float = limit(60.0, "s", "detections.md 6.4")
     arp_answered: float = limit(0.3, "share of requests answered, at most", "detections.md 6.4")
@@ -76,6 +80,9 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     silent = len(np.unique(links.target[chosen][failed])) / len(np.unique(links.target[chosen]))
     if hosts < limits.hosts or (not ping and silent < limits.failed_share):
         return None
+    again = float(np.median(_packets_by_target(evidence, chosen)))
+    if ping and silent < limits.monitored_silent and again >= limits.monitored:
+        return None
     source = evidence.text(int(links.source[chosen[0]]))
     what = "pinged" if ping else f"tried {'TCP' if kind == columns.TCP else 'UDP'} port {port} of"
     terms = {"hosts": margin(hosts, limits.hosts, least=0.55)}
@@ -103,6 +110,13 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
             accountable=source,
         ),
     )
+
+
+def _packets_by_target(evidence: Evidence, chosen: Array) -> Array:
+    """Requests sent to each target."""
+    links = evidence.links
+    _, where = np.unique(links.target[chosen], return_inverse=True)
+    return np.asarray(np.bincount(where, weights=links.sent[chosen]))
 
 
 def _replies(source_ports: Array, port: int) -> bool:

@@ -102,7 +102,7 @@ def _signs(evidence: Evidence, server: str, port: int, rows: list[Tls], limits: 
             terms["made-up names in the certificate"] = 0.35 if made_up == 1 else 0.5
         if PLACEHOLDERS.search(shown.certificate_subject) and (shown.self_signed or outside):
             terms["placeholder names in the certificate"] = 0.4
-        if shown.not_after and shown.not_after - shown.not_before > limits.years * YEAR * 1.02:
+        if (outside or terms) and shown.not_after and shown.not_after - shown.not_before > limits.years * YEAR * 1.02:
             terms["a certificate for ever"] = 0.3
         if shown.self_signed and (outside or terms):
             terms["self-signed certificate"] = 0.25

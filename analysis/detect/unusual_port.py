@@ -6,6 +6,7 @@ Protocols are known by content, not by port. What else looks like it: developmen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ HOMES: dict[str, frozenset[int]] = {
     "smb": frozenset((139, 445)), "nbss": frozenset((139, 445)), "ftp": frozenset((21, 2121)), "smtp": frozenset((25, 465, 587, 2525)),
     "telnet": frozenset((23, 2323)), "dns": frozenset((53, 5353, 5355, 853)), "rdp": frozenset((3389,)),
 }  # fmt: skip
+HELLO = re.compile(rb"\x16\x03[\x00-\x04]..\x01", re.S)  # a record with a ClientHello
 TOOLS = frozenset((1337, 4444, 4782, 5555, 6666, 8888, 9001, 31337))  # hints only: defaults of remote control tools
 
 
@@ -49,18 +51,35 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if name in layers.BY_NAME:
             strange |= (links.application == layers.BY_NAME[name]) & ~np.isin(links.target_port, list(homes))
     tcp = (links.kind == columns.TCP) & links.known & (links.sent_payload > 0) & (links.got_payload > 0)
-    rows = np.flatnonzero(strange & tcp & links.unicast)
-    found = sorted(
-        large_groups(rows, limits.conversations, links.target, links.target_port, links.application), key=len
-    )
+    dns = (links.kind == columns.UDP) & (links.application == layers.DNS) & (links.got > 0)
+    begun = _begun(evidence)
+    for row, name in begun.items():
+        strange[row] = int(links.target_port[row]) not in HOMES[name]
+    rows = np.flatnonzero(strange & (tcp | dns & (links.source_port != 53)) & links.unicast)
+    spoken = links.application.astype(np.int64)
+    for row, name in begun.items():
+        spoken[row] = layers.BY_NAME[name]
+    found = sorted(large_groups(rows, limits.conversations, links.target, links.target_port, spoken), key=len)
     for chosen in found[::-1][: limits.lines]:
-        yield _finding(evidence, chosen, limits)
+        word = layers.NAMES[int(spoken[chosen[0]])]
+        yield _finding(evidence, chosen, word, limits)
 
 
-def _finding(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding:
+def _begun(evidence: Evidence) -> dict[int, str]:
+    """Conversations that begin as SSH or TLS where the port's own protocol could not be read: link -> name."""
+    found = {}
+    for row in evidence.facts.opening:
+        name = "ssh" if row.data.startswith(b"SSH-") else "tls" if HELLO.match(row.data) else ""
+        link = evidence.link_of(row.flow) if name else -1
+        if link >= 0 and evidence.application(link) in (("", "data") if name == "tls" else ("", "data", "tls")):
+            found[link] = name
+    return found
+
+
+def _finding(evidence: Evidence, chosen: Array, name: str, limits: Thresholds) -> Finding:
     links = evidence.links
     target, port = evidence.text(int(links.target[chosen[0]])), int(links.target_port[chosen[0]])
-    word = evidence.application(int(chosen[0])).upper()
+    word = name.upper()
     outside = not bool(evidence.hosts.inside[links.target[chosen[0]]])
     return of_links(
         evidence,

@@ -26,9 +26,13 @@ NAME = "web-attack"
 blocked = assess.without_fact("http", "HTTP requests")
 WEIGHTS = {
     "path-traversal": 0.65, "sql-injection": 0.65, "command-injection": 0.55, "php-include": 0.5, "script-injection": 0.4,
-    "shellshock": 0.5, "log4shell": 0.5,
+    "shellshock": 0.5, "log4shell": 0.5, "template-injection": 0.65, "xml-entity": 0.6, "web-shell": 0.65, "known-weakness": 0.6,
 }  # fmt: skip  # how often a request of this form alone is an attack
-OWN = ("path-traversal", "sql-injection", "command-injection", "php-include", "script-injection")
+OWN = (
+    "path-traversal", "sql-injection", "command-injection", "php-include", "script-injection", "template-injection", "xml-entity",
+    "web-shell", "known-weakness",
+)  # fmt: skip
+ADDRESSES = {"php-include"}  # from inside to outside: an address in a query, as advertising has them
 TOOLS = re.compile(
     r"nikto|sqlmap|nmap scripting|dirbuster|gobuster|wpscan|acunetix|nessus|masscan|zgrab|nuclei|openvas|w3af|hydra|havij|feroxbuster",
     re.I,
@@ -80,6 +84,8 @@ def _shapes(
     asked = {row.flow for row in rows}
     served = sum(200 <= answer.status < 300 for answer in answers if answer.flow in asked)
     inside_to_outside = _leaves(evidence, rows[0].flow)
+    if inside_to_outside and set(kinds) <= ADDRESSES:
+        return None
     weak = inside_to_outside and not served and set(kinds) <= {"script-injection", "command-injection"}
     terms = {kind: (WEIGHTS[kind] / 3 if weak or inside_to_outside else WEIGHTS[kind]) for kind in kinds}
     if len(rows) > 1:

