@@ -18,8 +18,10 @@ from analysis import columns
 from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, Flows
 from analysis.connections import conn_states, originators
 from analysis.kernel import enabled, inner_kernel, lean_kernel
+from analysis.quotes import icmp_errors, quoted_streams
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+QUOTED = 200  # kind of a row that only an ICMP error has named so far: a TCP stream of which no segment was seen
 REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")
 FIRST_ROWS = 1024  # capacity to begin with; a power of two, tables grow by half
 
@@ -173,7 +175,7 @@ def _flow_slot(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_po
 def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> bool:
     """True where flow `row` is this conversation, in either direction."""
     n = tables.narrow
-    if n[row, KIND] != kind:
+    if n[row, KIND] != kind and not (kind == TCP and n[row, KIND] == QUOTED):
         return False
     if kind in (ICMP, ICMPV6):
         addresses = (n[row, A_ID] == src and n[row, B_ID] == dst) or (n[row, A_ID] == dst and n[row, B_ID] == src)
@@ -225,6 +227,33 @@ def _new_flow(
     tables.small[row, FIRST_FLAGS] = -1
     tables.small[row, ICMP_ERROR] = -1
     return row
+
+
+@inner_kernel
+def _reserve(tables: Any, quotes: Any, q: int) -> None:
+    """Number the TCP stream that an ICMP error quotes: Wireshark gives it its number there, seen before or not."""
+    family = quotes[q, 1]
+    src = _address_id(tables, family, quotes[q, 2], quotes[q, 3], True)
+    dst = _address_id(tables, family, quotes[q, 4], quotes[q, 5], True)
+    at, tag = _flow_slot(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7])
+    if tables.flow_slots[at] == 0:
+        row = _new_flow(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7], 0, NO_TIME)
+        tables.narrow[row, KIND] = QUOTED
+        tables.flow_slots[at] = (tag << 32) | (row + 1)
+
+
+@inner_kernel
+def _adopt(tables: Any, row: int, src: int, dst: int, src_port: int, dst_port: int, number: int, time_ns: int) -> None:
+    """The first segment of a stream that was only quoted: its sender is side a."""
+    narrow = tables.narrow
+    narrow[row, KIND] = TCP
+    narrow[row, A_ID] = src
+    narrow[row, B_ID] = dst
+    narrow[row, A_PORT] = src_port
+    narrow[row, B_PORT] = dst_port
+    narrow[row, FIRST_NUMBER] = number
+    tables.wide[row, FIRST_NS] = time_ns
+    tables.wide[row, LAST_NS] = time_ns
 
 
 @inner_kernel
@@ -289,10 +318,10 @@ def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: i
 
 
 @lean_kernel
-def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
+def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> int:
     """Give every tap from row `first` on its ids, flow and direction; stops where a table is full.
 
-    Returns the number of taps that are done: the caller grows the tables and calls again until all are.
+    `quotes` has a row per ICMP error that quotes TCP, by tap, and one behind the last tap (see quoted_streams). Returns the number of taps that are done: the caller grows the tables and calls again until all are.
     """
     counts = tables.counts
     recent = tables.recent
@@ -301,9 +330,12 @@ def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
     src_ports, dst_ports = taps.src_port, taps.dst_port
     numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
     n_taps = len(kinds)
-    address_room = min(len(tables.address_slots) // 2, len(tables.addresses)) - 2
-    flow_room = min(len(tables.flow_slots) // 2, len(tables.narrow)) - 1
-    stream_room = len(tables.base) - 1
+    address_room = min(len(tables.address_slots) // 2, len(tables.addresses)) - 4
+    flow_room = min(len(tables.flow_slots) // 2, len(tables.narrow)) - 2
+    stream_room = len(tables.base) - 2
+    q = 0
+    while quotes[q, 0] < first:
+        q += 1
     for t in range(first, n_taps):
         if counts[N_ADDRESSES] > address_room or counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room:
             return t
@@ -342,6 +374,8 @@ def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
             if row < 0:
                 row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
                 tables.flow_slots[at] = (tag << 32) | (row + 1)
+            elif tables.narrow[row, KIND] == QUOTED:
+                _adopt(tables, row, src, dst, src_port, dst_port, number, time_ns)
             direction = _direction(tables, row, src, src_port)
         if t == packets.transport_tap[packet]:
             flags = packets.tcp_flags[packet]
@@ -387,6 +421,9 @@ def _assign(taps: Any, packets: Any, tables: Any, first: int) -> int:
         taps.flow[t] = row
         taps.direction[t] = direction
         _count_packet(tables, row, direction, number, time_ns, lengths[packet])
+        if t == quotes[q, 0]:
+            _reserve(tables, quotes, q)
+            q += 1
     return n_taps
 
 
@@ -511,10 +548,11 @@ class FlowTable:
         """Assign every tap of the batch to its conversation, and each packet to that of its innermost layer."""
         taps = _TapColumns(*(as_kernel_sees(getattr(batch.taps, name)) for name in _TapColumns._fields))
         packets = _PacketColumns(*(as_kernel_sees(getattr(batch.packets, name)) for name in _PacketColumns._fields))
+        quotes = as_kernel_sees(quoted_streams(batch))
         done = 0
         total = len(batch.taps.kind)
         while done < total:
-            done = _assign(taps, packets, self._tables(), done)
+            done = _assign(taps, packets, self._tables(), quotes, done)
             if done < total:
                 self._grow()
         self._attach_errors(batch)
@@ -527,35 +565,30 @@ class FlowTable:
         return _Tables(*map(as_kernel_sees, arrays))
 
     def _grow(self) -> None:
-        """Make room in every table that the next two addresses or the next flow might not fit into."""
+        """Make room in every table that the next tap, and what it quotes, might not fit into."""
         n_addresses, n_flows, n_tcp, _ = self._counts.tolist()
-        if n_addresses + 2 > len(self._addresses):
+        if n_addresses + 4 > len(self._addresses):
             self._addresses = _longer(self._addresses, n_addresses)
-        if n_flows + 1 >= len(self.narrow):
+        if n_flows + 2 >= len(self.narrow):
             self.wide = _longer(self.wide, n_flows)
             self.narrow = _longer(self.narrow, n_flows)
             self.small = _longer(self.small, n_flows)
             self._frames = _longer(self._frames, n_flows)
             self._application = _longer(self._application, n_flows)
-        if n_tcp + 1 > len(self._base):
+        if n_tcp + 2 > len(self._base):
             self._base = _longer(self._base, n_tcp)
-        if 2 * (n_addresses + 2) >= len(self._address_slots):
+        if 2 * (n_addresses + 4) >= len(self._address_slots):
             self._address_slots = _wider(self._address_slots)
-        if 2 * (n_flows + 2) >= len(self._flow_slots):
+        if 2 * (n_flows + 3) >= len(self._flow_slots):
             self._flow_slots = _wider(self._flow_slots)
 
     def _attach_errors(self, batch: Batch) -> None:
         """ICMP destination unreachable, source quench, time exceeded, parameter problem: mark the quoted flow."""
         packets = batch.packets
-        kind = packets.icmp_type
-        asked = np.flatnonzero((kind >= 1) & (kind <= 12) & (packets.transport_tap >= 0))
-        if not len(asked):
-            return
-        is_four = batch.taps.kind[packets.transport_tap[asked]] == ICMP
-        error = np.where(is_four, np.isin(kind[asked], (3, 4, 11, 12)), kind[asked] <= 4)
-        rows = asked[error]
+        rows, families = icmp_errors(batch)
         if not len(rows):
             return
+        kind = packets.icmp_type
         arguments = (
             batch.data,
             packets.start,
@@ -563,7 +596,7 @@ class FlowTable:
             rows,
             packets.transport_start[rows],
             (kind[rows].astype(np.int64) * 256 + packets.icmp_code[rows]) & 0x7FFF,
-            np.where(is_four[error], 4, 6),
+            families,
         )
         data, start, end, rows, at, error_kinds, families = map(as_kernel_sees, arguments)
         numbers = as_kernel_sees(packets.number)

@@ -13,7 +13,7 @@ from made_frames import ACK, FIN, RST, SYN, Made, batches, ethernet, icmp, ipv4,
 from slow_twins import slow_flows
 
 from analysis.addresses import address_texts
-from analysis.columns import CONN_STATES, KINDS, NO_TIME, Batch, Flows
+from analysis.columns import CONN_STATES, KINDS, NO_TIME, TCP, Batch, Flows
 from analysis.flows import REUSED_PORTS, FlowTable
 
 A, B = ("10.0.0.1", 40000), ("10.0.0.2", 80)
@@ -258,3 +258,79 @@ def test_fragments_have_an_address_flow_only() -> None:
 
     assert kinds(flows, "udp") == []
     assert done[0].packets.flow.tolist() == kinds(flows, "ip")
+
+
+# -- streams that only an ICMP error names ---------------------------------------------------------------------------
+
+
+def _segment_head(source: int, destination: int) -> bytes:
+    return source.to_bytes(2, "big") + destination.to_bytes(2, "big") + bytes(8) + b"\x50\x10" + bytes(6)
+
+
+def _refused(time_ns: int, head: bytes) -> Made:
+    quoted = bytes(4) + ipv4(head, "10.0.0.1", "192.0.2.7", 6)
+    return icmp(time_ns, "10.0.0.254", "10.0.0.1", 3, 1, quoted)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 10_000])
+def test_a_stream_that_only_an_error_quotes_has_a_number(chunk: int) -> None:
+    """Wireshark counts it; segments that come later, from either side, are that stream's."""
+    frames = [
+        _refused(1, _segment_head(1234, 443)),
+        tcp(2, ("10.0.0.1", 5000), ("10.0.0.2", 80), SYN, seq=1),
+        _refused(3, _segment_head(1234, 443)),
+        tcp(4, ("192.0.2.7", 443), ("10.0.0.1", 1234), SYN | ACK, seq=9, ack=2),
+        tcp(5, ("10.0.0.1", 1234), ("192.0.2.7", 443), ACK, seq=2, ack=10),
+        tcp(6, ("10.0.0.1", 5001), ("10.0.0.2", 80), SYN, seq=1),
+    ]
+    table = FlowTable()
+    streams = []
+    for batch in batches(frames, chunk):
+        table.update(batch)
+        flows = table.flows()
+        at = batch.taps.kind == TCP
+        streams += flows.stream[batch.taps.flow[at]].tolist()
+    flows = table.finish()
+    row = int(np.flatnonzero((flows.kind == TCP) & (flows.stream == 0))[0])
+
+    assert streams == [1, 0, 0, 2]
+    assert (int(flows.a_port[row]), int(flows.packets_ab[row]), int(flows.packets_ba[row])) == (443, 1, 1)
+    assert (int(flows.first_number[row]), int(flows.first_ns[row]), int(flows.last_ns[row])) == (4, 4, 5)
+
+
+@pytest.mark.parametrize("size", [8, 15])
+def test_a_quote_without_the_flags_has_none(size: int) -> None:
+    """RFC 792 asks for eight bytes only; Wireshark reads the header's flags before it numbers the stream."""
+    frames = [_refused(1, _segment_head(1234, 443)[:size]), tcp(2, ("10.0.0.1", 5000), ("10.0.0.2", 80), SYN, seq=1)]
+    table = FlowTable()
+    for batch in batches(frames):
+        table.update(batch)
+    flows = table.finish()
+
+    assert flows.stream[flows.kind == TCP].tolist() == [0]
+
+
+def test_what_was_only_quoted_is_in_no_table() -> None:
+    """Conversations and endpoints show layers of packets; addresses of the quote have no row."""
+    from analysis.stats.conversations import Conversations
+    from analysis.stats.endpoints import Endpoints
+
+    table = FlowTable()
+    for batch in batches([_refused(1, _segment_head(1234, 443))]):
+        table.update(batch)
+    flows = table.finish()
+    texts = address_texts(table.addresses())
+
+    assert Conversations(flows, texts, {}, 0).to_json()["tcp"] == []
+    assert Endpoints(flows, texts, {}).to_json()["tcp"] == []
+    assert {row["address"] for row in Endpoints(flows, texts, {}).to_json()["ip"]} == {"10.0.0.254", "10.0.0.1"}
+
+
+def test_a_flood_of_quotes_fits() -> None:
+    """Tables grow in time for what errors add to them."""
+    frames = [_refused(i, _segment_head(1000 + i, 443)) for i in range(3000)]
+    table = FlowTable()
+    for batch in batches(frames, 700):
+        table.update(batch)
+
+    assert table.n_tcp == 3000
