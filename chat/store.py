@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -466,7 +466,7 @@ def backup(folder: Path, target: Path) -> dict[str, Any]:
         raise StoreError(f"{source}: no such database")
     (target / "files").mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        with sqlite3.connect(source) as db, sqlite3.connect(target / "chat.sqlite") as copy:
+        with closing(sqlite3.connect(source)) as db, closing(sqlite3.connect(target / "chat.sqlite")) as copy:
             db.backup(copy)
             wanted = sorted({row[0] for row in copy.execute("SELECT sha256 FROM files WHERE seq > 0")})
     except sqlite3.Error as error:
@@ -483,7 +483,7 @@ def restore(source: Path, folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder}: has a database already")
     try:
         manifest: dict[str, Any] = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
-        with sqlite3.connect(source / "chat.sqlite") as db:
+        with closing(sqlite3.connect(source / "chat.sqlite")) as db:
             bad = db.execute("PRAGMA integrity_check").fetchone()[0]
     except (OSError, ValueError, sqlite3.Error) as error:
         raise StoreError(f"{source}: not a backup: {error}") from None
@@ -493,7 +493,10 @@ def restore(source: Path, folder: Path) -> dict[str, Any]:
     for sha in manifest["files"]:
         if not _copy_blob(source, folder, sha):
             raise StoreError(f"{source}: file {sha} is missing or damaged")
-    with sqlite3.connect(source / "chat.sqlite") as db, sqlite3.connect(folder / "chat.sqlite") as copy:
+    with (
+        closing(sqlite3.connect(source / "chat.sqlite")) as db,
+        closing(sqlite3.connect(folder / "chat.sqlite")) as copy,
+    ):
         db.backup(copy)
     return manifest
 
