@@ -1,5 +1,8 @@
 """chat.commands: role x action, exhaustively; and what each command changes."""
 
+import re
+from pathlib import Path
+
 import pytest
 from chat_world import Client, World
 
@@ -79,6 +82,26 @@ def test_every_action_is_in_the_table() -> None:
     assert set(COMMANDS) == set(ACTIONS)
 
 
+def documented() -> dict[str, str]:
+    """The rows of the table in docs/wire.md: action -> who."""
+    text = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+    rows = re.findall(
+        r"^\| ([a-z, -]+) \|[^|]*\| ([^|]+) \|[^|]*\|$", text.partition("## ADMIN")[2].partition("\n## ")[0], re.M
+    )
+    return {action.strip(): who.strip() for actions, who in rows for action in actions.split(",")}
+
+
+def test_the_document_says_who_may() -> None:
+    """docs/wire.md has a row for each action, with the rank that the code asks for."""
+    said = {
+        "all": "member", "own account": "account", "own account, operator": "account", "who sent it, moderator": "member", "owner, operator": "owner",
+        "moderator; empty room: operator": "moderator", "the same": "moderator",
+    }  # fmt: skip
+    found = {action: said.get(who, who) for action, who in documented().items() if action != "action"}
+
+    assert found == {name: action.rank for name, action in ACTIONS.items()}
+
+
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("action", COMMANDS)
 def test_role_by_action(action: str, role: str) -> None:
@@ -111,6 +134,67 @@ def test_nobody_acts_on_an_equal_or_higher_rank(actor: str, action: str, target:
     if action == "role":
         may = (may and actor != "moderator") or (actor == target and actor != "moderator")
     assert granted(world, clients[actor], command) == may
+
+
+# what somebody does with messages -> (frame, the lowest role that may; None: nobody). 1 is the victim's message, 2 one's own
+ON_MESSAGES: dict[str, tuple[wire.Body, str | None]] = {
+    "say": (wire.Send("room", "x", "hi"), "guest"),
+    "edit own": (wire.Send("room", "x", "new", edits=2), "guest"),
+    "delete own": (wire.Send("room", "x", deletes=2), "guest"),
+    "edit another's": (wire.Send("room", "x", "new", edits=1), None),
+    "delete another's": (wire.Send("room", "x", deletes=1), "moderator"),
+    "edit what is not there": (wire.Send("room", "x", "new", edits=99), None),
+    "offer": (wire.Offer("x", "a.txt", 1, "0" * 64, "room"), "guest"),
+    "history": (wire.History("room"), "guest"),
+    "search": (wire.History(query="words"), "guest"),
+    "members": (wire.MembersAsk("room"), "guest"),
+}
+# how things stand -> what is then allowed from which role on only, or (codes) refused to all
+STANDING: dict[str, tuple[str | None, str]] = {
+    "open": ("guest", ""),
+    "read-only": ("moderator", "read-only"),
+    "muted": ("owner", "muted"),
+    "outside": (None, "not-member"),
+}
+SPEAKING = {"say", "edit own", "delete own", "edit another's", "delete another's", "edit what is not there", "offer"}
+
+
+@pytest.mark.parametrize("standing", STANDING)
+@pytest.mark.parametrize("action", ON_MESSAGES)
+@pytest.mark.parametrize("role", ROLES)
+def test_role_by_action_on_messages(role: str, action: str, standing: str) -> None:
+    """5 roles x 10 actions x 4 states of the room: done, or the one right error; a refused change changes nothing."""
+    world, clients = stage()
+    clients["victim"].say(wire.Send("room", "a", "words of the victim"))
+    actor, name = clients[role], world.hub.seats[clients[role].conn].user.name
+    actor.say(wire.Send("room", "b", "own words"))
+    room = world.hub.rooms["room"]
+    room.read_only = standing == "read-only"
+    if standing == "muted":
+        room.mutes[name] = 0.0
+    if standing == "outside":
+        actor.say(wire.Part("room"))
+    world.other.clear(), actor.got.clear()
+
+    frame, lowest = ON_MESSAGES[action]
+    may_from, code = STANDING[standing]
+    if action in SPEAKING or standing == "outside":
+        held = may_from is None or ROLES.index(role) < ROLES.index(may_from)
+    else:
+        held = False
+    wanted = code if held else ""
+    if not wanted and (lowest is None or ROLES.index(role) < ROLES.index(lowest)):
+        wanted = "no-message" if "not there" in action else "forbidden"
+    if action == "search" and standing == "outside":
+        wanted = ""  # over the rooms one is in: none
+    before = [(m.text, m.deleted) for m in world.history.page("room", wire.History("room"), 0, 50, 1 << 20)[0][:2]]
+    actor.say(frame)
+
+    assert [error.code for error in actor.take(wire.Error)] == ([wanted] if wanted else [])
+    after = [(m.text, m.deleted) for m in world.history.page("room", wire.History("room"), 0, 50, 1 << 20)[0][:2]]
+    assert (before == after) == (bool(wanted) or ("edit" not in action and "delete" not in action))
+    if action == "search" and standing == "outside":
+        assert [effect.rooms for effect in world.other] == [{}]  # type: ignore[attr-defined]
 
 
 def test_kick_takes_all_connections_out_and_tells_the_room() -> None:
