@@ -13,7 +13,7 @@ import numpy as np
 
 from firewall.headers import WHOLE, Array, Headers
 from firewall.program import Base, Condition, Hook, Line, Program, Verdict
-from firewall.rules import flags_text
+from firewall.rules import flags_text, icmp_text
 from firewall.sets import AddrSet
 from firewall.simulate import ELSEWHERE, ways
 from firewall.space import Space
@@ -97,6 +97,8 @@ def _value(condition: Condition) -> str:
     value = condition.value
     if condition.field == "tcp_flags":
         return flags_text(value)
+    if condition.field == "icmp":
+        return icmp_text(value)
     text = value.label() if isinstance(value, AddrSet) else value.text() if hasattr(value, "text") else str(value)
     return ("other than " if condition.negate else "") + str(text)
 

@@ -25,8 +25,9 @@ from firewall.rules import Action, Direction, Match, Policy, Rate, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
-__all__ = ["Decisions", "Note", "Proposal", "propose"]
+__all__ = ["KEPT_OPEN", "Decisions", "Note", "Proposal", "propose"]
 
+KEPT_OPEN = "kept open: "  # how the description of an exempt service begins
 GUARD_FACTOR = 2  # --protect: twice the fastest source seen in this capture is still let through …
 GUARD_LEAST = 10  # … and never less than ten new connections a second
 
@@ -255,7 +256,7 @@ def _exemptions(base: Policy, blocks: Sequence[Rule]) -> list[Rule]:
         directions = {rule.direction for rule, region in regions if overlap(region, space)}
         if directions:
             direction = next(iter(directions)) if len(directions) == 1 else Direction.ANY
-            out.append(Rule(Action.PERMIT, item.match, direction, description=f"kept open: {item.name}"))
+            out.append(Rule(Action.PERMIT, item.match, direction, description=f"{KEPT_OPEN}{item.name}"))
     return out
 
 

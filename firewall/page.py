@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from firewall.escape import cell_markdown, visible
+from firewall.generate import KEPT_OPEN
 from firewall.render import table
 
 SHOWN = 20  # notes of one kind; the JSON has all
@@ -26,7 +27,11 @@ def summary(data: dict[str, Any]) -> list[str]:
         for f in replay["findings"][:SHOWN]
         if f["stopped"]
     ]
-    out += [f"dead rule {d['text']}: {d['why']}" for d in replay["dead_rules"][:SHOWN]]
+    open_ = {
+        r["id"] for r in policy["rules"] if r["description"].startswith(KEPT_OPEN)
+    }  # meant for the day they are needed
+    dead = [d for d in replay["dead_rules"] if d["rule"] not in open_]
+    out += [f"dead rule {d['text']}: {d['why']}" for d in dead[:SHOWN]]
     for name, other in data["compared"].items():
         out.append(
             f"{name}: {other['dropped']} of {other['packets']} packets dropped, {len(other['dead_rules'])} dead rules"
@@ -34,7 +39,10 @@ def summary(data: dict[str, Any]) -> list[str]:
         out += [f"{name}: dead rule {d['text']}: {d['why']}" for d in other["dead_rules"][:SHOWN]]
     out += [f"advice {n['finding']}: {n['text']}" for n in data["advice"][:SHOWN]]
     out += [f"refused: {n['text']}" for n in data["refused"][:SHOWN]]
-    out += [f"{a['kind']} {a['rule']}: {a['text']}" for a in data["anomalies"][:SHOWN]]
+    told = [
+        a for a in data["anomalies"] if not open_ & {a["rule"], *a["others"]}
+    ]  # a permit in front of a block is meant so
+    out += [f"{a['kind']} {a['rule']}: {a['text']}" for a in told[:SHOWN]]
     out += [f"not rendered: {problem}" for problem in data["problems"][:SHOWN]]
     out.append(proof_line(data["proof"]))
     return [visible(line) for line in out]

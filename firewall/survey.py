@@ -158,6 +158,9 @@ class Surveyor:
         return AddrSet.parse(*found)
 
     def _servers(self, table: Table, ports: tuple[int, ...]) -> AddrSet:
-        """Addresses that answered on these ports."""
-        answered = np.isin(table.b_port, ports) & np.isin(table.proto, (6, 17)) & (table.packets > table.packets_ab)
+        """Addresses that answered on these ports; one TCP segment is no answer: a refusal of a scan is not a server."""
+        back = table.packets - table.packets_ab
+        answered = np.isin(table.b_port, ports) & (
+            ((table.proto == 17) & (back > 0)) | ((table.proto == 6) & (back > 1))
+        )
         return AddrSet.parse(*(self._conversations.address(n) for n in np.unique(table.b[answered]).tolist()))

@@ -90,9 +90,9 @@ def test_counters_equal_with_states(policy: Policy, packets: list[bytes]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [loads, equals, equals_with_states], ids=lambda check: check.__name__)
 def test_many_more(check: Callable[..., None]) -> None:
-    """Forty of each."""
+    """Twenty-five of each."""
     sources = {loads: (fp.policies(states=True),), equals: (fp.policies(), PACKETS), equals_with_states: (fp.policies(states=True), UNBROKEN)}  # fmt: skip
-    drawn(40)(given(*sources[check])(check))()
+    drawn(25)(given(*sources[check])(check))()
 
 
 # One capture of everything that a first packet can be (the table of conntrack states), answered by the kernel

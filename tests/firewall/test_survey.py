@@ -35,10 +35,10 @@ def test_others_traffic_has_no_own_address() -> None:
 
 
 def test_servers_are_those_that_answered() -> None:
-    """A resolver, a time server; a port that nobody answered on is no server."""
+    """A resolver, a time server; a port that nobody answered on is no server, nor is a host that refuses a scan of it."""
     packets = [
         fp.udp(ME, 5000, "9.9.9.9", 53), fp.udp("9.9.9.9", 53, ME, 5000), fp.udp(ME, 123, "192.0.2.1", 123), fp.udp("192.0.2.1", 123, ME, 123),
-        fp.udp(ME, 5000, "192.0.2.2", 53),
+        fp.udp(ME, 5000, "192.0.2.2", 53), fp.tcp(PEER, 4000, ME, 53), fp.tcp(ME, 53, PEER, 4000, fp.RST | fp.ACK),
     ]  # fmt: skip
     survey = fp.surveyed(packets, {})
 
