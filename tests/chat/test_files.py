@@ -187,7 +187,12 @@ def test_an_upload_goes_on_after_cuts_on_both_sides_and_a_restart(tmp_path: Path
             third = await accepted(ann, offer(content))
             assert third.next_offset == 6 * CHUNK
             raw = await line(server, third)
-            raw.say(*pieces(third, content))
+            following = asyncio.create_task(download(server, ann, third.file_id))  # checks each checksum, old and new
+            raw.say(*pieces(third, content, 8 * CHUNK))
+            while server.counters.download_bytes < 7 * CHUNK:
+                await asyncio.sleep(0.001)
+            raw.say(*pieces(third, content)[2:])
+            assert await following == content
             assert (await raw.get(wire.Done)).sha256 == sha(content)
             file = (await ann.get(wire.Msg)).file
             assert file is not None and await download(server, ann, file.file_id) == content
@@ -371,12 +376,12 @@ def test_expiry_and_removal_take_the_bytes_with_the_last_reference(tmp_path: Pat
             await asyncio.wrap_future(
                 server.store.call(lambda db: db.execute("UPDATE files SET made = made - 90000").rowcount)
             )
-            for partial in server.files._incoming.values():
+            for partial in server.files.uploads.incoming.values():
                 partial.touched -= 90_000
             await server.files.expire()
             assert not blob.exists() and list((folder / "files" / "partial").iterdir()) == []
             assert await refused(bob, wire.Fetch("f", second.file_id)) == "no-file"
-            assert (server.files._used, set(server.files._sizes.values())) == (0, {0})
+            assert (server.files.shelf.used, set(server.files.shelf.sizes.values())) == (0, {0})
 
     play(scene, tmp_path)
 
