@@ -17,25 +17,28 @@ RUN apt-get update \
  && cp "$python" "${python%/*}/python-raw" && setcap cap_net_raw+ep "${python%/*}/python-raw" \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
 
-# What no command of ours loads goes at once (tests, headers, Arrow's network and S3 parts, fonts of PDF, scapy's protocols), and so do debug symbols
-# that some wheels still carry. What every command loads is compiled to bytecode now: the containers' disks are read-only.
+# What no command of ours loads goes at once (tests, headers, Arrow's network and S3 parts, PDF's fonts, scapy's further
+# protocols), and so do debug symbols that some wheels still carry. What every command loads is compiled to bytecode
+# now: the containers' disks are read-only.
 COPY --from=names /requirements.txt /tmp/requirements.txt
 RUN apt-get update && apt-get install -y --no-install-recommends binutils \
  && pip install --no-cache-dir --no-compile -r /tmp/requirements.txt \
  && cd "$(python3 -c 'import numpy, pathlib; print(pathlib.Path(numpy.__file__).parents[1])')" \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
  && rm -rf pyarrow/include pyarrow/src pyarrow/*.pyx pyarrow/*.pxi pyarrow/*flight* pyarrow/*s3* \
-      pyarrow/libarrow_python.so pyarrow/libarrow_python.so.*.*.* matplotlib/mpl-data/sample_data scapy/contrib $(find fontTools -mindepth 1 -maxdepth 1 -type d ! -name misc) \
- && strip --strip-unneeded llvmlite/binding/*.so uvloop/*.so zstandard/*.so msgspec/*.so lz4/*/*.so kiwisolver/*.so pyarrow/lib*.so* \
- && apt-get purge -y --auto-remove binutils && rm -rf /var/lib/apt/lists/* /var/cache/apt /tmp/requirements.txt \
- && MPLCONFIGDIR=/tmp/matplotlib python3 -c "import pyarrow.parquet, numba, uvloop, zstandard, lz4.frame, msgspec, matplotlib.figure, matplotlib.backends.backend_svg, scapy.all, pandas, click, rich.table, jinja2, cryptography.x509, argon2" \
- && rm -rf /tmp/*
+      pyarrow/libarrow_python.so pyarrow/libarrow_python.so.*.*.* matplotlib/mpl-data/sample_data scapy/contrib \
+ && find fontTools -mindepth 1 -maxdepth 1 -type d ! -name misc -exec rm -rf {} + \
+ && find llvmlite numba cryptography matplotlib contourpy kiwisolver PIL fontTools uvloop zstandard msgspec lz4 -name '*.so' -exec strip --strip-unneeded {} + \
+ && strip --strip-unneeded pyarrow/lib*.so* \
+ && apt-get purge -y --auto-remove binutils \
+ && MPLCONFIGDIR=/tmp/matplotlib python3 -c "import pyarrow.parquet, numba, uvloop, zstandard, lz4.frame, msgspec, matplotlib.figure, matplotlib.backends.backend_svg, scapy.all, pandas, click, rich.table, jinja2, cryptography.x509, argon2, PIL.Image" \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /tmp/* /root/.cache /root/.config /root/.local
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/tapwall \
     NUMBA_CACHE_DIR=/opt/kernels NUMBA_CPU_NAME=generic MPLCONFIGDIR=/tmp/matplotlib TERM=xterm-256color
 
 RUN useradd --uid 1234 --create-home --shell /usr/sbin/nologin tapwall \
- && mkdir -p /opt/tapwall /opt/kernels /captures /data /report/people \
+ && mkdir -p /opt/tapwall /opt/kernels /captures /data /report \
  && chown -R tapwall: /captures /data /report \
  && printf '#!/bin/sh\nexec python3 -m tapwall "$@"\n' > /usr/local/bin/tapwall && chmod 755 /usr/local/bin/tapwall
 

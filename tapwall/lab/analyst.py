@@ -72,7 +72,7 @@ class Analyst:
             if key not in self.told and look not in self.told:
                 self.story.tell(f"{finding['severity']}: {finding['title']}", look=look)
             self.told |= {key, look}
-        drops = sum(one.get("drops") or 0 for one in data["capture"]["interfaces"])
+        drops = dropped(data)
         if drops and "drops" not in self.told:
             self.told.add("drops")
             self.story.tell(f"the sniffer could not keep up: {drops} packets are missing from the captures")
@@ -122,7 +122,7 @@ def seen(data: dict[str, Any], rules: dict[str, Any] | None, before: list[dict[s
         findings[finding["id"]] = row | {"accountable": (finding["accountable"] or {}).get("address")}
     return {
         "packets": data["capture"]["packets"],
-        "drops": sum(one.get("drops") or 0 for one in data["capture"]["interfaces"]),
+        "drops": dropped(data),
         "findings": list(findings.values())[:MAX_FINDINGS],
         "rules": [
             {key: rule.get(key) for key in ("id", "action", "source", "description", "hits", "collateral")}
@@ -130,6 +130,12 @@ def seen(data: dict[str, Any], rules: dict[str, Any] | None, before: list[dict[s
         ],
         "proof": (rules or {}).get("proof"),
     }
+
+
+def dropped(data: dict[str, Any]) -> int | None:
+    """Packets that the sniffer saw and could not write; None until a file is finished: then they stand at its end."""
+    told = [one["drops"] for one in data["capture"]["interfaces"] if one.get("drops") is not None]
+    return sum(told) if told else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,13 @@ def is_on(host: str, port: int, timeout_s: float = 2.0) -> bool:
 
 
 def clear(folders: Sequence[Path]) -> int:
-    """Empty the folders, which stay themselves; how many entries went. Raises OSError where one cannot go."""
+    """Empty the folders, which stay themselves; how many files went. Raises OSError where one cannot go."""
     gone = 0
     for folder in folders:
+        gone += sum(not entry.is_dir() for entry in folder.rglob("*"))
         for entry in folder.iterdir() if folder.is_dir() else ():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-            gone += 1
     return gone

@@ -218,6 +218,8 @@ def test_a_finding_of_an_earlier_look_stays_on_the_list() -> None:
     assert [(one["id"], one["now"]) for one in second["findings"]] == [("scan-1", False), ("scan-2", True)]
     assert second["findings"][0]["accountable"] == "10.0.0.1"
     assert second["drops"] == 3
+    unfinished = analysis() | {"capture": {"packets": 5, "first_time": "1.0", "interfaces": [{"drops": None}]}}
+    assert seen(unfinished, None, [])["drops"] is None
 
 
 @pytest.fixture
