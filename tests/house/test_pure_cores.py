@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORES = [
-    *(ROOT / "chat" / name for name in ("wire.py", "limits.py", "session.py", "transfer.py", "hub.py")),
+    *(ROOT / "chat" / name for name in ("wire.py", "decoder.py", "limits.py", "session.py", "transfer.py", "hub.py")),
     *(
         ROOT / "analysis" / name
         for name in (
