@@ -39,6 +39,9 @@ class Thresholds:
     """When answers are too many."""
 
     sources: int = limit(10, "sources without request", "tapwall: a client has two or three resolvers or time servers")
+    other_sources: int = limit(
+        30, "sources of a service port that is not known to amplify", "tapwall: new amplifiers are found each year"
+    )
     strong_packets: int = limit(300, "packets of whatever number of sources", "tapwall: late answers are few")
     strong_bytes: float = limit(400.0, "bytes a packet", "tapwall: an amplified answer is large")
     strong_per_s: float = limit(50.0, "packets/s", "tapwall: beyond any late answer")
@@ -52,10 +55,14 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     flows, links = evidence.flows, evidence.links
     row = links.row
     silent = (flows.packets_ba[row] == 0) & links.unicast
-    reflected = silent & (links.kind == columns.UDP) & np.isin(flows.a_port[row], list(SERVICES))
+    unasked = silent & (links.kind == columns.UDP)
+    reflected = unasked & np.isin(flows.a_port[row], list(SERVICES))
     reflected &= flows.a_port[row] != flows.b_port[row]
     victim, service = flows.b_id[row], flows.a_port[row]
     for chosen in large_groups(np.flatnonzero(reflected), 1, victim, service):
+        yield from _reflected(evidence, chosen, limits)
+    other = unasked & ~np.isin(flows.a_port[row], list(SERVICES)) & (flows.a_port[row] < 1024)
+    for chosen in large_groups(np.flatnonzero(other), limits.other_sources, victim, service):
         yield from _reflected(evidence, chosen, limits)
     misused = links.unicast & (links.kind == columns.UDP) & np.isin(links.target_port, list(SERVICES)) & links.known
     misused &= (links.target_port != DNS) & (links.got >= 1)
@@ -79,6 +86,7 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
     if not strong and (sources < limits.sources or packets < limits.packets):
         return
     port = int(flows.a_port[rows[0]])
+    word = SERVICES.get(port, f"UDP port {port}")
     victim = evidence.text(int(flows.b_id[rows[0]]))
     ports = len(np.unique(flows.b_port[rows]))
     yield of_links(
@@ -86,7 +94,7 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
         chosen,
         Words(
             detector=NAME,
-            title=f"{evidence.hosts.name(victim)} is hit by reflected {SERVICES[port]} answers from "
+            title=f"{evidence.hosts.name(victim)} is hit by reflected {word} answers from "
             f"{sources} host{'s' * (sources != 1)} "
             f"({packets} packets, {size} bytes)",
             explanation=f"{packets} datagrams come from port {port} of {sources} hosts, to {ports} ports; the capture holds no "
@@ -104,7 +112,7 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
                 "packets": measured(limits, "packets", packets),
                 "bytes_per_packet": Number(round(size / packets, 1), "bytes"),
             },
-            subject=f"{SERVICES[port]}>{victim}",
+            subject=f"{word}>{victim}",
             attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
             filter=f"udp.srcport == {port} && {_destination(victim)}",
         ),

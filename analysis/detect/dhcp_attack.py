@@ -35,6 +35,9 @@ class Thresholds:
     requests: int = limit(
         50, "requests of one client in the window", "RFC 2131 4.1: clients wait 4, 8, 16 s between repeats"
     )
+    addresses: int = limit(
+        6, "addresses that one client asks for in the window", "Slips: 4; RFC 2131 3.2: a client wants its last one"
+    )
     window_s: float = limit(60.0, "s", "tapwall")
     servers: int = limit(2, "servers with different answers", "tapwall: shared work has equal answers")
 
@@ -62,7 +65,16 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             len(clients),
             f"{len(clients)} new clients ask for addresses at once: the pool is being emptied",
         )
-    elif most >= limits.requests:
+    wanted: defaultdict[str, set[str]] = defaultdict(set)
+    for row in window:
+        if row.offered not in ("", "0.0.0.0"):
+            wanted[row.client_mac].add(row.offered)
+    for mac, addresses in wanted.items():
+        if len(addresses) >= limits.addresses and len(clients) < limits.clients:
+            mine = [row for row in asked if row.client_mac == mac]
+            title = f"{mac} asked the DHCP service for {len(addresses)} different addresses"
+            yield _flood(evidence, mine, limits, "addresses", len(addresses), title)
+    if most >= limits.requests and len(clients) < limits.clients:
         mine = [row for row in asked if row.client_mac == busy]
         yield _flood(evidence, mine, limits, "requests", most, f"{busy} floods the DHCP service with {most} requests")
 

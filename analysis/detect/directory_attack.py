@@ -32,6 +32,7 @@ ENUMERATE = frozenset((6, 8, 11, 13, 15, 16, 17, 25, 34, 36, 40, 47, 48, 51))  #
 REPLICATE = {3: "GetNCChanges", 5: "ReplicaAdd", 6: "ReplicaDel", 17: "AddEntry"}  # MS-DRSR 4.1
 AS_REQ, AS_REP, TGS_REQ, TGS_REP = 10, 11, 12, 13
 RC4 = (23, 24)
+LDAP_SEARCHES = ("ldap-spn-search", "ldap-weak-accounts")  # filters that administrators rarely send
 # srvsvc NetrSessionEnum, wkssvc NetrWkstaUserEnum ([MS-SRVS] 3.1.4.5, [MS-WKST] 3.2.4.3)
 SESSION_CALLS = {"4b324fc8-1670-01d3-1278-5a47bf6ee188": (12,), "6bffd098-a112-3610-9833-46c3f87e345a": (2,)}
 SMB_PORT = 445
@@ -159,7 +160,7 @@ def _replication(
 def _roasting(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     searches: defaultdict[tuple[str, str], list[Payload]] = defaultdict(list)
     for row in evidence.facts.payload:
-        if row.shape == "ldap-spn-search":
+        if row.shape in LDAP_SEARCHES:
             searches[evidence.sender_of(row.flow, row.from_a), evidence.receiver_of(row.flow, row.from_a)].append(row)
     tickets: defaultdict[tuple[str, str], list[Kerberos]] = defaultdict(list)
     for ticket in evidence.facts.kerberos:
@@ -187,7 +188,7 @@ def _roasting(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             (
                 "roasting",
                 f"{client} looked for service accounts in the directory of {evidence.hosts.name(server)} (Kerberoasting)",
-                f"{len(found)} searches ask for every account that has a service name; {len(services)} tickets for "
+                f"{len(found)} searches ask for every account that has a service name or is weak; {len(services)} tickets for "
                 "services came with RC4, which can be guessed offline.",
                 f"Inventory tools search alike; they do not then fetch tickets: {len(services)} here.",
             ),

@@ -8,6 +8,7 @@ Reference: detections.md 6.2; RFC 4987.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
 from analysis.columns import Array
 from analysis.evidence import ACK, Evidence, busiest, large_groups
+from analysis.facts import Http
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import limit, measured
@@ -25,7 +27,20 @@ NAME = "flood"
 blocked = assess.without_transport
 CONTROL = tuple(
     layers.BY_NAME[name]
-    for name in ("dnp3", "mbtcp", "modbus", "s7comm", "iec60870_104", "enip", "cip", "bacnet", "opcua")
+    for name in (
+        "sip",
+        "mqtt",
+        "coap",
+        "dnp3",
+        "mbtcp",
+        "modbus",
+        "s7comm",
+        "iec60870_104",
+        "enip",
+        "cip",
+        "bacnet",
+        "opcua",
+    )
     if name in layers.BY_NAME
 )
 DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
@@ -40,6 +55,7 @@ class Thresholds:
     seconds: float = limit(2.0, "s", "detections.md 6.2")
     completed: float = limit(0.2, "share of completed handshakes, at most", "detections.md 6.2")
     connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
+    pages_per_s: float = limit(50.0, "requests/s for one path", "tapwall: polling asks once a second")
     packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
     pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
     any_per_s: float = limit(
@@ -61,7 +77,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         yield from _connections(evidence, chosen, limits)
     datagrams = links.unicast & np.isin(links.kind, (columns.UDP, columns.ICMP, columns.ICMPV6))
     yield from _datagrams(evidence, np.flatnonzero(datagrams & links.known), limits)
-    control = np.flatnonzero(np.isin(links.application, CONTROL) & (links.sent >= limits.control_requests))
+    yield from _pages(evidence, limits)
+    asked = evidence.flows.packets_ab[links.row]
+    control = np.flatnonzero(np.isin(links.application, CONTROL) & (asked >= limits.control_requests))
     for link in control.tolist():
         yield from _control(evidence, link, limits)
 
@@ -145,27 +163,35 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
     links = evidence.links
     if not len(rows):
         return
-    key = links.target[rows].astype(np.int64) * 16 + links.kind[rows]
+    flows = evidence.flows
+    # Where nobody answers, the target is who got the packets, whatever the ports say about who serves.
+    unanswered = flows.packets_ba[links.row[rows]] == 0
+    aim = np.where(unanswered, flows.b_id[links.row[rows]], links.target[rows])
+    key = aim.astype(np.int64) * 16 + links.kind[rows]
     codes, where = np.unique(key, return_inverse=True)
-    sent = np.bincount(where, weights=links.sent[rows])
+    sent = np.bincount(where, weights=np.where(unanswered, links.sent[rows] + links.got[rows], links.sent[rows]))
     floor = min(limits.packets_per_s, limits.pings_per_s) * limits.seconds
+    from_a = np.where(unanswered, flows.a_id[links.row[rows]], links.source[rows])
     for code in np.flatnonzero(sent >= floor).tolist():
         chosen = rows[where == code]
         ping = int(codes[code]) % 16 != columns.UDP
         per_s = _packet_rate(evidence, chosen, limits.seconds)
         threshold = limits.pings_per_s if ping else limits.packets_per_s
-        answered = float(links.got[chosen].sum() / links.sent[chosen].sum())
-        sources = np.unique(links.source[chosen])
+        moved = int((links.sent[chosen] + links.got[chosen]).sum())
+        silent = int((links.sent[chosen] + links.got[chosen])[unanswered[where == code]].sum())
+        answered = 0.0 if silent == moved else float(links.got[chosen].sum() / max(1, links.sent[chosen].sum()))
+        sources = np.unique(from_a[where == code])
         spread = max(len(sources), len(np.unique(links.target_port[chosen])))
         if per_s < threshold or (answered >= limits.answered and not ping):
             continue
         if (
             ping
+            and per_s < limits.packets_per_s
             and len(np.unique(links.target_port[chosen])) == 1
             and int(links.target_port[chosen[0]]) not in (8, 128)
         ):
             continue
-        target = evidence.text(int(links.target[chosen[0]]))
+        target = evidence.text(int(codes[code]) // 16)
         attacker = evidence.text(int(sources[0])) if len(sources) == 1 else ""
         word = "ICMP" if ping else "UDP"
         yield _finding(
@@ -189,7 +215,8 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
 def _packet_rate(evidence: Evidence, chosen: Array, window_s: float) -> float:
     """Packets per second in the busiest window, with packets spread evenly over their conversation."""
     links = evidence.links
-    first, last, sent = links.first_ns[chosen], links.last_ns[chosen], links.sent[chosen]
+    first, last = links.first_ns[chosen], links.last_ns[chosen]
+    sent = np.maximum(links.sent[chosen], links.got[chosen] * (links.sent[chosen] == 0))
     length = np.maximum((last - first) / 1e9, window_s)
     order = np.argsort(first, kind="stable")
     total = np.concatenate(([0.0], np.cumsum((sent * np.minimum(1.0, window_s / length))[order])))
@@ -197,15 +224,43 @@ def _packet_rate(evidence: Evidence, chosen: Array, window_s: float) -> float:
     return float((total[ends] - total[:-1]).max()) / window_s
 
 
+def _pages(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """The same page again and again, faster than any person or program needs it, over few connections."""
+    asked: defaultdict[tuple[str, str, str], list[Http]] = defaultdict(list)
+    for row in evidence.facts.http:
+        if row.method:
+            asked[evidence.source_of(row.flow), evidence.target_of(row.flow), row.uri.partition("?")[0]].append(row)
+    for (source, target, path), rows in asked.items():
+        if len(rows) < limits.pages_per_s * limits.seconds:
+            continue
+        per_s, _ = rate(np.array([row.time_ns for row in rows]), limits.seconds)
+        links = np.array(sorted({evidence.link_of(row.flow) for row in rows} - {-1}), np.int64)
+        if per_s < limits.pages_per_s or not len(links):
+            continue
+        yield _finding(
+            evidence,
+            links,
+            f"HTTP flood: {source} asked {evidence.hosts.name(target)} for {path[:60]} {per_s:.0f} times a second",
+            f"A load test of your own does the same; a program that needs a page asks once: here {len(rows)} times.",
+            Severity.MEDIUM,
+            {"rate": margin(per_s, limits.pages_per_s, least=0.6)},
+            {
+                "pages_per_s": measured(limits, "pages_per_s", round(per_s, 1)),
+                "requests": Number(len(rows), "requests"),
+            },
+            (source, EXHAUSTION, f"pages {source}>{target}{path}"),
+        )
+
+
 def _control(evidence: Evidence, link: int, limits: Thresholds) -> Iterator[Finding]:
     """Requests of a control protocol in a row, without waiting for answers."""
-    links = evidence.links
-    requests, answers = int(links.sent[link]), int(links.got[link])
+    links, flows, row = evidence.links, evidence.flows, int(evidence.links.row[link])
+    requests, answers = int(flows.packets_ab[row]), int(flows.packets_ba[row])
     seconds = max(float(links.last_ns[link] - links.first_ns[link]) / 1e9, 0.05)
     per_s, answered = requests / seconds, answers / requests
     if per_s < limits.control_per_s or answered >= limits.answered:
         return
-    source, target = evidence.text(int(links.source[link])), evidence.text(int(links.target[link]))
+    source, target = evidence.text(int(flows.a_id[row])), evidence.text(int(flows.b_id[row]))
     yield _finding(
         evidence,
         np.array([link]),

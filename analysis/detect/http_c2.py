@@ -40,6 +40,8 @@ ADDRESS_SERVICES = frozenset(
 MACHINE = re.compile(
     r"[?&](?:c|u|user|pc|host|hwid|hostname|computername|username|os|guid|bot_?id|machine|av|mi|uid)=[^&]{2,}", re.I
 )
+SCRIPT_AGENT = re.compile(r"WindowsPowerShell|CertUtil URL Agent|Microsoft BITS|^mshta|WinHttp\.WinHttpRequest", re.I)
+SCRIPT = re.compile(r"\.(?:ps1|hta|vbs|vbe|wsf|bat|cmd|sct|sh)$", re.I)
 RANDOM_AGENT = re.compile(r"^[A-Za-z]{8,24}$")
 OLD_AGENT = re.compile(r"^Mozilla/4\.0 \(compatible; MSIE [5-8]\.0; Windows NT (?:6\.[1-3]|10\.0)", re.I)
 
@@ -99,6 +101,12 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         terms["random user agent"] = 0.45
     elif "" in agents and posts:
         terms["no user agent"] = 0.2
+    if any(SCRIPT_AGENT.search(agent) for agent in agents):
+        terms["asked by a script host or download tool"] = 0.3
+    if any(SCRIPT.search(row.uri.partition("?")[0]) for row in rows):
+        terms["a script is fetched in clear"] = 0.3
+    if any(row.method == "GET" and stager(row.uri) and "referer:" not in row.headers for row in rows):
+        terms["path with a stager's checksum"] = 0.35
     if posts and any(OLD_AGENT.match(agent) for agent in agents):
         terms["user agent of a program, not a browser"] = 0.25
     if any(MACHINE.search(row.uri) for row in rows) and len(terms):
@@ -117,6 +125,17 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         if _reports(evidence, rows):
             terms["mail or FTP login to outside afterwards"] = 0.45
     return terms
+
+
+def stager(uri: str) -> bool:
+    """Whether a path's characters add up to what Metasploit and Cobalt Strike ask for a stage with (92, 93 of 256)."""
+    path = uri.strip("/")
+    return (
+        len(path) == 4
+        and path.isalnum()
+        and not path.isalpha() | path.isdigit()
+        and sum(map(ord, path)) % 256 in (92, 93)
+    )
 
 
 def _repeats(posts: list[Http]) -> int:

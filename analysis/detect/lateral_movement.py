@@ -84,6 +84,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if len(rows) >= limits.calls:
             yield _finding(evidence, client, server, rows, shares.get((client, server), []), limits)
     yield from _files(evidence)
+    yield from _managed(evidence)
     yield from _fan_out(evidence, limits)
 
 
@@ -152,6 +153,35 @@ def _files(evidence: Evidence) -> Iterator[Finding]:
                 },
                 subject=f"files {client}>{server}",
                 attack=(("T1003", "OS Credential Dumping"), SHARES),
+                accountable=client,
+                hosts=(client, server),
+            ),
+        )
+
+
+def _managed(evidence: Evidence) -> Iterator[Finding]:
+    """Remote management over HTTP (WinRM): commands of one machine on another, encrypted inside."""
+    found: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
+    for row in evidence.facts.http:
+        if row.method == "POST" and row.uri.lower().startswith("/wsman"):
+            found[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
+    for (client, server), rows in found.items():
+        if len(rows) < 2:
+            continue
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{client} managed {evidence.hosts.name(server)} over WinRM ({len(rows)} requests)",
+                explanation=f"{len(rows)} requests of Windows Remote Management; what they run is encrypted inside.",
+                benign=f"Administrators and management servers do so from known machines; {len(rows)} requests here.",
+                advice="Ask who works from the client; look at the server's WinRM and PowerShell logs.",
+                impact=Severity.MEDIUM,
+                evidence={"remote management": 0.4, "several requests": margin(len(rows), 2, least=0.2, most=0.4)},
+                numbers={"requests": Number(len(rows), "requests", 2, "tapwall: one may be a probe")},
+                subject=f"winrm {client}>{server}",
+                attack=(("T1021.006", "Remote Services: Windows Remote Management"),),
                 accountable=client,
                 hosts=(client, server),
             ),

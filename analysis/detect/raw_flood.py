@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import assess, columns
+from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
 from analysis.columns import NO_TIME, Array
 from analysis.evidence import ACK, SYN, Evidence, busiest, coded, large_groups
@@ -25,6 +25,7 @@ from analysis.thresholds import limit, measured
 NAME = "raw-flood"
 DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
 REFLECTED = (("T1498.002", "Network Denial of Service: Reflection Amplification"),)
+ALL_FLAGS = 0x3F  # FIN to URG
 ECHO, ECHO_PORTS = 8, (7, 19)  # ICMP type; UDP echo and CHARGEN (fraggle)
 
 
@@ -61,12 +62,12 @@ def _segments(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """TCP conversations that begin with anything but SYN or SYN+ACK and are not answered, by target."""
     flows, links = evidence.flows, evidence.links
     row = links.row
-    first = links.first_flags
+    first = np.where(links.first_flags >= 0, links.first_flags & ALL_FLAGS, -1)  # ECN's bits open connections too
     stray = (
         (links.kind == columns.TCP) & links.unicast & (first >= 0) & ((first & SYN == 0) | (first & ~(SYN | ACK) != 0))
     )
     stray &= (flows.syn_ab[row] == 0) | (first & SYN != 0)
-    stray &= links.synacks == 0
+    stray &= (links.synacks == 0) & np.isin(links.application, (0, layers.DATA))
     least = int(limits.packets_per_s * limits.seconds / max(limits.each, 1.0))
     for chosen in large_groups(np.flatnonzero(stray), max(least, limits.conversations), flows.b_id[row]):
         rows = row[chosen]

@@ -26,6 +26,7 @@ MARKS: dict[str, tuple[str, Severity, float, tuple[str, str]]] = {
     "shell-unix": ("a Unix shell", Severity.HIGH, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "shell-command": ("a command that opens a reverse shell", Severity.CRITICAL, 0.7, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "remote-access-tool": ("the check-in of a remote access tool", Severity.CRITICAL, 0.75, ("T1219", "Remote Access Software")),
+    "bot-orders": ("orders to bots over IRC", Severity.HIGH, 0.75, ("T1071", "Application Layer Protocol")),
     "coin-miner": ("the protocol of coin mining (Stratum)", Severity.MEDIUM, 0.7, ("T1496", "Resource Hijacking")),
     "iot-worm": ("the commands of an IoT worm (busybox, as Mirai types them)", Severity.HIGH, 0.6, ("T1059.004", "Command and Scripting Interpreter: Unix Shell")),
     "reflective-loader": ("code that loads itself into memory (as Meterpreter and Cobalt Strike do)", Severity.CRITICAL, 0.75, ("T1055.001", "Process Injection: Dynamic-link Library Injection")),

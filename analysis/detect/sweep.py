@@ -23,6 +23,7 @@ from analysis.severity import margin
 from analysis.thresholds import limit, measured
 
 NAME = "sweep"
+MAIL = 25
 ECHO, TIMESTAMP, MASK, ECHO_V6 = 8, 13, 17, 128
 DISCOVERY = (("T1018", "Remote System Discovery"),)
 
@@ -61,6 +62,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         finding = _judge(evidence, chosen, limits)
         if finding is not None:
             yield finding
+    yield from _mail(evidence, limits)
     yield from _arp(evidence, limits)
 
 
@@ -122,6 +124,38 @@ def _packets_by_target(evidence: Evidence, chosen: Array) -> Array:
 def _replies(source_ports: Array, port: int) -> bool:
     """UDP that goes from a service to high ports is answers, not questions."""
     return port > 1023 and bool(np.mean(source_ports < 1024) > 0.5)
+
+
+def _mail(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """A host that delivers mail to many servers and is none itself: a spam bot."""
+    links = evidence.links
+    mail = (links.kind == columns.TCP) & links.known & (links.target_port == MAIL) & links.unicast & ~links.failed
+    servers = np.unique(links.target[mail])
+    rows = np.flatnonzero(mail & ~evidence.hosts.inside[links.target] & ~np.isin(links.source, servers))
+    for chosen in large_groups(rows, limits.hosts, links.source):
+        order = np.argsort(links.first_ns[chosen], kind="stable")
+        start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
+        hosts = len(np.unique(links.target[chosen[order[start:end]]]))
+        if hosts < limits.hosts:
+            continue
+        source = evidence.text(int(links.source[chosen[0]]))
+        yield of_links(
+            evidence,
+            chosen,
+            Words(
+                detector=NAME,
+                title=f"{source} delivers mail to {len(np.unique(links.target[chosen]))} servers outside, as a spam bot does",
+                explanation=f"{hosts} mail servers within {limits.window_s:.0f} s, and nobody delivers mail to this host.",
+                benign=f"A mail server does so too, and gets mail itself; a workstation knows one server: here {hosts}.",
+                advice="If this is no mail server, find the program; let only the mail server use port 25.",
+                impact=Severity.MEDIUM,
+                evidence={"mail servers": margin(hosts, limits.hosts, least=0.55)},
+                numbers={"servers_in_window": measured(limits, "hosts", hosts)},
+                subject=f"mail {source}",
+                attack=(("T1071.003", "Application Layer Protocol: Mail Protocols"),),
+                accountable=source,
+            ),
+        )
 
 
 def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

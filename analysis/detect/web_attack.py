@@ -40,6 +40,7 @@ TOOLS = re.compile(
 SESSION = re.compile(
     r"(?:^|[;\s])((?:php|asp\.net_|j|asp)?sess(?:ion)?_?id[a-z0-9]*|connect\.sid|laravel_session)=([^;\s]{8,})", re.I
 )
+CALLBACK = re.compile(r"^callback:\s{0,4}<?https?://(\[[0-9a-f:]+\]|[^:/>\s]{1,80})", re.I | re.M)
 DANGEROUS = frozenset(("TRACE", "TRACK", "DEBUG"))
 ATTACK = (("T1190", "Exploit Public-Facing Application"),)
 
@@ -171,7 +172,7 @@ def _strange(evidence: Evidence, key: tuple[str, str], sent: list[Http], limits:
     hosts = Counter(row.host for row in sent)
     usual = hosts.most_common(1)[0][0]
     inside = not _leaves(evidence, sent[0].flow)
-    methods = [row for row in sent if row.method in DANGEROUS]
+    methods = [row for row in sent if row.method in DANGEROUS or _calls_stranger(row, client)]
     foreign = [
         row for row in sent if inside and (not row.host or (row.host != usual and not row.user_agent and len(hosts) > 1))
     ] if any(row.host for row in sent) else []  # fmt: skip
@@ -186,7 +187,7 @@ def _strange(evidence: Evidence, key: tuple[str, str], sent: list[Http], limits:
         Words(
             detector=NAME,
             title=f"{client} sent malformed or dangerous HTTP requests to {evidence.hosts.name(server)} ({len(rows)})",
-            explanation=f"{len(methods)} with methods that echo or debug, {len(foreign)} without Host or with a Host of "
+            explanation=f"{len(methods)} with methods that echo or debug, or subscriptions for somebody else, {len(foreign)} without Host or with a Host of "
             f"somebody else, {len(odd_bodies)} GET with a body: the forms of request smuggling and of probes.",
             benign="Hand-made tests and old HTTP/1.0 clients leave Host out; they do not also send bodies with GET: "
             f"{kinds} kinds here.",
@@ -204,6 +205,14 @@ def _strange(evidence: Evidence, key: tuple[str, str], sent: list[Http], limits:
             hosts=(client, server),
         ),
     )
+
+
+def _calls_stranger(row: Http, client: str) -> bool:
+    """A UPnP subscription whose events should go to somebody else (CallStranger, CVE-2020-12695)."""
+    if row.method != "SUBSCRIBE":
+        return False
+    found = CALLBACK.search(row.headers)
+    return found is not None and found[1].strip("[]") != client
 
 
 def _stolen(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

@@ -84,7 +84,7 @@ def parse(data: bytes) -> Lease | None:
         message=message[0] if message else 0,
         client_mac=":".join(f"{octet:02x}" for octet in data[28 : 28 + size]),
         server=_ipv4(options.get(_SERVER, b"")),
-        offered="" if offered == zero else offered,
+        offered=offered if offered != zero else _ipv4(options.get(_REQUESTED, b"")),
         host_name=name.rstrip(b"\0").decode("utf-8", "replace"),
         router=_ipv4(options.get(_ROUTER, b"")),
         dns=tuple(_ipv4(servers[i : i + 4]) for i in range(0, len(servers) - 3, 4)),

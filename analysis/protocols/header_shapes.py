@@ -14,7 +14,7 @@ from analysis.columns import ETH, FRAGMENT_OVERLAP, UDP, Array, Batch
 from analysis.facts import Facts, Payload
 
 MOST = 2_000  # facts of one shape
-SHAPES = ("fragment-overlap", "fragment-too-long", "routing-header-0", "land", "urgent-netbios")
+SHAPES = ("icmp-redirect", "fragment-overlap", "fragment-too-long", "routing-header-0", "land", "urgent-netbios")
 IPV6_HEADER, ROUTING, FRAGMENT = 40, 43, 44  # RFC 8200 3, 4.4, 4.5
 LONGEST = 65_535  # bytes of an IPv4 packet (RFC 791 3.1)
 TUNNELS = ("GRE", "IPv6-in-IPv4", "IP-in-IP", "IPv6-in-IPv6", "Teredo", "VXLAN", "Geneve", "GTP")
@@ -40,6 +40,8 @@ class HeaderShapes:
         self._add(batch, too_long(batch), "fragment-too-long", "a fragment ends behind 65,535 bytes")
         self._add(batch, urgent(batch), "urgent-netbios", "urgent data on a NetBIOS port")
 
+        redirect = (packets.icmp_type == 5) & (packets.ip_protocol == 1)  # RFC 792
+        self._add(batch, np.flatnonzero(redirect), "icmp-redirect", "an ICMP redirect")
         self._count_tunnels(batch)
 
     def finish(self) -> None:

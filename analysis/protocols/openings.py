@@ -50,6 +50,13 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
     ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
     ("ldap-spn-search", b"\x04\x14servicePrincipalName0\x84\0\0\0\x03\x81\x01/"),  # substrings: */*
+    ("ldap-weak-accounts", b"\x83\x074194304"),  # match value: accounts without pre-authentication ([MS-ADTS] 2.2.16)
+    ("ldap-weak-accounts", b"\x83\x06524288"),  # trusted for delegation
+    ("ldap-weak-accounts", b"ms-Mcs-AdmPwd"),  # local administrators' passwords
+    ("bot-orders", b" :.advscan "),
+    ("bot-orders", b" :.download http"),
+    ("bot-orders", b" :!udpflood "),
+    ("bot-orders", b" :.ddos."),
     ("remote-access-tool", b"ping|STRRAT|"),
     ("remote-access-tool", b"|'|'|"),
     ("heap-spray", b"%u9090%u9090"),

@@ -75,3 +75,19 @@ def printer_discovery(wire: Wire) -> None:
     wire.udp("10.0.0.9", 50_000, "239.255.255.250", 1900, b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nST: ssdp:all\r\n\r\n")  # fmt: skip
     for number in range(40):
         wire.udp(f"10.0.0.{20 + number % 8}", 1900, "10.0.0.9", 50_000, b"HTTP/1.1 200 OK\r\nST: upnp:rootdevice\r\nUSN: uuid:1\r\n\r\n", at=0.1 + 0.05 * number)  # fmt: skip
+
+
+@fires(title="UDP port 80")
+def unknown_amplifier(wire: Wire) -> None:
+    """Datagrams from port 80 of 60 hosts (a new amplifier): 300 packets to one that never asked."""
+    for number in range(300):
+        wire.udp(f"45.9.8.{number % 60 + 1}", 80, VICTIM, 40_000 + number % 9, bytes(900), at=number / 200)
+
+
+@fires(title="monlist")
+def misused_time_server(wire: Wire) -> None:
+    """Our own time server answers monlist requests with 100 packets each."""
+    for number in range(3):
+        wire.udp(VICTIM, 40_000 + number, "10.0.0.123", 123, bytes((0x17, 0, 3, 42)) + bytes(4), at=number)
+        for part in range(60):
+            wire.udp("10.0.0.123", 123, VICTIM, 40_000 + number, bytes((0xD7, part, 3, 42)) + bytes(436), at=number + 0.002 * part)  # fmt: skip

@@ -70,3 +70,13 @@ def no_answer(wire: Wire) -> None:
     """A client without server repeats after 4, 8, 16, 32 s."""
     for later in (0, 4, 12, 28, 60, 92):
         _discover(wire, "02:00:00:00:00:09", 7, later)
+
+
+@fires(title="different addresses")
+def address_scan(wire: Wire) -> None:
+    """One client asks for ten addresses, one after the other."""
+    import socket
+
+    for number in range(10):
+        message = dhcp(REQUEST, "02:aa:00:00:00:01", xid=number).replace(b"\xff" + bytes(40), b"\x32\x04" + socket.inet_aton(f"10.0.0.{number + 50}") + b"\xff")  # fmt: skip
+        wire.ip("0.0.0.0", "255.255.255.255", 17, _udp(68, 67, message), 3.0 * number, via=("02:aa:00:00:00:01", "ff:ff:ff:ff:ff:ff"))  # fmt: skip

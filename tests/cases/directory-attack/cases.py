@@ -80,3 +80,24 @@ def file_server(wire: Wire) -> None:
         wire.talk(client, "10.0.0.5", 445, smb2_tree(r"\\fs\home"), at=10.0 * number)
     wire.talk("10.0.0.9", "10.0.0.10", 445, smb2_tree(r"\\b\share"), at=100)
     wire.talk("10.0.0.10", "10.0.0.9", 445, smb2_tree(r"\\a\share"), at=4000)
+
+
+@fires(title="asked 6 hosts who is logged on")
+def session_collection(wire: Wire) -> None:
+    """BloodHound's collector asks six hosts for their sessions."""
+    for number in range(6):
+        said = rpc_talk("4b324fc8-1670-01d3-1278-5a47bf6ee188", (12,))
+        wire.talk(ME, f"10.0.0.{number + 20}", 49_155, said, at=number)
+
+
+@fires(title="looked for service accounts")
+def weak_accounts(wire: Wire) -> None:
+    """A search for accounts without pre-authentication (userAccountControl with 4194304)."""
+    match = der(0xA9, der(0x81, b"1.2.840.113556.1.4.803"), der(0x82, b"userAccountControl"), der(0x83, b"4194304"))
+    search = der(0x63, der(4, b"dc=lab,dc=local"), der(10, b"\x02"), der(10, b"\0"), der_int(0), der_int(0), der(1, b"\0"), match, der(0x30))  # fmt: skip
+    wire.talk(
+        ME,
+        DC,
+        389,
+        [("c", der(0x30, der_int(2), search)), ("s", b"\x30\x0c\x02\x01\x02\x65\x07\x0a\x01\0\x04\0\x04\0")],
+    )

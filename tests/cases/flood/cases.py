@@ -82,3 +82,35 @@ def monitoring_pings(wire: Wire) -> None:
     """Monitoring pings 20 hosts once a second and gets answers."""
     for number in range(600):
         wire.ping("10.0.0.2", f"10.0.0.{10 + number % 20}", sequence=number // 20, at=number / 20)
+
+
+@fires(title="UDP flood")
+def from_low_ports(wire: Wire) -> None:
+    """2,000 datagrams from 20 hosts with low source ports to one high port: the target is who gets them."""
+    for number in range(2000):
+        wire.udp(f"45.9.8.{number % 20 + 1}", 1 + number % 900, VICTIM, 30_000, bytes(64), at=number / 1000)
+
+
+@fires(title="HTTP flood")
+def page_flood(wire: Wire) -> None:
+    """A load tool asks for one page 100 times a second over four kept connections."""
+    for number in range(4):
+        said = [("c", request("/index.html")), ("s", response())] * 80
+        wire.talk(ATTACKER, VICTIM, 80, said, at=0.01 * number, rtt=0.015)
+
+
+@fires(title="SIP")
+def invite_flood(wire: Wire) -> None:
+    """inviteflood: 600 INVITE in a second over one port pair, no answers."""
+    from payloads import sip
+
+    for number in range(600):
+        wire.udp(ATTACKER, 9, "10.0.0.60", 5060, sip("INVITE", "pbx", call=f"c{number}"), at=number / 600)
+
+
+@silent()
+def page_with_pictures(wire: Wire) -> None:
+    """A page with 120 pictures loads within a second: many paths, each once."""
+    for number in range(6):
+        said = [part for one in range(20) for part in (("c", request(f"/img/{number}-{one}.png")), ("s", response()))]
+        wire.talk("10.0.0.7", "198.51.100.9", 80, said, at=0.02 * number, rtt=0.01)

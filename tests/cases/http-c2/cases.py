@@ -63,3 +63,16 @@ def form_of_a_small_shop(wire: Wire) -> None:
     """A user sends a contact form of a small site, from a page, with a browser."""
     ask = request("/contact.php", host="shop.example.org", method="POST", headers="Referer: http://shop.example.org/\r\n", body=b"name=Ann&text=hello")  # fmt: skip
     wire.talk(ME, "198.51.100.9", 80, [("c", ask), ("s", response())])
+
+
+@fires(title="as malware does")
+def script_from_an_address(wire: Wire) -> None:
+    """PowerShell fetches a script from a bare address."""
+    agent = "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.19041"
+    wire.talk(ME, MASTER, 80, [("c", request("/a.ps1", host=MASTER, agent=agent)), ("s", response(200, b"iex"))])
+
+
+@fires(title="as malware does")
+def stage(wire: Wire) -> None:
+    """A stager asks a bare address on an odd port for four characters whose sum is 92 (Cobalt Strike, Metasploit)."""
+    wire.talk(ME, MASTER, 8080, [("c", request("/aaa9", host=f"{MASTER}:8080")), ("s", response(200, wire.noise(900), "application/octet-stream"))])  # fmt: skip

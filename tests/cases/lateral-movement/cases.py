@@ -88,3 +88,13 @@ def one_desktop(wire: Wire) -> None:
     """One remote desktop session."""
     said = [("c", b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0"), ("s", b"\x03\0\0\x13\x0e\xd0\0\0\0\0\0\x02\0\x08\0\x02\0\0\0")]  # fmt: skip
     wire.talk("10.0.0.9", TARGET, 3389, [*said, ("c", wire.noise(9000)), ("s", wire.noise(90_000))])
+
+
+@fires(title="WinRM")
+def winrm(wire: Wire) -> None:
+    """Commands over WinRM, encrypted inside HTTP."""
+    from payloads import request, response
+
+    head = 'Content-Type: multipart/encrypted;protocol="application/HTTP-SPNEGO-session-encrypted"\r\n'
+    ask = request("/wsman", host=f"{TARGET}:5985", method="POST", agent="Microsoft WinRM Client", headers=head, body=b"--Encrypted Boundary" * 9)  # fmt: skip
+    wire.talk(ME, TARGET, 5985, [("c", ask), ("s", response(200, b"x" * 300))] * 6)

@@ -59,3 +59,17 @@ def chat_room(wire: Wire) -> None:
     """A person joins an IRC network with an ordinary nickname."""
     said = [("c", b"NICK alice\r\nUSER alice 0 * :Alice\r\n"), ("s", b":irc.example.org 001 alice :Welcome\r\n"), ("c", b"JOIN #python\r\n"), ("s", b":irc.example.org 332 alice #python :Be nice\r\n")]  # fmt: skip
     wire.talk(ME, "198.51.100.9", 6667, said, close="")
+
+
+@fires("high", title="orders to bots")
+def orders(wire: Wire) -> None:
+    """A channel's topic orders bots to scan."""
+    said = [("c", b"NICK bot4711\r\nUSER b b b b\r\n"), ("s", b":irc 001 b :hi\r\n"), ("c", b"JOIN #x\r\n"), ("s", b":irc 332 b #x :.advscan dcom135 200 5 0 -r\r\n")]  # fmt: skip
+    wire.talk(ME, MASTER, 6667, said, close="")
+
+
+@fires("medium", title="coin mining")
+def miner(wire: Wire) -> None:
+    """A miner subscribes to a pool (Stratum)."""
+    said = [("c", b'{"id": 1, "method": "mining.subscribe", "params": ["cpuminer/2.5.1"]}\n'), ("s", b'{"id":1,"result":[],"error":null}\n')]  # fmt: skip
+    wire.talk(ME, MASTER, 3333, said, close="")

@@ -72,3 +72,20 @@ def voip_media(wire: Wire) -> None:
         for packet in range(20):
             wire.udp(ME, 10_000 + 2 * number, f"10.0.2.{number + 1}", 4000, wire.noise(160), at=0.02 * packet)
             wire.udp(f"10.0.2.{number + 1}", 4000, ME, 10_000 + 2 * number, wire.noise(160), at=0.02 * packet + 0.01)
+
+
+@fires(title="spam bot")
+def spam(wire: Wire) -> None:
+    """A bot delivers mail to 25 servers within two minutes."""
+    for number in range(25):
+        said = [("s", b"220 mx\r\n"), ("c", b"EHLO pc\r\n"), ("s", b"250 mx\r\n"), ("c", b"MAIL FROM:<a@b.example>\r\n"), ("s", b"250 ok\r\n")]  # fmt: skip
+        wire.talk(ME, f"198.51.100.{number + 1}", 25, said, at=4.0 * number)
+
+
+@silent()
+def mail_server(wire: Wire) -> None:
+    """A mail server delivers to 25 others and gets mail itself."""
+    for number in range(25):
+        said = [("s", b"220 mx\r\n"), ("c", b"EHLO mail\r\n"), ("s", b"250 mx\r\n")]
+        wire.talk("10.0.0.25", f"198.51.100.{number + 1}", 25, said, at=4.0 * number)
+        wire.talk(f"198.51.100.{number + 100}", "10.0.0.25", 25, said, at=4.0 * number + 1)

