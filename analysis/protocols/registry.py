@@ -169,8 +169,8 @@ def guess(pdu: Pdu) -> bool:
     stream = pdu.stream
     kept, spoken = stream.dissector, stream.spoken
     taken = any(_try(heuristic, pdu) for heuristic in HEURISTICS)
-    if taken and stream.dissector is not kept and stream.dissector is not None:
-        stream.state["http_switched"] = stream.dissector
+    if taken and "http_connect" in stream.state and stream.dissector not in (kept, None, http.dissect):
+        stream.state["http_switched"] = stream.dissector  # behind CONNECT the connection is that from now on
     stream.dissector, stream.spoken = kept, spoken
     return taken
 

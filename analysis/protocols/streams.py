@@ -288,7 +288,7 @@ def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, leng
     except Cut:
         pdu.more = 0
         pdu.add(layers.SHORT, 0)
-    except Malformed:
+    except (Malformed, RecursionError):  # the second: protocols inside each other, deeper than anybody means it
         pdu.more = 0
         pdu.add(layers.MALFORMED, 0)
     return pdu

@@ -83,3 +83,16 @@ def test_the_answer_of_whois_is_named_where_it_ends() -> None:
 def test_rows_of_the_table_are_complete(row: tuple[str, tuple[int, ...], object, object]) -> None:
     """A row is reachable by a port or by a heuristic."""
     assert row[1] or row[3] in registry.HEURISTICS
+
+
+def test_http_through_a_socks_tunnel_stays_below_it() -> None:
+    """However its messages are cut: the tunnel's content is guessed anew, HTTP is never handed over to itself."""
+    talk = Talk(1080)
+    for direction, data in ((0, b"\x05\x01\x00"), (1, b"\x05\x00"), (0, b"\x05\x01\x00\x01\x01\x02\x03\x04\x00\x50")):
+        assert talk.say(direction, data) == "socks"
+    talk.server(b"\x05\x00\x00\x01\x01\x02\x03\x04\x00\x50")
+    request = b"GET /a HTTP/1.1\r\nHost: example.org\r\n\r\n"
+
+    assert talk.client(request) == "socks/http"
+    assert [talk.client(request[:20]), talk.client(request[20:])] == ["", "socks/http"]
+    assert talk.client(request) == "socks/http"
