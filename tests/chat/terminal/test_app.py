@@ -19,7 +19,7 @@ from chat.terminal.app import THEMES, ChatApp
 from chat.terminal.screens import FilePicker, HelpWindow, Question, SearchWindow
 from chat.terminal.views import Entry, HalfBlocks, MemberList, MessageLine, RoomList, RoomLog, Separator, image_widget
 
-PATIENCE_S = 15.0  # for something to appear; a busy machine needs seconds
+PATIENCE_S = 60.0  # for something to appear; a busy machine needs seconds
 
 
 class Desk:
