@@ -7,8 +7,8 @@ capture=captures/office-intruder.pcap
 echo "== tapwall analyze $capture -o report"
 "$tapwall" analyze "$capture" -o report
 echo
-echo "== tapwall rules $capture --permit 192.168.10.0/24 -o report/rules"
-"$tapwall" rules "$capture" --permit 192.168.10.0/24 -o report/rules
+echo "== tapwall rules $capture --permit 192.168.10.0/24 -o report"
+"$tapwall" rules "$capture" --permit 192.168.10.0/24 -o report
 echo
 echo "The report:  $(pwd)/report/report.html"
-echo "The rules:   $(pwd)/report/rules/rules.v4 (and rules.v6, rules.nft, apply.sh, undo.sh)"
+echo "The rules:   $(pwd)/report/rules.v4 (and rules.v6, rules.nft, apply.sh, undo.sh)"
