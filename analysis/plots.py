@@ -131,7 +131,16 @@ def _io_graph(series: dict[str, Any], events: Events) -> str | None:
     at = [i * step for i in range(len(packets))]
     axes.fill_between(at, packets, color=SOFT, linewidth=0)
     axes.plot(at, packets, color=ACCENT, linewidth=1.3, label="All packets")
-    axes.bar(at, errors, width=step * 0.9, color=BAD, linewidth=0, label="TCP errors")
+    faulty = [(x, n) for x, n in zip(at, errors) if n]  # with an edge, so that one error beside thousands is seen
+    axes.bar(
+        [x for x, _ in faulty],
+        [n for _, n in faulty],
+        width=step * 0.9,
+        color=BAD,
+        edgecolor=BAD,
+        label="TCP errors",
+        zorder=3,
+    )
     axes.set_xlabel("seconds since the first packet")
     axes.set_ylabel(f"packets per {_per(step)}")
     axes.set_ylim(bottom=0)

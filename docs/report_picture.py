@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "images" / "report.png"
-WIDTH, HEIGHT = 1160, 1330  # verdict, graphs and the first finding
+WIDTH, HEIGHT = 1160, 1560  # verdict, graphs and the first finding
 COLOURS = 128
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
