@@ -9,6 +9,7 @@ whatever else the machine does. Load goes to loopback only, to servers started h
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.chat_crowd import STAMP, Crowd
 from bench.chat_files import relay_costs
-from bench.chat_peers import Peer, Running, installed
+from bench.chat_peers import URGENT_NICE, Peer, Running, installed
 
 SERVER_CORE, OWN_CORE = 0, 1
 SENDERS, WINDOW = 10, 10
@@ -40,32 +41,42 @@ def connect(peer: Peer, port: int, i: int, sender: bool) -> socket.socket:
     return sock
 
 
-def crowd_of(peer: Peer, port: int, members: int, stopped: int = 0) -> Crowd:
-    """Members and senders, joined. The first member is the one whose receiving paces the senders; the next are `stopped`."""
+def crowd_of(peer: Peer, port: int, members: int) -> Crowd:
+    """Members and senders, joined. The first member is the one whose receiving paces the senders."""
     apart = [connect(peer, port, 100_000 + i, True) for i in range(SENDERS)] if peer.apart else []
     joined = [connect(peer, port, i, False) for i in range(members)]
-    crowd = Crowd(joined, apart or joined[-SENDERS:], joined[1 : 1 + stopped])
+    crowd = Crowd(joined, apart or joined[-SENDERS:])
     crowd.settle()
     return crowd
 
 
-def fan_out(peer: Peer, members: int, seconds: float, stopped: int = 0, window: int = WINDOW) -> dict[str, float]:
+def fan_out(peer: Peer, members: int, seconds: float, window: int = WINDOW) -> dict[str, float]:
     """Pipelined: 10 senders with `window` messages under way each. CPU us a delivery, deliveries a second."""
     server = Running(peer, SERVER_CORE, URGENT)
     try:
-        crowd = crowd_of(peer, server.port, members, stopped)
-        receivers = members - stopped - (0 if peer.echoes or peer.apart else 1)
+        crowd = crowd_of(peer, server.port, members)
+        receivers = members - (0 if peer.echoes or peer.apart else 1)
         before = server.cpu_s()
-        talk = crowd.pipelined(peer.message(TEXT), window, seconds, receivers, drain=not stopped)
+        talk = crowd.pipelined(peer.message(TEXT), window, seconds, receivers)
         cpu = server.cpu_s() - before
         crowd.close()
         lost = max(0, talk.sent * receivers - talk.received)
         return {
             "cpu_us": 1e6 * cpu / max(1, talk.received), "per_s": talk.received / talk.took_s, "busy": cpu / talk.took_s,
-            "messages": talk.sent, "lost": 0 if stopped else lost,
+            "messages": talk.sent, "lost": lost,
         }  # fmt: skip
     finally:
         server.stop()
+
+
+def go_first() -> None:
+    """Before everybody else's work, where the kernel weighs sessions as well as processes; not before the kernel's own:
+    with real-time priority a generator that never sleeps holds up the disk."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    os.setpriority(os.PRIO_PROCESS, 0, URGENT_NICE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(URGENT_NICE))
 
 
 def warm_up(peer: Peer) -> None:
@@ -174,10 +185,28 @@ def show(title: str, rows: Rows, figure: str, wanted: dict[str, float] | None = 
 
 
 def stopped_reader(peer: Peer, seconds: float) -> dict[str, float]:
-    """What the others receive beside a reader that has stopped, as a share of what they receive without one."""
-    free = fan_out(peer, 100, seconds)["per_s"] / 100
-    held = fan_out(peer, 100, seconds, stopped=1)["per_s"] / 99
-    return {"others": held / free}
+    """What the others receive beside a reader that has stopped, as a share of what they receive without one: the reader
+    of one room stops and goes on four times, and the median of the four pairs counts."""
+    server = Running(peer, SERVER_CORE, URGENT)
+    try:
+        crowd = crowd_of(peer, server.port, 100)
+        lazy, others = crowd.members[1], [sock.fileno() for sock in crowd.members if sock is not crowd.members[1]]
+
+        def rate() -> float:
+            crowd.settle(0.2)
+            talk = crowd.pipelined(peer.message(TEXT), WINDOW, seconds / 2, 0, drain=False)
+            return float(crowd.counts[others].sum()) / talk.took_s
+
+        shares = []
+        for _ in range(4):
+            free = rate()
+            crowd.stop(lazy)
+            shares.append(rate() / free)
+            crowd.go_on(lazy)
+        crowd.close()
+        return {"others": statistics.median(shares)}
+    finally:
+        server.stop()
 
 
 def main() -> None:
@@ -199,7 +228,7 @@ def main() -> None:
     if asked.urgent:
         global URGENT
         URGENT = True
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        go_first()
     only = set(asked.only.split(","))
     for name in missing:
         print(f"{name} is left out: not installed", file=sys.stderr)
@@ -219,13 +248,13 @@ def main() -> None:
         report["memory"] = show(f"memory of {asked.connections} idle joined connections, KiB each", rows, "kib")
     if "slow" in only:
         ours = [peer for peer in peers if peer.name.startswith("tapwall")]
-        pairs = interleaved(ours, 2 * rounds, lambda peer: stopped_reader(peer, seconds))
+        pairs = interleaved(ours, rounds, lambda peer: stopped_reader(peer, seconds))
         report["slow"] = {name: row["others"] for name, row in table(pairs, "others").items()}
         print("\na stopped reader: the others' rate as a share of the rate without it, median of the pairs")
         for name, share in report["slow"].items():
             print(f"  {name:16} {share:.3f}, wanted 0.95")
     if "files" in only:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
         report["files"] = relay_costs(asked.file_mb << 20, SERVER_CORE, rounds)
     if asked.json:
         print(json.dumps(report, indent=1))

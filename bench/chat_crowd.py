@@ -95,7 +95,7 @@ def _put(fd: int, message: Any, blanks: Any, many: int, number: int, out: Any, s
         for i in range(size):
             out[n * size + i] = message[i]
         if blanks[0] >= 0:
-            _digits(out, n * size + blanks[0], 9, number + n)
+            _digits(out, n * size + blanks[0], 9, blanks[2] + number + n)
         _digits(out, n * size + blanks[1] + 1, 19, _now(0, spec))
     done = 0
     while done < many * size:
@@ -158,25 +158,34 @@ class Talk:
 
 
 class Crowd:
-    """All connections of one run, joined already. `silent` members are not read from."""
+    """All connections of one run, joined already."""
 
-    def __init__(self, members: list[socket.socket], senders: list[socket.socket], silent: list[socket.socket]) -> None:
+    def __init__(self, members: list[socket.socket], senders: list[socket.socket]) -> None:
         self.members, self.senders = members, senders
         self.everybody = list({sock.fileno(): sock for sock in [*members, *senders]}.values())
         self.epoll = select.epoll()
-        mute = {sock.fileno() for sock in silent}
-        self.reading = [sock for sock in members if sock.fileno() not in mute]
+        self.reading = list(members)
         for sock in self.everybody:
             sock.setblocking(False)
-            if sock.fileno() not in mute:
-                self.epoll.register(sock.fileno(), select.EPOLLIN)
+            self.epoll.register(sock.fileno(), select.EPOLLIN)
         self.counts = np.zeros(max(sock.fileno() for sock in self.everybody) + 1, np.int64)
         self.delays = np.zeros(1 << 20, np.int64)  # the first is how many there are
         self.work = (
             np.zeros(EVENTS * EVENT, np.uint8), np.zeros(READ, np.uint8), self.counts, self.delays,
             np.zeros(1 << 16, np.uint8), np.zeros(2, np.int64),
         )  # fmt: skip
+        self.said = 0
         self._fds = np.array([sock.fileno() for sock in senders], np.int64)
+
+    def stop(self, sock: socket.socket) -> None:
+        """Read no more from a member."""
+        self.epoll.unregister(sock.fileno())
+        self.reading.remove(sock)
+
+    def go_on(self, sock: socket.socket) -> None:
+        """Read from it again."""
+        self.epoll.register(sock.fileno(), select.EPOLLIN)
+        self.reading.append(sock)
 
     def settle(self, seconds: float = 1.5) -> None:
         """Let the joins die down; what came by then does not count."""
@@ -186,8 +195,9 @@ class Crowd:
     def pipelined(self, message: bytes, window: int, seconds: float, echoed: int, drain: bool = True) -> Talk:
         """Talk as fast as the first member receives. `echoed`: members that receive each message."""
         begun = time.monotonic_ns()
-        sent = _pipelined(self.epoll.fileno(), self._fds, *_blanks(message), window, self.reading[0].fileno(), self.work, begun + int(seconds * 1e9))  # fmt: skip
+        sent = _pipelined(self.epoll.fileno(), self._fds, *self._blanks(message), window, self.reading[0].fileno(), self.work, begun + int(seconds * 1e9))  # fmt: skip
         took = (time.monotonic_ns() - begun) / 1e9
+        self.said += sent
         if drain:
             _drain(self.epoll.fileno(), sent * echoed, self.received(), self.work, time.monotonic_ns() + 5_000_000_000)
         return Talk(sent, self.received(), took, self.delays[:0])
@@ -196,8 +206,14 @@ class Crowd:
         """Talk at a rate, and note the delay of every delivery."""
         begun = time.monotonic_ns()
         self.delays[0] = 0
-        sent = _paced(self.epoll.fileno(), self._fds, *_blanks(message), int(1e9 / rate), self.work, begun, begun + int(seconds * 1e9))  # fmt: skip
+        sent = _paced(self.epoll.fileno(), self._fds, *self._blanks(message), int(1e9 / rate), self.work, begun, begun + int(seconds * 1e9))  # fmt: skip
+        self.said += sent
         return Talk(sent, self.received(), (time.monotonic_ns() - begun) / 1e9, self.delays[1 : self.delays[0] + 1])
+
+    def _blanks(self, message: bytes) -> tuple[Any, Any]:
+        """The message as an array; where its number (-1: none) and its time are to be written, and the first number."""
+        places = [message.find(NUMBER), message.index(b"~"), self.said]
+        return np.frombuffer(message, np.uint8), np.array(places, np.int64)
 
     def received(self) -> int:
         """Markers that members have received."""
@@ -208,8 +224,3 @@ class Crowd:
         for sock in self.everybody:
             sock.close()
         self.epoll.close()
-
-
-def _blanks(message: bytes) -> tuple[Any, Any]:
-    """The message as an array, and where its number (-1: none) and its time are to be written."""
-    return np.frombuffer(message, np.uint8), np.array([message.find(NUMBER), message.index(b"~")], np.int64)
