@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from firewall.errors import ReadError, RuleError
 from firewall.iptables_lines import HASHLIMIT_MAX_S
-from firewall.program import Base, Condition, Hook, Line, Program, Verdict
+from firewall.program import FRAGMENTS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES, Rate, flags_value, icmp_set, protocol_number
 from firewall.sets import AddrSet, PortSet
 
@@ -80,9 +80,9 @@ class _Words:
             self.at += 1
         return out
 
-    def add(self, name: str, value: object, negate: bool) -> None:
+    def add(self, name: str, value: object, negate: bool, varies: int = 0) -> None:
         """One condition."""
-        self.conditions.append(Condition(name, value, negate))
+        self.conditions.append(Condition(name, value, negate, varies=varies))
 
 
 def read(text: str, name: str = "rules", family: int | None = None) -> Program:
@@ -239,7 +239,7 @@ def _protocol(state: _Words, negate: bool) -> None:
     state.add("proto", PortSet.of(protocol_number(word)), negate)
 
 
-def _port(field_name: str) -> Callable[[_Words, bool], None]:
+def _port(field_name: str, varies: int = 0) -> Callable[[_Words, bool], None]:
     def take(state: _Words, negate: bool) -> None:
         text = state.next()
         if not all(c.isdigit() or c in ",:-" for c in text):
@@ -249,7 +249,7 @@ def _port(field_name: str) -> Callable[[_Words, bool], None]:
             text = f"0{text}"
         if text.endswith(":"):
             text = f"{text}65535"
-        state.add(field_name, PortSet.parse(text), negate)
+        state.add(field_name, PortSet.parse(text), negate, varies)
 
     return take
 
@@ -276,11 +276,11 @@ def _icmp(state: _Words, negate: bool) -> None:
 
 def _flags(state: _Words, negate: bool) -> None:
     mask, value = state.next(), state.next()
-    state.add("tcp_flags", flags_value(f"{mask}/{value}"), negate)
+    state.add("tcp_flags", flags_value(f"{mask}/{value}"), negate, FRAGMENTS)
 
 
 def _syn(state: _Words, negate: bool) -> None:
-    state.add("tcp_flags", flags_value("FIN,SYN,RST,ACK/SYN"), negate)
+    state.add("tcp_flags", flags_value("FIN,SYN,RST,ACK/SYN"), negate, FRAGMENTS)
 
 
 def _range(field_name: str) -> Callable[[_Words, bool], None]:
@@ -343,8 +343,8 @@ OPTIONS: dict[str, Callable[[_Words, bool], None]] = {
     "-p": _protocol,
     "-i": _interface("iif"),
     "-o": _interface("oif"),
-    "--sport": _port("sport"),
-    "--dport": _port("dport"),
+    "--sport": _port("sport", FRAGMENTS),  # the tcp and udp modules: backends differ
+    "--dport": _port("dport", FRAGMENTS),
     "--sports": _port("sport"),
     "--dports": _port("dport"),
     "--ports": _port("port"),

@@ -27,7 +27,6 @@ WORDS = {
 }
 PER = {1: "sec", 60: "min", 3600: "hour", 86400: "day"}
 MODES = {"src": "srcip", "dst": "dstip", "sport": "srcport", "dport": "dstport"}
-OWN_PORTS = {6: "tcp", 17: "udp"}  # the others' ports go through multiport, which knows them all
 IPSET_FULL = 65536  # ipset's own default for maxelem
 HASHLIMIT_MAX_S = 86400  # xt_hashlimit's credits hold one day (CREDITS_PER_JIFFY); beyond, measured, the burst is lost
 LATEST = 2147483647  # xt_time keeps 32-bit seconds
@@ -37,18 +36,20 @@ def chain_text(program: Program, chain: str, family: int) -> tuple[list[str], li
     """(chains to declare, "-A …" lines) of one chain of a program in one family."""
     declared: list[str] = []
     out: list[str] = []
+    guarded = family == 4 and not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
     for name, lines in for_iptables(program.chains[chain], chain, family).items():
         if len(name) > CHAIN_MAX:
             raise UnsupportedError("-", "chain", f"name {name!r} has {len(name)} characters, at most {CHAIN_MAX}")
         declared.append(name)
-        out.extend(f"-A {name} {line_text(line, family)}".rstrip() for line in lines)
+        out.extend(f"-A {name} {line_text(line, family, guarded=guarded)}".rstrip() for line in lines)
     return declared, out
 
 
-def line_text(line: Line, family: int) -> str:
-    """The arguments of one line."""
-    proto = line.get("proto")
-    words = [_condition(c, line, family, proto) for c in sorted(line.conditions, key=_order)]
+def line_text(line: Line, family: int, *, guarded: bool = False) -> str:
+    """The arguments of one line. `guarded`: keep a line that reads TCP flags off later fragments, whose payload iptables
+    takes for a header since 1.8.8 (ports go through multiport, which looks; connection tracking leaves no fragments)."""
+    words = ["! -f"] if guarded and line.get("tcp_flags") is not None and line.get("fragment") is None else []
+    words += [_condition(c, line, family) for c in sorted(line.conditions, key=_order)]
     if line.rule:
         words.append(f'-m comment --comment "{comment(f"{line.rule} {line.reason or line.text}")}"')
     words.append(_target(line))
@@ -89,7 +90,7 @@ def _order(condition: Condition) -> int:
     return order.index(condition.field) if condition.field in order and not condition.set_name else len(order)
 
 
-def _condition(condition: Condition, line: Line, family: int, proto: Condition | None) -> str:
+def _condition(condition: Condition, line: Line, family: int) -> str:
     name, not_ = condition.field, "! " if condition.negate else ""
     if name in ("src", "dst"):
         return _address(condition, line, family, not_)
@@ -102,7 +103,7 @@ def _condition(condition: Condition, line: Line, family: int, proto: Condition |
     if name == "proto":
         return f"{not_}-p {_single(condition.value, line, 'protocol')}"
     if name in ("sport", "dport", "port"):
-        return _ports(condition, line, proto, not_)
+        return _ports(condition, line, not_)
     if name == "orig_dport":
         if condition.negate:
             raise UnsupportedError(
@@ -150,11 +151,8 @@ def _single(ports: PortSet, line: Line, name: str) -> str:
     return str(low)
 
 
-def _ports(condition: Condition, line: Line, proto: Condition | None, not_: str) -> str:
+def _ports(condition: Condition, line: Line, not_: str) -> str:
     ports: PortSet = condition.value
-    number = proto.value.ranges[0][0] if proto is not None else -1
-    if condition.field != "port" and len(ports.ranges) == 1 and number in OWN_PORTS:
-        return f"-m {OWN_PORTS[number]} {not_}--{condition.field} {ports.text(':')}"
     if ports.slots() > MULTIPORT_SLOTS:
         raise UnsupportedError(line.rule, "port", f"{ports.slots()} multiport slots, at most {MULTIPORT_SLOTS}")
     return f"-m multiport {not_}--{condition.field}s {ports.text(':')}"

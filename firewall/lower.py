@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from itertools import product
 
-from firewall.program import Base, Condition, Hook, Line, Program, Verdict
+from firewall.program import SHORT_HEADERS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import (
     PROTOCOL_NAMES,
     WITH_PORTS,
@@ -155,7 +155,9 @@ def _transport(match: Match, policy: Policy) -> list[Condition]:
     if match.icmp is not None:
         out.append(Condition("icmp", match.icmp))
     if match.tcp_flags is not None:
-        out.append(Condition("tcp_flags", match.tcp_flags))
+        out.append(
+            Condition("tcp_flags", match.tcp_flags, varies=SHORT_HEADERS)
+        )  # later fragments: the renderer's guard
     return out
 
 

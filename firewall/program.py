@@ -60,17 +60,20 @@ FIELDS = (
     "expires",  # Unix s: matches until then; always true in a replay
     "unknown",  # text of what the model does not know
 )  # fmt: skip
+SHORT_HEADERS, FRAGMENTS = 1, 2  # Condition.varies
 STATIC_FIELDS = frozenset(FIELDS) - {"rate", "state"}
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One test on a packet. `set_name`: the named set that a renderer should use for the value."""
+    """One test on a packet. `set_name`: the named set that a renderer should use for the value. `varies`: where iptables'
+    backends answer differently (xt_tcpudp; since 1.8.8 nft's own loads): SHORT_HEADERS, or FRAGMENTS as well."""
 
     field: str
     value: Any
     negate: bool = False
     set_name: str = ""
+    varies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

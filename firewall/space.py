@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from firewall.headers import CUT, Array, Headers
-from firewall.program import Condition, Program
+from firewall.headers import CUT, SHORT, Array, Headers
+from firewall.program import FRAGMENTS, Condition, Program
 from firewall.sets import AddrSet, PortSet
 
 NO, YES, UNKNOWN = 0, 1, 2
@@ -41,6 +41,7 @@ class Space:
     def __init__(self, program: Program, interface: str | None = None) -> None:
         conditions = [c for _, _, line in program.lines() for c in line.conditions]
         self._interface = interface
+        self._backends = program.dialect == "iptables"
         self._bounds = {name: self._port_bounds(conditions, name) for name in set(PORTLIKE.values())}
         self._four = _bounds(r for c in conditions if c.field in ADDRESS for r in c.value.v4)
         self._six = [0, *_bounds_list(r for c in conditions if c.field in ADDRESS for r in c.value.v6)]
@@ -98,7 +99,7 @@ class Space:
             mask, value = condition.value
             flags = classes.ranks["flags"][at] - 1
             right: npt.NDArray[np.bool_] = (((flags & mask) == value) ^ condition.negate) & (flags >= 0)
-            return self._doubt(right, classes, at)
+            return self._doubt(right, condition, classes, at)
         if name == "fragment":
             later: Answers = ((classes.ranks["fragment"][at] == 2) ^ condition.negate).astype(np.int8)
             return later
@@ -117,12 +118,18 @@ class Space:
             column = PORTLIKE[condition.field]
             ranks = classes.ranks[column][at]
             out = (self._port_table(condition, column)[ranks] ^ condition.negate) & (ranks > 0)
-        return self._doubt(out, classes, at) if condition.field in TRANSPORT_FIELDS else out.astype(np.int8)
+        return self._doubt(out, condition, classes, at) if condition.field in TRANSPORT_FIELDS else out.astype(np.int8)
 
-    def _doubt(self, out: npt.NDArray[np.bool_], classes: Classes, at: Array) -> Answers:
-        """Where the capture cut the transport header off, nobody knows."""
+    def _doubt(self, out: npt.NDArray[np.bool_], condition: Condition, classes: Classes, at: Array) -> Answers:
+        """Where the capture cut the transport header off, or iptables' backends differ, nobody knows."""
         answers = out.astype(np.int8)
-        answers[classes.ranks["transport"][at] == CUT] = UNKNOWN
+        transport = classes.ranks["transport"][at]
+        answers[transport == CUT] = UNKNOWN
+        if self._backends and condition.varies:
+            answers[transport == SHORT] = UNKNOWN
+            if condition.varies == FRAGMENTS:  # nft's loads take the payload of an IPv4 fragment for a header
+                later = (classes.ranks["fragment"][at] == 2) & (classes.ranks["family"][at] == 0)
+                answers[later] = UNKNOWN
         return answers
 
     def _interface_answer(self, condition: Condition, classes: Classes, at: Array) -> Answers:

@@ -9,7 +9,7 @@ for certain. Must not know packets, files or reports.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,13 +18,14 @@ import numpy.typing as npt
 from firewall.headers import SHORT, Array
 from firewall.program import WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES
-from firewall.space import NO, TRANSPORT_FIELDS, UNKNOWN, YES, Answers, Classes, Space
+from firewall.space import NO, UNKNOWN, YES, Answers, Classes, Space
 
 CHAIN_DEPTH_MAX = 64  # deeper calls (a loop in foreign rules that the kernel would refuse) end the chain
 DROPS, PASSES = 1, 2
 Rated = Callable[[int, Line], bool]  # does this line's bucket match the packet at hand?
 UNDECIDED, BY_POLICY, BY_HEADER = -1, -2, -3  # deciders that are not lines
 HOOK_ORDER = tuple(Hook)
+MODULES = frozenset({"sport", "dport", "port", "icmp"})  # conditions that a module reads from the transport header
 HEADER_FIELDS = frozenset(
     {"src", "dst", "iif", "oif", "proto", "fragment"}
 )  # what iptables tests before any match module
@@ -55,13 +56,15 @@ class Rows:
         self.any_short = bool(self.short.any())
         self.no_ports = classes.ranks["dport"][self._class] == 0
 
-    def answer(self, line: Line, at: Array, *, early: bool = False) -> Answers:
-        """NO, YES or UNKNOWN for a line on the rows `at`, rates left out. `early`: only what iptables has tested when the
-        first module that reads the transport header has its turn."""
+    def answer(self, line: Line, at: Array) -> Answers:
+        """NO, YES or UNKNOWN for a line on the rows `at`, rates left out."""
+        return self._answer(line.conditions, line.family, at)
+
+    def _answer(self, conditions: Iterable[Condition], family: int | None, at: Array) -> Answers:
         out = np.ones(len(at), np.int8)
-        if line.family is not None:
-            out[self.family[at] != line.family] = NO
-        for condition in before_transport(line) if early else line.conditions:
+        if family is not None:
+            out[self.family[at] != family] = NO
+        for condition in conditions:
             if condition.field == "rate":
                 continue
             left = np.flatnonzero(out)
@@ -77,6 +80,27 @@ class Rows:
                 answers = self.space.answer(condition, self.classes, self._class[rows])
             out[left] = np.where(answers == NO, NO, np.maximum(out[left], answers))
         return out
+
+    def cut(self, line: Line, at: Array) -> Answers:
+        """YES where iptables drops a datagram for ending inside the header that a module of this line reads (hotdrop),
+        UNKNOWN where one of its backends does. multiport reads four bytes, the ICMP modules their whole header."""
+        out = np.zeros(len(at), np.int8)
+        modules = [n for n, c in enumerate(line.conditions) if c.field in MODULES and not c.varies]
+        varying = [n for n, c in enumerate(line.conditions) if c.varies]
+        if modules:
+            strict = any(line.conditions[n].field == "icmp" for n in modules)
+            hit = np.flatnonzero(self.short[at] & (strict | self.no_ports[at]))
+            out[hit] = self._answer(_before(line, modules[0]), line.family, at[hit])
+        if varying:
+            hit = np.flatnonzero(self.short[at] & (out == NO))
+            out[hit[self._answer(_before(line, varying[0]), line.family, at[hit]) != NO]] = UNKNOWN
+        return out
+
+
+def _before(line: Line, position: int) -> list[Condition]:
+    """The conditions that iptables has tested when the module at a position has its turn: those of the IP header, which
+    come first, and the modules in front."""
+    return [c for n, c in enumerate(line.conditions) if n < position or c.field in HEADER_FIELDS]
 
 
 def ordered_bases(program: Program) -> list[Base]:
@@ -187,41 +211,14 @@ class _Walk:
         return stay
 
     def _cut_headers(self, line: Line, at: Array, sure: npt.NDArray[np.bool_]) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """iptables drops a datagram that ends inside the transport header a match asks for (hotdrop); nft does not."""
+        """Datagrams that end inside a header that the line reads: dropped by iptables, or perhaps; nft reads on."""
         if not self.rows.any_short or self.program.dialect != "iptables":
             return at, sure
-        if not any(c.field in TRANSPORT_FIELDS for c in line.conditions):
-            return at, sure
-        short = np.flatnonzero(self.rows.short[at])
-        if lenient(line):  # multiport reads four bytes only
-            short = short[self.rows.no_ports[at[short]]]
-        answers = self.rows.answer(line, at[short], early=True)
-        gone, perhaps = short[answers == YES], short[answers == UNKNOWN]
+        cut = self.rows.cut(line, at)
+        gone, perhaps = cut == YES, cut == UNKNOWN
         self._end(at[gone], sure[gone], Verdict.DROP, BY_HEADER)
-        if len(perhaps):
-            self.bits[at[perhaps]] |= DROPS
-            sure = sure.copy()
-            sure[perhaps] = False
-        keep = np.ones(len(at), bool)
-        keep[gone] = False
-        return at[keep], sure[keep]
-
-
-def before_transport(line: Line) -> list[Condition]:
-    """The conditions of a line that are tested before its transport header is read: those of the IP header, which
-    iptables tests first, and the modules that stand in front."""
-    first = next((at for at, c in enumerate(line.conditions) if c.field in TRANSPORT_FIELDS), len(line.conditions))
-    return [c for at, c in enumerate(line.conditions) if at < first or c.field in HEADER_FIELDS]
-
-
-def lenient(line: Line) -> bool:
-    """True where only multiport looks at the transport header: it needs no more than the two ports."""
-    fields = [c for c in line.conditions if c.field in TRANSPORT_FIELDS]
-    if not fields or any(c.field not in ("sport", "dport", "port") for c in fields):
-        return False
-    proto = line.get("proto")
-    own = proto is not None and proto.value.ranges in (((6, 6),), ((17, 17),))
-    return all(c.field == "port" or len(c.value.ranges) > 1 or not own for c in fields)
+        self.bits[at[perhaps]] |= DROPS
+        return at[~gone], (sure & ~perhaps)[~gone]
 
 
 def _merge(parts: list[tuple[Array, npt.NDArray[np.bool_]]]) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -245,7 +242,8 @@ class Stepper:
         self.lines = program.lines()
         every = np.arange(rows.size)
         self.answers = [rows.answer(line, every) for _, _, line in self.lines]
-        self.loose = [rows.answer(line, every, early=True) for _, _, line in self.lines]
+        cutting = rows.any_short and program.dialect == "iptables"
+        self.cuts = [rows.cut(line, every) if cutting else None for _, _, line in self.lines]
         self.start = {}
         at = 0
         for name, lines in program.chains.items():
@@ -259,19 +257,13 @@ class Stepper:
         if found is None:
             begin = self.start.get(chain, 0)
             lines = self.program.chains.get(chain, ())
-            found = [
-                n
-                for n in range(begin, begin + len(lines))
-                if self.answers[n][row] or (self.loose[n][row] and self._cut(self.lines[n][2], row))
-            ]
+            found = [n for n in range(begin, begin + len(lines)) if self.answers[n][row] or self._cut(n, row)]
             self._matching[(chain, row)] = found
         return found
 
-    def _cut(self, line: Line, row: int) -> bool:
-        if not self.rows.short[row] or self.program.dialect != "iptables":
-            return False
-        asks = any(c.field in TRANSPORT_FIELDS for c in line.conditions)
-        return asks and (not lenient(line) or bool(self.rows.no_ports[row]))
+    def _cut(self, number: int, row: int) -> int:
+        cut = self.cuts[number]
+        return NO if cut is None else int(cut[row])
 
     def step(self, row: int, rated: Rated) -> Step:
         """The fate of one packet of this row."""
@@ -301,13 +293,14 @@ class Stepper:
         for number in self._candidates(name, row):
             line = self.lines[number][2]
             answer = int(self.answers[number][row])
-            if self._cut(line, row):  # the datagram ends inside the header that the line asks for
-                if self.loose[number][row] == YES:
-                    out.end(here == 2, Verdict.DROP, BY_HEADER)
-                    return back
-                if self.loose[number][row] == UNKNOWN:
-                    out.bits |= DROPS
-                    here = 1
+            cut = self._cut(number, row)
+            if cut == YES:
+                out.end(here == 2, Verdict.DROP, BY_HEADER)
+                return back
+            if cut == UNKNOWN:
+                out.bits |= DROPS
+                here = 1
+            if answer == NO:
                 continue
             if line.get("rate") is not None:
                 if not rated(number, line):

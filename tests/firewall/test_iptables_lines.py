@@ -21,8 +21,8 @@ WORDS: dict[str, tuple[int, tuple[Condition, ...], str]] = {
     "IPv6": (6, (Condition("src", A("2001:db8::/32")),), "-s 2001:db8::/32"),
     "named set": (4, (Condition("src", A("10.0.0.1"), False, "tw4-x"),), "-m set --match-set tw4-x src"),
     "named set, negated": (4, (Condition("dst", A("10.0.0.1"), True, "tw4-x"),), "-m set ! --match-set tw4-x dst"),
-    "TCP port": (4, (TCP, Condition("dport", P("443"))), "-p 6 -m tcp --dport 443"),
-    "UDP source ports, negated": (4, (UDP, Condition("sport", P("1-1023"), True)), "-p 17 -m udp ! --sport 1:1023"),
+    "TCP port": (4, (TCP, Condition("dport", P("443"))), "-p 6 -m multiport --dports 443"),
+    "UDP source ports, negated": (4, (UDP, Condition("sport", P("1-1023"), True)), "-p 17 -m multiport ! --sports 1:1023"),
     "list of ports": (4, (TCP, Condition("dport", P("80,443"))), "-p 6 -m multiport --dports 80,443"),
     "SCTP port": (4, (SCTP, Condition("dport", P("80"))), "-p 132 -m multiport --dports 80"),
     "ICMP type": (4, (ICMP, Condition("icmp", icmp_set("8"))), "-p 1 -m icmp --icmp-type 8"),
@@ -77,7 +77,18 @@ def test_sets_are_asked_before_ports() -> None:
     conditions = (Condition("src", A("10.0.0.1"), True, "tw4-x"), TCP, Condition("dport", P("80")), Condition("state", frozenset({"NEW"})))  # fmt: skip
     words = line_text(Line(conditions, family=4), 4)
 
-    assert words == "-p 6 -m set ! --match-set tw4-x src -m tcp --dport 80 -m conntrack --ctstate NEW"
+    assert words == "-p 6 -m set ! --match-set tw4-x src -m multiport --dports 80 -m conntrack --ctstate NEW"
+
+
+def test_flags_are_not_read_in_later_fragments() -> None:
+    """Where nothing puts fragments together a line that reads flags says so; ports go through a module that looks."""
+    line = Line((TCP, Condition("dport", P("80")), Condition("tcp_flags", (0x17, 2))), family=4)
+    chains = {"X": (line,), "Y": (Line((Condition("state", frozenset({"NEW"})),)),)}
+    stateless = chain_text(Program({"X": chains["X"]}, ()), "X", 4)[1][0]
+    stateful = chain_text(Program(chains, ()), "X", 4)[1][0]
+
+    assert stateless.startswith("-A X ! -f -p 6 -m multiport --dports 80 -m tcp --tcp-flags")
+    assert "-f " not in stateful.replace("-flags", "")
 
 
 def test_the_reason_is_a_comment_and_no_more() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firewall.lower import lower
-from firewall.program import Base, Condition, Hook, Line, Program, Verdict
+from firewall.program import FRAGMENTS, SHORT_HEADERS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import Policy, Vantage
 from firewall.sets import AddrSet, PortSet
 from firewall.simulate import Simulator
@@ -79,14 +79,17 @@ def test_policy_of_a_base_chain() -> None:
     assert fate({"forward": ()}, (Base("forward", Hook.FORWARD, 0, Verdict.DROP, 6),)) == "passes"
 
 
-SHORT = fp.ip(A, B, 6, fp.tcp(A, 1024, B, 81)[20:32])  # ends inside its TCP header, port 81
+SHORT = fp.ip(A, B, 6, b"\x04\x00\x00")  # three bytes of a TCP header: not even both ports
+FLAGS = Condition("tcp_flags", (2, 2), varies=SHORT_HEADERS)
+OWN_PORT = Condition("dport", PortSet.of(80), varies=FRAGMENTS)  # as iptables' tcp module reads it
 HOTDROP: dict[str, tuple[Line, str, str]] = {  # line: iptables, nft
     "asks for a port": (Line((TCP, PORT80), Verdict.ACCEPT), "dropped", "passes"),
     "asks for another host's port": (Line((FROM_B, TCP, PORT80), Verdict.ACCEPT), "passes", "passes"),
-    "a set says no before the port is read": (Line((Condition("src", AddrSet.parse(A), True, "tw4-x"), TCP, PORT80), Verdict.ACCEPT), "passes", "passes"),
-    "a state is asked for after the port": (Line((TCP, PORT80, Condition("length", PortSet.of(9)))), "dropped", "passes"),
-    "multiport reads the ports alone": (Line((TCP, Condition("dport", PortSet.parse("80,443")))), "passes", "passes"),
+    "a set says no before the port is read": (Line((Condition("src", AddrSet.parse(B), False, "tw4-x"), TCP, PORT80)), "passes", "passes"),
+    "a length is asked for after the port": (Line((TCP, PORT80, Condition("length", PortSet.of(9)))), "dropped", "passes"),
     "an unknown module before the port": (Line((UNKNOWN, TCP, PORT80)), "doubtful", "passes"),
+    "flags, which backends read differently": (Line((TCP, FLAGS)), "doubtful", "passes"),
+    "ports of the tcp module": (Line((TCP, OWN_PORT)), "doubtful", "passes"),
     "no port at all": (Line((TCP,)), "passes", "passes"),
 }  # fmt: skip
 
@@ -100,6 +103,23 @@ def test_datagrams_that_end_inside_their_header(name: str) -> None:
         fate({"forward": (line,)}, packet=SHORT),
         fate({"forward": (line,)}, packet=SHORT, dialect="nft"),
     ) == (iptables, nft)
+
+
+def test_four_bytes_are_enough_for_multiport() -> None:
+    """It reads the two ports and no more; the ICMP module wants its whole header."""
+    ports = fp.ip(A, B, 6, fp.tcp(A, 1024, B, 80)[20:26])
+    icmp = Line((Condition("proto", PortSet.of(1)), Condition("icmp", PortSet.of(2048))))
+
+    assert fate({"forward": (Line((TCP, PORT80), Verdict.ACCEPT), DROP)}, packet=ports) == "passes"
+    assert fate({"forward": (icmp,)}, packet=fp.ip(A, B, 1, bytes(6))) == "dropped"
+
+
+def test_backends_differ_on_later_fragments() -> None:
+    """The tcp module of iptables reads payload as ports in one backend: unknown for foreign rules, no for multiport."""
+    piece = fp.ipv4(A, B, 6, bytes(24), offset=3)
+
+    assert fate({"forward": (Line((TCP, OWN_PORT), Verdict.DROP),)}, packet=piece) == "doubtful"
+    assert fate({"forward": (Line((TCP, PORT80), Verdict.DROP),)}, packet=piece) == "passes"
 
 
 @settings(deadline=None, max_examples=60)
