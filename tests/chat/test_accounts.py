@@ -55,6 +55,33 @@ def test_a_guest_cannot_pass_for_an_account_that_is_not_here(name: str, expected
     play(tmp_path, scene, Ways())
 
 
+class Counting(argon2.PasswordHasher):
+    """Counts the passwords it looks at."""
+
+    looked = 0
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+        self.looked += 1
+        return super().verify(hash, password)
+
+
+def test_an_unknown_name_costs_what_a_wrong_password_costs(tmp_path: Path) -> None:
+    """The same work and the same words, so that nobody learns which names exist; too long a password is not hashed."""
+
+    async def scene(accounts: Accounts) -> None:
+        hasher = accounts._hasher = Counting(time_cost=1, memory_cost=8, parallelism=1)
+        said = []
+        for name in ("alice", "nobody", "no such name!"):
+            with pytest.raises(Refusal) as no:
+                await accounts.verify(wire.Auth("password", user=name, secret="wrong"), 0.0)
+            said.append((hasher.looked, no.value.code, no.value.text))
+        assert said == [(n, "auth-failed", said[0][2]) for n in (1, 2, 3)]
+        assert await code(accounts.verify(wire.Auth("password", user="alice", secret="x" * 257), 0.0)) == "auth-failed"
+        assert hasher.looked == 3
+
+    play(tmp_path, scene, Ways())
+
+
 def test_a_new_account_cannot_look_like_another(tmp_path: Path) -> None:
     """Registration is refused for a look-alike, and taken for another name; both with Unicode names on."""
 

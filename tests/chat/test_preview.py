@@ -1,5 +1,6 @@
 """Pictures are measured on their header and decoded in a process that can do no harm."""
 
+import functools
 import io
 import os
 import struct
@@ -99,6 +100,58 @@ def test_the_largest_allowed_picture_is_decoded_within_limits(tmp_path: Path) ->
     small = make_preview(path, (96, 72))
 
     assert (small.width, small.height) == (96, 64)
+    assert time.monotonic() - began < preview.TIMEOUT_S
+
+
+@functools.cache
+def bombs() -> dict[str, tuple[bytes, tuple[int, int] | None]]:
+    """Pictures whose header is harmless: the file, and the size of its copy (None: refused)."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
+
+    def png(side: int, idat: bytes, before: bytes = b"") -> bytes:
+        head = chunk(b"IHDR", struct.pack("!IIBBBBB", side, side, 8, 0, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", idat) + chunk(b"IEND", b"")
+
+    pixels, zeros = zlib.compress(bytes(110)), zlib.compress(bytes(100 << 20), 1)
+    jpeg = encoded("JPEG", (64, 48))
+    at = jpeg.index(b"\xff\xc0")
+    size = 2 + struct.unpack_from("!H", jpeg, at + 2)[0]
+    second = bytearray(jpeg[at : at + size])
+    second[5:9] = struct.pack("!HH", 60_000, 60_000)
+    frames, film = [Image.new("P", (600, 600), n % 256) for n in range(200)], io.BytesIO()
+    frames[0].save(film, "GIF", save_all=True, append_images=frames[1:])
+    screen = b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0x80, 0, 0) + bytes(6)
+    return {
+        "100 MiB behind 100 x 100 pixels": (png(100, zeros), (72, 72)),
+        "100 MiB of text": (png(10, pixels, chunk(b"zTXt", b"k\0\0" + zeros)), None),
+        "100 MiB of colour profile": (png(10, pixels, chunk(b"iCCP", b"k\0\0" + zeros)), None),
+        "GIF frame beyond its screen": (screen + b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x08\x04\0\1\2\3\0;", None),
+        "JPEG with a second, huge frame header": (jpeg[: at + size] + bytes(second) + jpeg[at + size :], None),
+        "200 frames": (film.getvalue(), (72, 72)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["100 MiB behind 100 x 100 pixels", "100 MiB of text", "100 MiB of colour profile", "GIF frame beyond its screen", "JPEG with a second, huge frame header", "200 frames"],
+)  # fmt: skip
+def test_a_bomb_behind_a_harmless_header_does_no_harm(name: str, tmp_path: Path) -> None:
+    """Decoded small or refused, in bounded time; memory is the worker's limit."""
+    data, copy = bombs()[name]
+    path = tmp_path / "bomb"
+    path.write_bytes(data)
+    header = read_header(data)
+    assert header is not None and header.width * header.height < 1_000_000
+    began = time.monotonic()
+
+    if copy is None:
+        with pytest.raises(PreviewError):
+            make_preview(path, (96, 72))
+    else:
+        small = make_preview(path, (96, 72))
+        assert (small.width, small.height) == copy
     assert time.monotonic() - began < preview.TIMEOUT_S
 
 
