@@ -54,7 +54,10 @@ class HeaderShapes:
     def _count_tunnels(self, batch: Batch) -> None:
         """GRE, and IP directly inside IP: per outer IP conversation; tunnels over UDP: per outer UDP conversation."""
         packets, taps = batch.packets, batch.taps
-        rows = np.flatnonzero((packets.ip_start >= 0) & (packets.n_layers >= 3) & (packets.first_tap >= 0))
+        deeper = packets.ip_tap - packets.first_tap >= 2  # the innermost IP layer is not the first
+        rows = np.flatnonzero(
+            (packets.ip_start >= 0) & (packets.first_tap >= 0) & (deeper | (packets.ip_protocol == 47))
+        )
         if not len(rows):
             return
         stack = packets.layers[rows]

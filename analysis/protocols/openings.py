@@ -1,76 +1,31 @@
 """What detectors ask of payloads that no dissector explains: how conversations begin, and marks that name their content.
 
 In: batches after naming. Out: `Opening` facts (first bytes of each direction of a conversation that nobody recognised)
-and `Payload` facts for marks: byte strings that occur in a program, a shell or a known worm and hardly anywhere else.
-Marks are looked for in whole buffers, a search per mark, and only where the frames are not encrypted. Bounded: so many
+and `Payload` facts for the byte strings of marks.py. These are looked for only where the frames are not encrypted. Bounded: so many
 openings, and each mark once per conversation. It says what was there, never what it means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from analysis import layers
 from analysis.columns import Array, Batch, Packets
 from analysis.facts import Facts, Opening, Payload
+from analysis.protocols import marks
 
 OPENING_BYTES = 96  # a banner, a header, the first words of a protocol
 MOST_OPENINGS = 50_000
 MOST_MARKS = 20_000
-MOST_HITS = 2_000  # of one mark in one batch
+MOST_BEATS = 2_000  # heartbeats looked at in one batch
 RECORD_HEADER, HEARTBEAT = 5, 24  # RFC 5246 6.2.1, RFC 6520 6
 FOREIGN = (0x1603, 0x5353)  # TLS handshake, `SS` of an SSH banner: told even where another protocol waits for more
 LEAK_FACTOR, LEAK_BYTES = 4, 1024  # padding is random but short: longer answers hold what nobody sent
 CONTEXT = 60  # bytes around a mark that a reader sees
 
-# Mark -> byte strings. Each is long enough that random bytes do not hold it (2^-64 per position or less).
-MARKS: tuple[tuple[str, bytes], ...] = (
-    ("program-windows", b"This program cannot be run in DOS mode"),
-    ("program-windows", b"This program must be run under Win32"),
-    ("program-linux", b"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00"),
-    ("program-linux", b"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00"),
-    ("reflective-loader", b"ReflectiveLoader"),
-    ("shell-windows", b"Microsoft Windows [Version"),
-    ("shell-windows", b"Microsoft Windows XP [Version"),
-    ("shell-windows", b"Microsoft Windows 2000 [Version"),
-    ("shell-unix", b"uid=0(root) gid="),
-    ("shell-unix", b"no job control in this shell"),
-    ("shell-command", b"/dev/tcp/"),
-    ("shell-command", b"while : ; do sh && break"),
-    ("slammer", b"hel32hkernQhounthickChGet"),
-    ("bluekeep", b"MS_T120\0"),  # CVE-2019-0708: the internal channel, asked for by a client (MS-RDPBCGR 2.2.1.3.4.1)
-    ("smbghost", b"\xfcSMB\xff\xff\xff\xff"),  # CVE-2020-0796: original size of a compressed message, overflowing
-    ("coin-miner", b'"mining.subscribe"'),  # Stratum
-    ("coin-miner", b'"agent":"XMRig'),
-    ("iot-worm", b"/bin/busybox "),  # the command that Mirai and its heirs type after each login
-    ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
-    ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
-    ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
-    ("ldap-spn-search", b"\x04\x14servicePrincipalName0\x84\0\0\0\x03\x81\x01/"),  # substrings: */*
-    ("ldap-weak-accounts", b"\x83\x074194304"),  # match value: accounts without pre-authentication ([MS-ADTS] 2.2.16)
-    ("ldap-weak-accounts", b"\x83\x06524288"),  # trusted for delegation
-    ("ldap-weak-accounts", b"ms-Mcs-AdmPwd"),  # local administrators' passwords
-    ("bot-orders", b" :.advscan "),
-    ("bot-orders", b" :.download http"),
-    ("bot-orders", b" :!udpflood "),
-    ("bot-orders", b" :.ddos."),
-    ("remote-access-tool", b"ping|STRRAT|"),
-    ("remote-access-tool", b"|'|'|"),
-    ("heap-spray", b"%u9090%u9090"),
-    ("heap-spray", b'unescape("%u'),
-)
 SEALED = np.array([layers.BY_NAME[name] for name in ("tls", "ssh", "quic", "dtls", "esp") if name in layers.BY_NAME])
-
-
-class _Where(NamedTuple):
-    """Packets with payload that may be searched, in order of their place in the buffer."""
-
-    rows: Array
-    begin: Array
-    end: Array
 
 
 class Openings:
@@ -140,7 +95,7 @@ class Openings:
         if not len(rows):
             return
         at = packets.payload_start[rows]
-        for row in rows[(data[at] == HEARTBEAT) & (data[at + 1] == 3) & (data[at + 2] <= 4)][:MOST_HITS].tolist():
+        for row in rows[(data[at] == HEARTBEAT) & (data[at + 1] == 3) & (data[at + 2] <= 4)][:MOST_BEATS].tolist():
             start, flow = int(packets.payload_start[row]), int(packets.flow[row])
             side, size = int(packets.direction[row]), int(data[start + 3]) << 8 | int(data[start + 4])
             asked = self._asked.pop((flow, 1 - side), 0)
@@ -155,23 +110,14 @@ class Openings:
         packets = batch.packets
         begin = packets.payload_start[rows]
         order = np.argsort(begin, kind="stable")
-        where = _Where(rows[order], begin[order], (begin + packets.payload_cap[rows])[order])
-        low, high = int(where.begin[0]), int(where.end.max())
-        data = batch.data[low:high].tobytes()
-        for name, mark in MARKS:
-            at = data.find(mark)
-            hits = 0
-            while at >= 0 and hits < MOST_HITS:
-                self._report(packets, where, name, low + at, data[max(0, at - CONTEXT) : at + len(mark) + CONTEXT])
-                hits += 1
-                at = data.find(mark, at + len(mark))
+        rows, begin = rows[order], begin[order]
+        for index, position, mark in marks.found(batch.data, begin, begin + packets.payload_cap[rows]):
+            name, text = marks.MARKS[mark]
+            context = batch.data[max(0, position - CONTEXT) : position + len(text) + CONTEXT].tobytes()
+            self._report(packets, int(rows[index]), name, context)
 
-    def _report(self, packets: Packets, where: _Where, name: str, position: int, context: bytes) -> None:
-        """A mark at an absolute position, if it lies in the payload of one of the packets."""
-        index = int(np.searchsorted(where.begin, position, side="right")) - 1
-        if index < 0 or position >= int(where.end[index]):
-            return
-        row = int(where.rows[index])
+    def _report(self, packets: Packets, row: int, name: str, context: bytes) -> None:
+        """A mark in the payload of one packet."""
         flow = int(packets.flow[row])
         if (name, flow) in self._told or len(self._told) >= MOST_MARKS:
             return

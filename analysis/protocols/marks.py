@@ -1,0 +1,137 @@
+"""Byte strings that occur in a program, a shell or a known worm and hardly anywhere else, and the search for them.
+
+In: payload bytes. Out: where which mark stands, at most so many of each. Compiled: one pass over the bytes for all
+marks, by a table of the two rarest neighbours of each; interpreted, where captures are small, a search a mark. Both find
+the same. It says what was there, never what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.columns import Array
+from analysis.kernel import enabled, lean_kernel
+
+MOST_HITS = 2_000  # of one mark in one batch
+
+# Mark -> byte strings. Each is long enough that random bytes do not hold it (2^-64 per position or less).
+MARKS: tuple[tuple[str, bytes], ...] = (
+    ("program-windows", b"This program cannot be run in DOS mode"),
+    ("program-windows", b"This program must be run under Win32"),
+    ("program-linux", b"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00"),
+    ("program-linux", b"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00"),
+    ("reflective-loader", b"ReflectiveLoader"),
+    ("shell-windows", b"Microsoft Windows [Version"),
+    ("shell-windows", b"Microsoft Windows XP [Version"),
+    ("shell-windows", b"Microsoft Windows 2000 [Version"),
+    ("shell-unix", b"uid=0(root) gid="),
+    ("shell-unix", b"no job control in this shell"),
+    ("shell-command", b"/dev/tcp/"),
+    ("shell-command", b"while : ; do sh && break"),
+    ("slammer", b"hel32hkernQhounthickChGet"),
+    ("bluekeep", b"MS_T120\0"),  # CVE-2019-0708: the internal channel, asked for by a client (MS-RDPBCGR 2.2.1.3.4.1)
+    ("smbghost", b"\xfcSMB\xff\xff\xff\xff"),  # CVE-2020-0796: original size of a compressed message, overflowing
+    ("coin-miner", b'"mining.subscribe"'),  # Stratum
+    ("coin-miner", b'"agent":"XMRig'),
+    ("iot-worm", b"/bin/busybox "),  # the command that Mirai and its heirs type after each login
+    ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
+    ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
+    ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
+    ("ldap-spn-search", b"\x04\x14servicePrincipalName0\x84\0\0\0\x03\x81\x01/"),  # substrings: */*
+    ("ldap-weak-accounts", b"\x83\x074194304"),  # match value: accounts without pre-authentication ([MS-ADTS] 2.2.16)
+    ("ldap-weak-accounts", b"\x83\x06524288"),  # trusted for delegation
+    ("ldap-weak-accounts", b"ms-Mcs-AdmPwd"),  # local administrators' passwords
+    ("bot-orders", b" :.advscan "),
+    ("bot-orders", b" :.download http"),
+    ("bot-orders", b" :!udpflood "),
+    ("bot-orders", b" :.ddos."),
+    ("remote-access-tool", b"ping|STRRAT|"),
+    ("remote-access-tool", b"|'|'|"),
+    ("heap-spray", b"%u9090%u9090"),
+    ("heap-spray", b'unescape("%u'),
+)
+
+
+def _anchor(mark: bytes) -> int:
+    """Where the two neighbours stand that ordinary text and numbers hold least often."""
+
+    def common(byte: int) -> int:
+        return (
+            9 if byte == 0 else 6 if byte == 0x20 or 0x61 <= byte <= 0x7A else 3 if byte < 0x20 or byte == 0xFF else 1
+        )
+
+    return min(range(len(mark) - 1), key=lambda at: common(mark[at]) + common(mark[at + 1]))
+
+
+LONGEST = max(len(mark) for _, mark in MARKS)
+ANCHOR = np.array([_anchor(mark) for _, mark in MARKS], np.int64)
+SIZE = np.array([len(mark) for _, mark in MARKS], np.int64)
+TEXT = np.array([np.frombuffer(mark.ljust(LONGEST, b"\0"), np.uint8) for _, mark in MARKS])
+HEAD = np.full(65_536, -1, np.int64)  # first two bytes of an anchor -> a mark
+FOLLOWING = np.full(len(MARKS), -1, np.int64)  # -> the next mark with the same anchor
+for _number, (_, _mark) in enumerate(MARKS):
+    _pair = _mark[_anchor(_mark)] << 8 | _mark[_anchor(_mark) + 1]
+    FOLLOWING[_number], HEAD[_pair] = HEAD[_pair], _number
+
+
+@lean_kernel
+def _search(
+    data: Any, begin: Any, end: Any, head: Any, following: Any, anchor: Any, size: Any, text: Any, hits: Any, found: Any,
+) -> int:  # fmt: skip
+    """Fill `found` (packet, position, mark) and return how many; `hits` counts by mark, `found` holds MOST_HITS of each."""
+    count = 0
+    for index in range(len(begin)):
+        low, high = int(begin[index]), int(end[index])
+        if high - low < 2:
+            continue
+        first = int(data[low])
+        for at in range(low + 1, high):
+            second = int(data[at])
+            mark = int(head[first << 8 | second])
+            while mark >= 0:
+                start = at - 1 - int(anchor[mark])
+                length = int(size[mark])
+                if start >= low and start + length <= high and int(hits[mark]) < MOST_HITS:
+                    k = 0
+                    while k < length and int(data[start + k]) == int(text[mark, k]):
+                        k += 1
+                    if k == length:
+                        found[count, 0] = index
+                        found[count, 1] = start
+                        found[count, 2] = mark
+                        count += 1
+                        hits[mark] = int(hits[mark]) + 1
+                mark = int(following[mark])
+            first = second
+    return count
+
+
+def found(data: Array, begin: Array, end: Array) -> Iterator[Sequence[int]]:
+    """(index of the span, position, number of the mark), for spans of `data` in rising order; at most MOST_HITS a mark."""
+    if not len(begin):
+        return
+    if not enabled():
+        yield from _one_by_one(data, begin, end)
+        return
+    table = np.zeros((MOST_HITS * len(MARKS), 3), np.int64)
+    hits = np.zeros(len(MARKS), np.int64)
+    begin, end = np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
+    count = _search(data, begin, end, HEAD, FOLLOWING, ANCHOR, SIZE, TEXT, hits, table)
+    yield from table[:count].tolist()
+
+
+def _one_by_one(data: Array, begin: Array, end: Array) -> Iterator[tuple[int, int, int]]:
+    """A search of the whole buffer for each mark."""
+    low, high = int(begin[0]), int(end.max())
+    whole = data[low:high].tobytes()
+    for number, (_, mark) in enumerate(MARKS):
+        at, hits = whole.find(mark), 0
+        while at >= 0 and hits < MOST_HITS:
+            index = int(np.searchsorted(begin, low + at, side="right")) - 1
+            if index >= 0 and low + at + len(mark) <= int(end[index]):
+                yield index, low + at, number
+                hits += 1
+            at = whole.find(mark, at + 1)
