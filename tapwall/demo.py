@@ -202,7 +202,7 @@ def inside(plan: Plan) -> None:
         _until(ready.exists, "the capture did not begin")
         for name, port in PEOPLE.items():
             stage.invite(name, server, port)
-        permit = [word for name in PEOPLE for word in ("--permit", HOSTS[name])]
+        permit = [word for name in PEOPLE for word in ("--permit", f"{name}={HOSTS[name]}")]
         stage.start("server", "lab", "analyst", *places, "--protect", server, *permit)
         if plan.intruder:
             stage.start("server", "lab", "drop", "--report", report)

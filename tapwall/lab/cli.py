@@ -135,7 +135,7 @@ def beside(words: tuple[str, ...], who: str, report: Path) -> None:
     from tapwall.lab.network import beside as run_beside
     from tapwall.lab.story import Story
 
-    _stop_on_sigterm()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(run_beside([sys.executable, "-m", "tapwall", *words], Borrowed(), Story(report, who)))
 
 
@@ -168,14 +168,14 @@ def sniffer(
     from tapwall.lab.sniffer import Sniffer
     from tapwall.lab.story import Story
 
-    _stop_on_sigterm()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Sniffer(captures, Story(report, "sniffer"), rotate_mb, keep, Borrowed(interface), ready).watch(seconds)
 
 
 @lab.command()
 @click.option("--every", default=8.0, show_default=True, metavar="SECONDS", help="How often to look.")
 @click.option("--protect", default="", metavar="HOST", help="The server: its name or address.")
-@click.option("--permit", multiple=True, metavar="NET_OR_HOST", help="People who must not be cut off.")
+@click.option("--permit", multiple=True, metavar="[NAME=]NET_OR_HOST", help="People who must not be cut off.")
 @SECONDS
 @CAPTURES
 @REPORT
@@ -239,15 +239,6 @@ def web(host: str, port: int, report: Path) -> None:
     server.serve_forever()
 
 
-def _stop_on_sigterm() -> None:
-    """SIGTERM ends a command as Ctrl-C does: what it started is ended with it."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-
-
 @click.command()
 @click.option(
     "--folder",
@@ -271,7 +262,10 @@ def demo(place: Path, seconds: float, hold: float, port: int, quiet: bool, insid
     """
     from tapwall import demo as stage
 
-    _stop_on_sigterm()
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)  # as Ctrl-C: what was started is ended
     plan = stage.Plan(place.resolve(), seconds, hold, not quiet)
     if inside:
         try:

@@ -16,7 +16,7 @@ PATIENCE_S = 30.0  # a container's name appears when it has started
 
 @dataclass(slots=True)
 class Book:
-    """Addresses of some `names`; a name may also be an address or a network, which stands for itself."""
+    """Addresses of some `names`. An address or a network stands for itself; `bob=10.0.0.5` is known already."""
 
     names: tuple[str, ...]
     known: dict[str, str] = field(default_factory=dict)
@@ -25,8 +25,9 @@ class Book:
         """Name -> address, of those that are known by now; waits up to `patience_s` for the others to appear."""
         until = time.monotonic() + patience_s
         while True:
-            for name in self.names:
-                found = address(name)
+            for word in self.names:
+                name, _, given = word.partition("=")
+                found = address(given or name)
                 if found is not None:
                     self.known[name] = found
             if len(self.known) == len(set(self.names)) or time.monotonic() >= until:

@@ -110,7 +110,7 @@ class Wall:
     def _proved(self, proof: dict[str, Any]) -> bool:
         """Tell how the proof went. True where the rules may be applied: equal, or no kernel to be had for a proof."""
         facts = {key: proof[key] for key in ("available", "packets", "rules", "equal")}
-        facts |= {"different": len(proof["different"])}
+        facts |= {name: len(proof[name]) for name in ("different", "not_comparable")}
         if not proof["available"]:
             self.story.tell(f"simulated only: {proof['reason']}", facts=facts)
         elif proof["different"]:
@@ -118,8 +118,10 @@ class Wall:
             self.story.tell(f"not applied: {number} rules count differently in a kernel", facts=facts)
             return False
         else:
+            rates = facts["not_comparable"]
             self.story.tell(
-                f"proved: {facts['equal']} of {facts['rules']} rules equal over {facts['packets']} packets in a kernel of its own",
+                f"proved: {facts['equal']} of {facts['rules']} rules equal over {facts['packets']} packets in a kernel of its own"
+                + (f"; {rates} depend on the clock, and none is different" if rates else ""),
                 look="rules/rules.v4",
                 facts=facts,
             )

@@ -19,6 +19,7 @@ from tapwall.lab.intruder import NotTheLab, Plan, arp_frames, beacon, lab_addres
 from tapwall.lab.people import Deliveries, read_deliveries, spans, summarise
 from tapwall.lab.run import tapwall
 from tapwall.lab.story import Story, marks, read_story
+from tapwall.lab.talk import talk
 from tapwall.lab.web import make_server
 
 
@@ -266,3 +267,28 @@ def test_what_is_said_reaches_the_command() -> None:
     assert answer.code == 2
     assert "expected" in answer.complaint
     assert answer.data is None
+
+
+INTRUDER = "10.77.0.66"
+
+
+@pytest.mark.parametrize(
+    ("name", "his", "most"),
+    [
+        ("lab-quiet", set(), {"clear text": 3, "TLS": 1}),
+        ("lab-intruder", {"port-scan", "brute-force", "flood", "beacon"}, {"clear text": 4, "TLS": 1}),
+    ],
+)
+def test_our_own_captures_of_the_lab(name: str, his: set[str], most: dict[str, int]) -> None:
+    """Whoever opens them finds the people in clear text and under TLS, and the intruder's four deeds and nobody else's."""
+    capture = Path(__file__).parents[2] / "captures" / f"{name}.pcap.gz"
+    data = tapwall("analyze", str(capture), "--json").data
+    assert data is not None
+    serious = [finding for finding in data["findings"] if finding["severity"] in ("medium", "high", "critical")]
+    rows = talk(data, "10.77.0.2", {})["rows"]
+
+    assert {finding["accountable"]["address"] for finding in serious} == ({INTRUDER} if his else set())
+    named = {one["detector"] for one in data["findings"] if (one["accountable"] or {}).get("address") == INTRUDER}
+    assert his <= named
+    assert {carried: sum(row["carried"] == carried for row in rows) for carried in most} == most
+    assert "lab-chat" in {finding["detector"] for finding in data["findings"]}

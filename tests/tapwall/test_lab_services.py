@@ -66,8 +66,8 @@ def test_names_become_addresses_again_and_again(monkeypatch: pytest.MonkeyPatch)
         return where[name]
 
     monkeypatch.setattr("tapwall.lab.names.socket.gethostbyname", gethostbyname)
-    book = Book(("bob", "10.0.0.9", "10.1.2.3/8", "nobody"))
-    assert book.look_up() == {"bob": "10.0.0.5", "10.0.0.9": "10.0.0.9", "10.1.2.3/8": "10.0.0.0/8"}
+    book = Book(("bob", "10.0.0.9", "10.1.2.3/8", "nobody", "ann=10.0.0.7"))
+    assert book.look_up() == {"bob": "10.0.0.5", "10.0.0.9": "10.0.0.9", "10.1.2.3/8": "10.0.0.0/8", "ann": "10.0.0.7"}
     where["bob"] = "10.0.0.6"
     assert book.look_up()["bob"] == "10.0.0.6"
     del where["bob"]

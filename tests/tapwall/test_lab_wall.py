@@ -95,6 +95,7 @@ class Commands:
 
     def __init__(self, **different: Any) -> None:
         self.proof: dict[str, Any] = {"available": True, "packets": 9, "rules": 1, "equal": 1, "different": []}
+        self.proof["not_comparable"] = []
         self.proof |= different
         self.loaded = Answer(0, None, "rules are kept")
         self.ran: list[str] = []
@@ -144,6 +145,16 @@ def test_rules_that_count_differently_are_not_applied(wall: Wall, monkeypatch: p
 
     assert commands.ran == ["prove"]
     assert said(wall) == ["not applied: 1 rules count differently in a kernel"]
+
+
+def test_rules_with_a_rate_are_told_as_such(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that depends on the clock is neither equal nor different: it is named, and the rules may stand."""
+    monkeypatch.setattr("tapwall.lab.wall.tapwall", Commands(rules=3, equal=2, not_comparable=["tw-2"]))
+    wall.look()
+
+    assert "2 of 3 rules equal" in said(wall)[0]
+    assert "1 depend on the clock" in said(wall)[0]
+    assert said(wall)[1].startswith("the rules stand")
 
 
 def test_rules_behind_which_the_chat_is_silent_go_back(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> None:
