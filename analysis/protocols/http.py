@@ -25,6 +25,7 @@ METHODS = frozenset(
 )
 PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
+SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
 FORM_SECRET = re.compile(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
 FORM_USER = re.compile(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
@@ -91,7 +92,24 @@ def head(data: bytes) -> Head | None:
 
 
 def dissect(pdu: Pdu) -> bool:
-    """Dissect one or several messages; refuses what cannot be HTTP."""
+    """Dissect one or several messages; refuses what cannot be HTTP. Of a cut segment no body is shown."""
+    if pdu.whole or len(pdu.data) == pdu.length or pdu.stream.state.get("http_switched") is not None:
+        return _dissect(pdu)
+    kept = len(pdu.layers)
+    try:
+        if not _dissect(pdu):
+            return False
+    except Cut:
+        if len(pdu.data) < SHORTEST_LOOK:
+            raise
+    else:
+        if len(pdu.layers) == kept:
+            return True
+    pdu.layers[kept:] = [(layers.HTTP, len(pdu.data)), (layers.SHORT, 0)]
+    return True
+
+
+def _dissect(pdu: Pdu) -> bool:
     state = pdu.stream.state
     if http2.starts(pdu.data):
         pdu.stream.dissector = http2.dissect

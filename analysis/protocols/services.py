@@ -26,11 +26,20 @@ def _dsi_size(pdu: Pdu, at: int) -> int:
     return 16 + min(pdu.be32(at + 8), 1 << 24)
 
 
+MOST_ASKED = 256  # requests of a session that wait for their answers
+
+
 def _dsi(pdu: Pdu) -> None:
-    if pdu.data[0] <= 1 and pdu.data[1] in (2, 6):  # command, write: the Apple Filing Protocol
-        pdu.add(layers.DSI, 16)
-        pdu.add(layers.AFP, len(pdu.data) - 16)
-        return
+    """Commands and writes carry the Apple Filing Protocol, and so do answers whose request was seen."""
+    asked: dict[bytes, bool] = pdu.stream.state.setdefault("afp", {})
+    if pdu.data[0] <= 1 and pdu.data[1] in (2, 6):
+        number = pdu.data[2:4]
+        if pdu.data[0] == 0 and len(asked) < MOST_ASKED:
+            asked[number] = True
+        if pdu.data[0] == 0 or asked.pop(number, False):
+            pdu.add(layers.DSI, 16)
+            pdu.add(layers.AFP, len(pdu.data) - 16)
+            return
     pdu.add(layers.DSI)
 
 

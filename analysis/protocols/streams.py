@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from analysis import layers
 from analysis.facts import Facts
+from analysis.protocols.cuts import as_cut
 from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Malformed, Pdu
 
 RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER = 1, 2, 4, 8  # bits of Packets.analysis (columns.TCP_FLAGS)
@@ -291,4 +292,6 @@ def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, leng
     except (Malformed, RecursionError):  # the second: protocols inside each other, deeper than anybody means it
         pdu.more = 0
         pdu.add(layers.MALFORMED, 0)
+    if not whole and len(data) < length:
+        pdu.layers[:] = as_cut(pdu.layers, data)
     return pdu

@@ -56,7 +56,11 @@ def dissect(pdu: Pdu) -> bool:
             pdu.wish(at, size - left)
             return True
         if record:
+            sealed = state.get(("tls_sealed", pdu.direction)) and data[at] == HANDSHAKE
             _record(pdu, at, size)
+            if not pdu.whole and at + size > len(data) < pdu.length and not sealed:
+                pdu.add(layers.SHORT, 0)  # the capture cut it; of sealed handshakes nobody reads the end
+                return True
         at += size
     return True
 

@@ -74,9 +74,6 @@ STREAMS: tuple[Exchange, ...] = (
     Exchange("xmpp", 5222, ((0, STREAM_OPEN, "xmpp"),)),
     Exchange("vnc", 5900, ((1, b"RFB 003.008\n", "vnc"), (0, b"RFB 003.008\n", "vnc"), (1, b"\x01\x01", "vnc"),
                            (0, b"\x01", "vnc"), (1, bytes(4), "vnc"), (0, b"\x01", "vnc"), (1, RFB_INIT, "vnc"))),
-    Exchange("socks 5", 1080, ((0, b"\x05\x01\x00", "socks"), (1, b"\x05\x00", "socks"),
-                               (0, b"\x05\x01\x00\x01\x01\x02\x03\x04\x00\x50", "socks"),
-                               (1, b"\x05\x00\x00\x01\x01\x02\x03\x04\x00\x50", "socks"), (0, HTTP_GET, "socks/http"))),
     Exchange("modbus", 502, ((0, b"\x00\x01\x00\x00\x00\x06\x01\x03\x00\x00\x00\x01", "mbtcp/modbus"),
                              (1, b"\x00\x01\x00\x00\x00\x05\x01\x03\x02\x00\x01", "mbtcp/modbus"))),
     Exchange("s7", 102, ((0, bytes.fromhex("0300001611e00000000100c1020100c2020102c0010a"), "tpkt/cotp"),
@@ -124,6 +121,10 @@ STREAMS: tuple[Exchange, ...] = (
     Exchange("whois", 43, ((0, b"example.com\r\n", "whois"),)),
     Exchange("finger", 79, ((0, b"root\r\n", "finger"),)),
     Exchange("nobody", 41_001, ((0, b"\x99\x88 what is this", "data"), (1, b"\x77\x66 nobody knows", "data"))),
+    # last: Wireshark gives the tunnel behind SOCKS a stream number of its own, and we do not
+    Exchange("socks 5", 1080, ((0, b"\x05\x01\x00", "socks"), (1, b"\x05\x00", "socks"),
+                               (0, b"\x05\x01\x00\x01\x01\x02\x03\x04\x00\x50", "socks"),
+                               (1, b"\x05\x00\x00\x01\x01\x02\x03\x04\x00\x50", "socks"), (0, HTTP_GET, "socks/http"))),
 )  # fmt: skip
 
 DATAGRAMS: tuple[Payload, ...] = (
