@@ -203,7 +203,7 @@ def inside(plan: Plan) -> None:
         for name, port in PEOPLE.items():
             stage.invite(name, server, port)
         permit = [word for name in PEOPLE for word in ("--permit", f"{name}={HOSTS[name]}")]
-        stage.start("server", "lab", "analyst", *places, "--protect", server, *permit)
+        stage.start("server", "lab", "analyst", *places, "--server", server, *permit)
         if plan.intruder:
             stage.start("server", "lab", "drop", "--report", report)
             state = ("--state", str(plan.folder / "wall"))

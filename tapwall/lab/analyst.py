@@ -29,12 +29,16 @@ REST = 2.0  # times as long as a look took, the next one waits: captures grow, t
 
 @dataclass(slots=True)
 class Analyst:
-    """One analyst. `protect` is the server, `permit` people and networks who must not be cut off: names or addresses."""
+    """One analyst. `server` is the chat's host, `permit` people and networks who must not be cut off: names or addresses.
+
+    The rules are asked for without a limit of connections a second: whether such a rule holds depends on the clock, and
+    here every rule is to be proved.
+    """
 
     captures: Path
     report: Path
     story: Story
-    protect: str = ""
+    server: str = ""
     permit: tuple[str, ...] = ()
     told: set[str] = field(default_factory=set)
     size: int = -1
@@ -42,7 +46,7 @@ class Analyst:
     people: Book = field(init=False)
 
     def __post_init__(self) -> None:
-        self.book = Book((self.protect,) if self.protect else ())
+        self.book = Book((self.server,) if self.server else ())
         self.people = Book(self.permit)
         self.told |= {event["look"] for event in read_story(self.report) if event["who"] == self.story.who}
 
@@ -52,7 +56,7 @@ class Analyst:
         size = sum(path.stat().st_size for path in files)
         if not files or size == self.size:
             return False
-        server = self.book.look_up().get(self.protect, "")
+        server = self.book.look_up().get(self.server, "")
         people = self.people.look_up()
         answer = tapwall("analyze", *map(str, files), "--json")
         if answer.data is None:
@@ -61,7 +65,7 @@ class Analyst:
         self.size = size
         self._tell_findings(answer.data)
         serious = any(finding["severity"] in SERIOUS for finding in answer.data["findings"])
-        rules = self._rules(files, server, people) if serious else None
+        rules = self._rules(files, people) if serious else None
         self._write(answer.data, rules, server, people)
         return True
 
@@ -77,12 +81,11 @@ class Analyst:
             self.told.add("drops")
             self.story.tell(f"the sniffer could not keep up: {drops} packets are missing from the captures")
 
-    def _rules(self, files: list[Path], server: str, people: dict[str, str]) -> dict[str, Any] | None:
+    def _rules(self, files: list[Path], people: dict[str, str]) -> dict[str, Any] | None:
         """What `tapwall rules` proposes; its files stand below rules/ when it has come back."""
         words = ["rules", *map(str, files), "--vantage", "host", "--severity", "medium", "--json"]
         words += ["-o", str(self.report / "rules")]
         words += [word for net in people.values() for word in ("--permit", net)]
-        words += ["--protect", server] if server else []
         answer = tapwall(*words)
         if answer.data is None:
             self.story.tell(f"no rules: {answer.complaint}")

@@ -174,25 +174,25 @@ def sniffer(
 
 @lab.command()
 @click.option("--every", default=8.0, show_default=True, metavar="SECONDS", help="How often to look.")
-@click.option("--protect", default="", metavar="HOST", help="The server: its name or address.")
+@click.option("--server", default="", metavar="HOST", help="The chat's host: its name or address.")
 @click.option("--permit", multiple=True, metavar="[NAME=]NET_OR_HOST", help="People who must not be cut off.")
 @SECONDS
 @CAPTURES
 @REPORT
 def analyst(
-    every: float, protect: str, permit: tuple[str, ...], seconds: float | None, captures: Path, report: Path
+    every: float, server: str, permit: tuple[str, ...], seconds: float | None, captures: Path, report: Path
 ) -> None:
     """Analyse captures as they grow; write the report and the rules.
 
     \b
     Example:
-      tapwall lab analyst --captures /captures --report /report --protect server
+      tapwall lab analyst --captures /captures --report /report --server server
     """
     from tapwall.lab.analyst import Analyst, watch
     from tapwall.lab.names import PATIENCE_S
     from tapwall.lab.story import Story
 
-    analyst = Analyst(captures, report, Story(report, "analyst"), protect, permit)
+    analyst = Analyst(captures, report, Story(report, "analyst"), server, permit)
     analyst.book.look_up(PATIENCE_S)
     analyst.people.look_up(PATIENCE_S)
     watch(analyst, every, seconds)

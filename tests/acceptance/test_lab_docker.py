@@ -140,7 +140,7 @@ class Lab:
 
     def leaves_nothing(self) -> None:
         """`down -v`, and no container, network or volume of the project is left."""
-        self.compose("--profile", "*", "down", "-v", "--remove-orphans")
+        self.compose("down", "-v")
         for kind in ("container", "network", "volume"):
             words = [kind, "ls", *(["-a"] if kind == "container" else []), "-q"]
             assert docker(*words, "--filter", f"label=com.docker.compose.project={self.project}") == "", kind
@@ -237,15 +237,14 @@ def test_the_capture_holds_chat_and_attack(lab: Lab, analysed: dict[str, Any]) -
 
 
 def test_rules_were_proved_before_they_stood(story: dict[str, Any]) -> None:
-    """The wall says that every rule counted equal in a kernel (but those that depend on the clock), then that they stand."""
+    """The wall says that every rule counted equal in a kernel, then that the rules stand."""
     wall = [event for event in story["story"] if event["who"] == "wall"]
     stand = next(i for i, event in enumerate(wall) if event["mark"] == "rules stand")
     proof = wall[stand - 1]["facts"]
 
     assert proof["available"]
-    assert proof["equal"] + proof["not_comparable"] == proof["rules"]
-    assert proof["equal"] >= 4
-    assert proof["different"] == 0
+    assert proof["equal"] == proof["rules"] >= 3
+    assert proof["different"] == proof["not_comparable"] == 0
     assert proof["packets"] > 2000
 
 

@@ -167,9 +167,8 @@ def test_the_whole_story_in_namespaces(tmp_path: Path) -> None:
     assert serious == {demo.HOSTS["intruder"]}, text
     assert {"port-scan", "brute-force", "flood", "beacon"} <= his, text
     proof = state["proofs"][0]
-    assert proof["equal"] + proof["not_comparable"] == proof["rules"]
-    assert proof["equal"] >= 4
-    assert proof["different"] == 0
+    assert proof["equal"] == proof["rules"] >= 3
+    assert proof["different"] == proof["not_comparable"] == 0
     assert "the rules stand" in text
     second = [one for one in state["tallies"] if one["round"] == 2]
     assert len(second) == 4

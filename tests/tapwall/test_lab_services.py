@@ -244,7 +244,7 @@ def looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Analyst, li
 def test_the_analyst_tells_once_and_makes_rules_of_what_is_serious(
     looked: tuple[Analyst, list[Answer], list[tuple[str, ...]]], tmp_path: Path
 ) -> None:
-    """A finding is told once, also by an analyst who was killed and came back; rules protect server and people."""
+    """A finding is told once, also by an analyst who was killed and came back; rules permit the people."""
     analyst, answers, ran = looked
     rules = {"policy": {"rules": [{"id": "tw-1", "action": "DROP", "hits": 7, "collateral": []}]}, "proof": None}
     answers += [Answer(0, analysis(finding(1), drops=2), ""), Answer(0, rules, "")]
@@ -255,7 +255,7 @@ def test_the_analyst_tells_once_and_makes_rules_of_what_is_serious(
     assert ran[0][:2] == ("analyze", str(tmp_path / "lab.pcapng"))
     assert "new.pcapng" not in str(ran)
     assert ran[1][ran[1].index("--permit") + 1] == "10.0.0.3"
-    assert ran[1][ran[1].index("--protect") + 1] == "10.0.0.2"
+    assert "--protect" not in ran[1]  # a limit could not be proved
     assert json.loads((tmp_path / "seen.json").read_text())["rules"][0]["hits"] == 7
 
     again = Analyst(tmp_path, tmp_path, Story(tmp_path, "analyst"), "10.0.0.2", ("10.0.0.3",))
