@@ -18,7 +18,9 @@ from typing import Any
 from firewall import namespace
 from firewall.errors import KernelError, UnsupportedError
 from firewall.files import all_files
-from firewall.lower import CHAINS
+from firewall.lower import CHAINS, lower
+from firewall.portions import WHOLE, nft_steps, restore_steps
+from firewall.render import nftables
 from firewall.rules import Policy, Vantage
 from firewall.scripts import undo_sh
 
@@ -44,7 +46,7 @@ def try_load(policy: Policy, backend: str) -> None:
     for name in needed:
         if name not in files:
             raise UnsupportedError("-", name, "; ".join(problems) or "not rendered")
-    answer = namespace.run(_load_steps(files, backend))
+    answer = namespace.run(_load_steps(policy, files, backend))
     bad = next((s for s in answer["steps"] if s["rc"] != 0), None)
     if bad is not None:
         raise KernelError(f"test load: {' '.join(bad['err'].split())[:300]}")
@@ -100,7 +102,7 @@ def normalised(policy: Policy, backend: str) -> list[str]:
     reading = [{"argv": ["iptables-save"]}, {"argv": ["ip6tables-save"]}]
     if backend == "nft":
         reading = [{"argv": ["nft", "list", "table", "inet", "tapwall"]}]
-    steps = [*_load_steps(files, backend), *reading]
+    steps = [*_load_steps(policy, files, backend), *reading]
     answer = namespace.run(steps)
     bad = next((s for s in answer["steps"] if s["rc"] != 0), None)
     if bad is not None:
@@ -124,16 +126,18 @@ def own_lines(text: str) -> list[str]:
     return out
 
 
-def _load_steps(files: dict[str, str], backend: str) -> list[dict[str, Any]]:
+def _load_steps(policy: Policy, files: dict[str, str], backend: str) -> list[dict[str, Any]]:
     if backend == "nft":
-        return [{"argv": ["nft", "-f", "-"], "input": files["rules.nft"]}]
+        if len(files["rules.nft"]) < WHOLE:
+            return [{"argv": ["nft", "-f", "-"], "input": files["rules.nft"]}]
+        return nft_steps(lower(policy).program, nftables.TABLE)
     steps: list[dict[str, Any]] = []
     if files.get("rules.ipset"):
         steps.append({"argv": ["ipset", "restore", "-exist"], "input": files["rules.ipset"]})
     return [
         *steps,
-        {"argv": ["iptables-restore", "-n"], "input": files["rules.v4"]},
-        {"argv": ["ip6tables-restore", "-n"], "input": files["rules.v6"]},
+        *restore_steps("iptables", files["rules.v4"]),
+        *restore_steps("ip6tables", files["rules.v6"]),
     ]
 
 

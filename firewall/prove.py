@@ -24,8 +24,8 @@ from firewall import namespace
 from firewall.errors import KernelError, UnsupportedError
 from firewall.headers import Headers, read
 from firewall.iptables_lines import chain_text, ipset_text
+from firewall.portions import nft_steps, restore_steps
 from firewall.program import WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
-from firewall.render import nftables
 from firewall.sets import AddrSet
 from firewall.simulate import ELSEWHERE, Replay, Simulator, ways
 from firewall.walk import ordered_bases
@@ -185,13 +185,12 @@ def _iptables_steps(program: Program) -> list[dict[str, Any]]:
             lines += text
         jumps = [f"-A PREROUTING -j {base.chain}" for base in copy.bases]
         body = ["*mangle", *(f":{name} - [0:0]" for name in declared), *lines, *jumps, "COMMIT"]
-        steps.append({"argv": [f"{command}-restore", "-n"], "input": "".join(f"{line}\n" for line in body)})
+        steps += restore_steps(command, "".join(f"{line}\n" for line in body))
     return steps
 
 
 def _nft_steps(program: Program) -> list[dict[str, Any]]:
-    text = "\n".join(nftables.table_lines(verification(program, families=True), TABLE)) + "\n"
-    return [{"argv": ["nft", "-f", "-"], "input": text}]
+    return nft_steps(verification(program, families=True), TABLE)
 
 
 LOADERS: dict[str, Callable[[Program], list[dict[str, Any]]]] = {"iptables": _iptables_steps, "nft": _nft_steps}

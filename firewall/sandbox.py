@@ -169,7 +169,9 @@ def main() -> None:
         if "replay" in step:
             tune()
             wait_for_links()
+            began = time.perf_counter()
             answer["sent"] = replay(step["replay"])
+            answer["replay_s"] = time.perf_counter() - began
             continue
         done = run(step)
         answer["steps"].append(done)

@@ -7,6 +7,8 @@ raises UnsupportedError, naming rule and field. Must not know how or when the te
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from firewall.artifact import Artifact, header
 from firewall.errors import UnsupportedError
 from firewall.escape import NFT_COMMENT_MAX, comment
@@ -32,14 +34,38 @@ def render(lowered: Lowered, table: str = TABLE) -> Artifact:
     return Artifact(text, ("nft", "-f"), lowered.empty)
 
 
-def table_lines(program: Program, table: str = TABLE) -> list[str]:
-    """The table as lines: sets, buckets, called chains, then base chains."""
+def portions(program: Program, table: str, *, rules: int, elements: int) -> list[str]:
+    """The table as several files: sets and empty chains, then at most so many elements, then so many rules a file."""
+    bare = replace(program, chains=dict.fromkeys(program.chains, ()))
+    buckets: list[str] = []
+    added = []
+    guarded = _needs_guards(program)
+    for name, lines in program.chains.items():
+        found, chain = _chain(name, lines, None, guarded)
+        buckets += found
+        added += [f"add rule {table} {name} {line.strip()}" for line in chain[1:-1]]
+    head = [*table_lines(bare, table, filled=False)[:-1], *buckets, "}"]
+    out = ["".join(f"{line}\n" for line in head)]
+    for name, addresses in program.sets.items():
+        nets = addresses.nets(4 if addresses.v4 else 6)
+        for first in range(0, len(nets), elements):
+            out.append(f"add element {table} {name} {{ {', '.join(nets[first : first + elements])} }}\n")
+    return [*out, *("".join(f"{line}\n" for line in added[n : n + rules]) for n in range(0, len(added), rules))]
+
+
+def _needs_guards(program: Program) -> bool:
+    """True where nothing puts fragments together before the rules see them."""
+    return not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
+
+
+def table_lines(program: Program, table: str = TABLE, *, filled: bool = True) -> list[str]:
+    """The table as lines: sets (without elements where not `filled`), buckets, called chains, then base chains."""
     based = {base.chain: base for base in program.bases}
     out = [f"add table {table}", f"delete table {table}", f"table {table} {{"]
     for name, addresses in program.sets.items():
-        out += _set(name, addresses, program.timeouts.get(name))
+        out += _set(name, addresses, program.timeouts.get(name), filled=filled)
     body: list[str] = []
-    guarded = not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
+    guarded = _needs_guards(program)
     for name, lines in program.chains.items():
         buckets, chain = _chain(name, lines, based.get(name), guarded)
         out += buckets
@@ -50,11 +76,11 @@ def table_lines(program: Program, table: str = TABLE) -> list[str]:
     return [*out, *body, "}"]
 
 
-def _set(name: str, addresses: AddrSet, life_s: int | None) -> list[str]:
+def _set(name: str, addresses: AddrSet, life_s: int | None, *, filled: bool) -> list[str]:
     family = 4 if addresses.v4 else 6
     single = all(low == high for low, high in addresses.ranges(family))
     flags = [word for word, on in (("interval", not single), ("timeout", life_s is not None)) if on]
-    elements = list(addresses.nets(family))
+    elements = list(addresses.nets(family)) if filled else []
     out = [f"\tset {name} {{", f"\t\ttype ipv{family}_addr"]
     if flags:
         out.append(f"\t\tflags {','.join(flags)}")

@@ -7,11 +7,14 @@ from typing import Any
 
 import firewall_packets as fp
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis.findings import Finding, Severity
 from firewall.errors import RuleError
 from firewall.generate import Decisions, Proposal, propose
 from firewall.lockout import cuts
+from firewall.lower import lower
 from firewall.rules import Action, Direction, Match, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
 
@@ -231,6 +234,33 @@ def test_impossible_decisions(decisions: dict[str, Any]) -> None:
     """One error, naming what was said."""
     with pytest.raises(RuleError):
         made(PACKETS, fp.finding("guessing", BAD), range(11), **decisions)
+
+
+HOSTS = (ME, "192.168.1.1", BAD, FRIEND, "8.8.8.8", "104.18.32.47", "10.0.0.7", "203.0.113.200")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(HOSTS), st.sampled_from((22, 53, 80, 443))), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), st.sampled_from((*HOSTS, None)), st.sampled_from(("source", "destination", "both"))), max_size=4),
+    st.lists(st.sampled_from(("192.168.1.0/24", "203.0.113.0/25", "10.0.0.7", "198.51.100.0/24")), max_size=2, unique=True),
+    st.lists(st.sampled_from((ME, BAD, "10.0.0.7")), max_size=1),
+    st.sampled_from((None, *Vantage)),
+    st.booleans(),
+)  # fmt: skip
+def test_no_drop_meets_what_is_trusted_or_protected(talks: Any, claims: Any, permit: Any, contain: Any, vantage: Vantage | None, learned: bool) -> None:  # fmt: skip
+    """Whatever is found and decided: the policy cuts no permitted network, gateway, resolver or the analyst's session,
+    and it loses nothing on the way to lines."""
+    packets = [p for n, (a, b, port) in enumerate(talks) for p in fp.talk(a, 2000 + n, b, port)]
+    found = {n: fp.finding(str(n), address, side) for n, (_, address, side) in enumerate(claims)}
+    survey = fp.surveyed(packets, {f.id: range(11 * (at % len(talks)), 11 * (at % len(talks)) + 11) for f, (at, _, _) in zip(found.values(), claims)})  # fmt: skip
+    decisions = Decisions(permit=tuple(permit), contain=tuple(contain), vantage=vantage, permit_learned=learned)
+    policy = propose(list(found.values()), decisions, survey, {}, session=(FRIEND, ME, 22), created=1).policy
+    blocks = [rule for rule in policy.rules if rule.action is Action.DROP]
+
+    assert cuts(policy) == []
+    assert not [r for r in blocks if r.match.src and "src" not in r.match.negate and r.match.src & policy.trusted]
+    assert not lower(policy).empty
 
 
 def test_a_hostile_title_stays_a_text() -> None:

@@ -56,7 +56,9 @@ def equals(policy: Policy, packets: list[bytes]) -> None:
 
     assert (proof.different, proof.notes) == ([], [])
     assert proof.dialects == ["iptables", "nft"]
-    assert proof.equal == proof.rules
+    assert proof.equal == proof.rules - len(proof.not_comparable)
+    if not any(rule.match.tcp_flags for rule in policy.rules):  # flags of a header cut short: iptables' backends differ
+        assert proof.not_comparable == []
 
 
 def equals_with_states(policy: Policy, packets: list[bytes]) -> None:
