@@ -195,3 +195,16 @@ def test_a_damaged_capture_is_no_traceback(tmp_path: Path, damage: str) -> None:
 
     assert result.exit_code in (0, 2), result.exception
     assert result.exit_code == 0 or len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_guide_names_options_and_files_that_exist() -> None:
+    """Every option, command and module of docs/rules.md is there."""
+    from firewall.cli import cli as firewall
+
+    text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    commands = [rules, *firewall.commands.values()]
+    known = {name for command in commands for parameter in command.params for name in parameter.opts}
+
+    assert set(re.findall(r"`(--[a-z-]+)", text)) <= known
+    assert set(re.findall(r"tapwall firewall (\w+)", text)) <= set(firewall.commands)
+    assert [path for path in re.findall(r"`((?:firewall|bench)/\w+\.py)`", text) if not (ROOT / path).exists()] == []
