@@ -246,7 +246,8 @@ def play(story: Story, target: str, port: int, interface: str, plan: Plan) -> No
             time.sleep(plan.after_s)
         else:
             _wait_for_rules(story, plan)
-        story.tell(f"round {turn} of {plan.rounds} begins", mark=ATTACK if turn == 1 else "")
+        first = moment(read_story(story.folder), ATTACK) is None
+        story.tell(f"round {turn} of {plan.rounds} begins", mark=ATTACK if first else "")
         try:
             asyncio.run(misbehave(target, port, interface, BEACONS_S, story.tell, turn))
         except OSError as error:

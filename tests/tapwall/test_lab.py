@@ -125,13 +125,15 @@ def test_rounds_that_are_over_are_not_played_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("tapwall.lab.intruder.misbehave", misbehave)
     plan = Plan(after_s=0, pause_s=0, patience_s=0, rounds=2)
     story = Story(tmp_path, "intruder")
+    story.tell("round 1 of 2 begins", mark="intruder begins")
     story.tell("round 1 of 2 is over")
     play(story, "127.0.0.1", 1, "lo", plan)
     play(story, "127.0.0.1", 1, "lo", plan)
 
     assert rounds == [2]
-    said = [event["what"] for event in read_story(tmp_path)]
+    said = [event["what"] for event in read_story(tmp_path)][1:]
     assert said == ["round 1 of 2 is over", "round 2 of 2 begins", "round 2 of 2 is over", "goes away"]
+    assert len(marks(read_story(tmp_path), 0)) == 1
 
 
 def test_the_intruder_comes_back_when_the_rules_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
