@@ -21,6 +21,7 @@ FULL: Final = 1  # the client does not read
 FLOOD: Final = 2  # it sends too fast
 UNACKED: Final = 4  # too many of its messages wait for the disk
 BUSY: Final = 8  # what waits to be flushed is too much
+PAUSE: Final = 16  # its message waits for the next flush, and so may what it sends meanwhile: read in one piece
 
 
 class Connection(asyncio.Protocol):

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from chat import effects, history, wire
-from chat.connection import BUSY, UNACKED, Connection
+from chat.connection import BUSY, PAUSE, UNACKED, Connection
 
 if TYPE_CHECKING:
     from chat.server import Server
@@ -24,6 +24,7 @@ class Posting:
         self._server = server
         self._posts: list[effects.Post] = []
         self._busy: list[Connection] = []
+        self._paused: list[Connection] = []
         self.unstored = 0
         history_keys = server.config.history
         self.memory = None if history_keys.durable else history.MemoryHistory(history_keys.memory_messages)
@@ -45,6 +46,9 @@ class Posting:
             conn.unacked += 1
             if conn.unacked >= limits.unacked:
                 conn.hold(UNACKED)
+            if server.pausing and not conn.held & PAUSE:
+                conn.hold(PAUSE)
+                self._paused.append(conn)
 
     def _submit(self) -> None:
         """Once a loop tick: what came in goes to the writer together."""
@@ -96,3 +100,7 @@ class Posting:
             busy, self._busy = self._busy, []
             for conn in busy:
                 conn.let(BUSY)
+        if self._paused:
+            paused, self._paused = self._paused, []
+            for conn in paused:
+                conn.let(PAUSE)

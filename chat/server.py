@@ -59,6 +59,7 @@ class Server:
         self._ready = False
         self._expired = 0.0
         self._flushed = self._flush_took = 0.0
+        self.pausing = False  # a flush is due, but not at once
         self.reception = Reception(self)
         self.reading = Reading(self)
         self.posting = Posting(self)
@@ -361,12 +362,14 @@ class Server:
     def _flush_soon(self) -> None:
         wait = pause_s(self._flushed, self._flush_took, time.perf_counter())
         if wait:
+            self.pausing = True
             self.loop.call_later(wait, self._flush)
         else:
             self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         begun = time.perf_counter()
+        self.pausing = False
         self.fanout.flush()
         self._flushed = time.perf_counter()
         self._flush_took = self._flushed - begun
