@@ -29,8 +29,6 @@ def as_cut(found: list[Layer], data: bytes) -> list[Layer]:
         return []
     if first == layers.XMPP:
         return [(layers.SHORT, 0)]
-    if last == layers.SHORT and first == layers.CQL:
-        return found[:1]  # its body is read from a copy that ends where the captured bytes do
     if last in UNREAD or (last == layers.SSH and data.startswith(BANNER)):
         return found
     return [*found, (layers.SHORT, 0)]
