@@ -110,11 +110,11 @@ def until(sock: socket.socket, wanted: bytes, limit: int = 1 << 20) -> bytes:
 SERVE = """
 import sys
 from pathlib import Path
-from chat import config, server
+from chat import config, process
 off = {f"rates.{k}": 0 for k in ("messages_per_s", "account_messages_per_s", "address_messages_per_s", "room_messages_per_s", "requests_per_s", "connects_per_10min")}
 given = {"server.port": int(sys.argv[2]), "server.data": sys.argv[1], "history.durable": sys.argv[3] == "on", "limits.unacked": 4096,
          "limits.room_members": 20_000, "limits.connections": 20_000, "server.log": "warning", "files.keep_free_bytes": 0, "files.days": 0}
-server.serve(config.load(None, {**off, **given}), lambda address: None)
+process.serve(config.load(None, {**off, **given}), lambda address: None)
 """
 
 

@@ -352,12 +352,12 @@ def serve(host: str | None, port: int | None, config_file: Path | None, data: st
       tapwall chat serve
       tapwall chat serve --host 0.0.0.0 --config chat.toml --data /var/lib/tapwall
     """
-    from chat import config, server
+    from chat import config, process
 
     given = {"server.host": host, "server.port": port, "server.data": data}
     options = {name: value for name, value in given.items() if value is not None}
 
-    def ready(address: server.Address) -> None:
+    def ready(address: process.Address) -> None:
         click.echo(f"listening on {address.host}:{address.port}")
         sys.stdout.flush()
         if address.fingerprint:
@@ -365,7 +365,7 @@ def serve(host: str | None, port: int | None, config_file: Path | None, data: st
         if address.metrics_port >= 0:
             click.echo(f"metrics on port {address.metrics_port}", err=True)
 
-    server.serve(config.load(config_file, options), ready, lambda: config.load(config_file, options))
+    process.serve(config.load(config_file, options), ready, lambda: config.load(config_file, options))
 
 
 @cli.command()

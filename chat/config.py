@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from chat import wire
 from chat.errors import ConfigError
 from chat.limits import Limits, Rates, Timeouts, key
 
@@ -115,6 +116,30 @@ class Config:
     def tls_on(self) -> bool:
         """Whether connections are encrypted."""
         return self.tls.mode == "on" or (self.tls.mode == "auto" and not self.loopback and not self.tls.insecure_lab)
+
+    def announced(self) -> wire.Limits:
+        """The limits as WELCOME tells them."""
+        limits, rates, timeouts, files = self.limits, self.rates, self.timeouts, self.files
+        return wire.Limits(
+            text_bytes=limits.text_bytes,
+            login_frame_bytes=wire.LOGIN_CAP,
+            control_frame_bytes=wire.CONTROL_CAP,
+            data_frame_bytes=wire.DATA_CAP,
+            history_page=limits.history_page,
+            rooms_per_session=limits.rooms_per_session,
+            room_members=limits.room_members,
+            sessions_per_account=limits.sessions_per_account,
+            connections_per_address=limits.connections_per_address,
+            message_burst=rates.message_burst,
+            messages_per_s=rates.messages_per_s,
+            file_bytes=files.file_bytes,
+            account_bytes=files.account_bytes,
+            file_days=files.days,
+            ping_s=timeouts.ping_s,
+            dead_s=timeouts.dead_s,
+            login_s=timeouts.login_s,
+            frame_s=timeouts.frame_s,
+        )
 
 
 SECTIONS: Final = {f.name: f.default_factory for f in dataclasses.fields(Config)}

@@ -10,13 +10,10 @@ import asyncio
 import functools
 import gc
 import logging
-import resource
-import signal
 import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +22,7 @@ from chat.accounts import Accounts, Ways
 from chat.config import Config, fixed_changes
 from chat.connection import BUSY, FLOOD, Connection
 from chat.door import Door
-from chat.errors import ChatError, ConfigError, Refusal
+from chat.errors import ChatError, Refusal
 from chat.fanout import Fanout, pause_s
 from chat.files import Files
 from chat.hub import Hub, Policy
@@ -85,7 +82,6 @@ class Server:
         config = self.config
         self.loop = asyncio.get_running_loop()
         sys.setswitchinterval(SWITCH_S)
-        _check_open_files(config.limits.connections)
         self.store = Store(config.data, self.loop.call_soon_threadsafe)
         state = self.store.start()
         self.door = Door(config.limits, config.rates, config.server.exempt, state.bans)
@@ -181,7 +177,7 @@ class Server:
 
     def _set_rules(self) -> None:
         welcome = wire.Welcome(
-            wire.VERSION, self.config.server.name, FEATURES, announced(self.config), self.accounts.ways.mechanisms()
+            wire.VERSION, self.config.server.name, FEATURES, self.config.announced(), self.accounts.ways.mechanisms()
         )
         self._rules = Rules(wire.encode(welcome), self.config.timeouts)
 
@@ -466,101 +462,6 @@ class Server:
         return metrics.exposition(self.counters, gauges)
 
 
-def announced(config: Config) -> wire.Limits:
-    """The limits as WELCOME tells them."""
-    limits, rates, timeouts, files = config.limits, config.rates, config.timeouts, config.files
-    return wire.Limits(
-        text_bytes=limits.text_bytes,
-        login_frame_bytes=wire.LOGIN_CAP,
-        control_frame_bytes=wire.CONTROL_CAP,
-        data_frame_bytes=wire.DATA_CAP,
-        history_page=limits.history_page,
-        rooms_per_session=limits.rooms_per_session,
-        room_members=limits.room_members,
-        sessions_per_account=limits.sessions_per_account,
-        connections_per_address=limits.connections_per_address,
-        message_burst=rates.message_burst,
-        messages_per_s=rates.messages_per_s,
-        file_bytes=files.file_bytes,
-        account_bytes=files.account_bytes,
-        file_days=files.days,
-        ping_s=timeouts.ping_s,
-        dead_s=timeouts.dead_s,
-        login_s=timeouts.login_s,
-        frame_s=timeouts.frame_s,
-    )
-
-
-def _check_open_files(connections: int) -> None:
-    """Raise the soft limit on open files as far as it goes; a lower one is said at start, not met at midnight."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 256
-    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < wanted:
-        log.event(
-            "open-files",
-            logging.WARNING,
-            limit=soft,
-            needed=wanted,
-            note="fewer connections fit than limits.connections says",
-        )
-
-
 def _log_save(future: Any) -> None:
     if not future.cancelled() and future.exception() is not None:
         log.failure("save-failed", future.exception())
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a started server listens. metrics_port: -1 when off. fingerprint: '' without TLS."""
-
-    host: str
-    port: int
-    metrics_port: int = -1
-    fingerprint: str = ""
-
-
-def serve(config: Config, ready: Callable[[Address], None], reload: Callable[[], Config] | None = None) -> None:
-    """Run a server until SIGTERM or SIGINT. `ready` is called when it listens; `reload` gives the configuration again at
-    SIGHUP. Raises ConfigError, StoreError, OSError when it cannot start."""
-    log.set_up(config.server.log)
-    with asyncio.Runner(loop_factory=loop_factory(config.server.loop)) as runner:
-        runner.run(_run(config, ready, reload))
-
-
-async def _run(config: Config, ready: Callable[[Address], None], reload: Callable[[], Config] | None) -> None:
-    server = Server(config, reload)
-    await server.start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        server.loop.add_signal_handler(number, stop.set)
-    server.loop.add_signal_handler(signal.SIGHUP, server.reload)
-    if not config.loopback and not config.tls_on:
-        log.event(
-            "plaintext",
-            logging.WARNING,
-            host=config.server.host,
-            note="tls.insecure_lab: everybody on the way reads along",
-        )
-    ready(Address(config.server.host, server.port, server.metrics_port, server.fingerprint))
-    try:
-        await stop.wait()
-    finally:
-        await server.stop()
-
-
-def loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed and wanted, else asyncio's."""
-    if wanted == "asyncio":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        if wanted == "uvloop":
-            raise ConfigError("server.loop = 'uvloop', but uvloop is not installed") from None
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 from chat import config, wire
 from chat.decoder import CLIENT, Decoder
-from chat.server import Server, loop_factory
+from chat.process import loop_factory
+from chat.server import Server
 
 B = TypeVar("B", bound=wire.Body)
 
