@@ -135,7 +135,7 @@ def beside(words: tuple[str, ...], who: str, report: Path) -> None:
     from tapwall.lab.network import beside as run_beside
     from tapwall.lab.story import Story
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _end_with_children()
     sys.exit(run_beside([sys.executable, "-m", "tapwall", *words], Borrowed(), Story(report, who)))
 
 
@@ -168,7 +168,7 @@ def sniffer(
     from tapwall.lab.sniffer import Sniffer
     from tapwall.lab.story import Story
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _end_with_children()
     Sniffer(captures, Story(report, "sniffer"), rotate_mb, keep, Borrowed(interface), ready).watch(seconds)
 
 
@@ -192,6 +192,7 @@ def analyst(
     from tapwall.lab.names import PATIENCE_S
     from tapwall.lab.story import Story
 
+    _end_with_children()
     analyst = Analyst(captures, report, Story(report, "analyst"), server, permit)
     analyst.book.look_up(PATIENCE_S)
     analyst.people.look_up(PATIENCE_S)
@@ -215,6 +216,7 @@ def wall(every: float, hold: float, state: Path, seconds: float | None, captures
     from tapwall.lab.story import Story
     from tapwall.lab.wall import Wall, watch
 
+    _end_with_children()
     watch(Wall(captures, report, Story(report, "wall"), hold, state), every, seconds)
 
 
@@ -237,6 +239,11 @@ def web(host: str, port: int, report: Path) -> None:
         raise click.UsageError(f"{host}:{port}: {error.strerror}") from error
     click.echo(f"the page is served on port {server.server_address[1]}")
     server.serve_forever()
+
+
+def _end_with_children() -> None:
+    """SIGTERM ends a service by way of its `finally`s: no command that it runs outlives it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 @click.command()

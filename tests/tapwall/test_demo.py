@@ -51,6 +51,14 @@ def ours(folder: Path) -> list[str]:
     return found
 
 
+def all_ended(folder: Path) -> bool:
+    """Have all processes of the demo in that folder ended, at the latest in a moment?"""
+    until = time.monotonic() + 5 * STRETCH
+    while ours(folder) and time.monotonic() < until:
+        time.sleep(0.2)
+    return ours(folder) == []
+
+
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     """Nothing is cleared away in a folder that holds somebody's files: one line, exit 2."""
     (tmp_path / "data").mkdir()
@@ -129,10 +137,7 @@ def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20 * STRETCH)
 
-    until = time.monotonic() + 5 * STRETCH
-    while ours(tmp_path) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert ours(tmp_path) == []
+    assert all_ended(tmp_path)
     assert process.returncode == 130
 
 
@@ -178,4 +183,4 @@ def test_the_whole_story_in_namespaces(tmp_path: Path) -> None:
     people = state["people"]
     assert people["after"]["count"] > 50
     assert people["after"]["median_ms"] <= 2 * max(people[span]["median_ms"] for span in ("before", "during"))
-    assert ours(folder) == []
+    assert all_ended(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections import namedtuple
@@ -283,3 +284,22 @@ def test_a_capture_that_cannot_be_read_yet_is_tried_again(
     assert not analyst.look()
     assert analyst.look()
     assert read_story(tmp_path)[0]["what"] == "cannot read the captures yet: cut"
+
+
+def test_a_service_takes_its_command_with_it(tmp_path: Path) -> None:
+    """An analyst who is ended in the middle of a look leaves no `tapwall analyze` behind."""
+    script = (
+        "import subprocess\n"
+        "from tapwall.lab import cli\n"
+        "cli._end_with_children()\n"
+        f"subprocess.run(['sh', '-c', 'sleep 0.5; echo $$ > {tmp_path}/pid; exec sleep 60'], capture_output=True)\n"
+    )
+    service = subprocess.Popen([sys.executable, "-c", script])
+    until = time.monotonic() + 30
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    service.terminate()
+
+    assert service.wait(30) == 0
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
