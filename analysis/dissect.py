@@ -20,13 +20,18 @@ def detail(path: str, number: int) -> Iterator[str]:
     """The lines of frame `number`. Raises AnalysisError without tshark, or where the frame is not there."""
     if shutil.which("tshark") is None:
         raise AnalysisError("tshark: not found, expected it on the PATH for --detail")
+    import asyncio
+
     import pyshark
 
+    loop = asyncio.new_event_loop()  # pyshark asks for the thread's loop, which is gone after an earlier asyncio.run
+    asyncio.set_event_loop(loop)
     capture = pyshark.FileCapture(
         path,
         display_filter=f"frame.number=={number}",
         keep_packets=False,
         custom_parameters=["-2", "-n", "-c", str(number)],
+        eventloop=loop,
     )
     try:
         packet = next(iter(capture), None)
@@ -37,6 +42,8 @@ def detail(path: str, number: int) -> Iterator[str]:
         raise AnalysisError(f"{path}: tshark could not read it: {str(error).splitlines()[0]}") from None
     finally:
         capture.close()
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _lines(packet: Any) -> Iterator[str]:

