@@ -17,10 +17,10 @@ def test_messages_have_wiresharks_layers(exchange: Exchange) -> None:
     """Every message of the exchange, each in a segment of its own."""
     talk = Talk(exchange.port)
 
-    for direction, data, path in exchange.messages:
+    for direction, data, expected in exchange.messages:
         names = talk.say(direction, data).split("/")
 
-        assert "/".join(name for name, before in zip(names, ["", *names]) if name != before) == path
+        assert "/".join(name for name, before in zip(names, ["", *names]) if name != before) == expected
 
 
 @pytest.mark.parametrize("payload", DATAGRAMS, ids=[row.name for row in DATAGRAMS])
