@@ -56,6 +56,7 @@ Tables = Any  # int16 array (compiled) or list (interpreted)
     TEREDO,
     EXTENSIONS,
 ) = range(31)
+OWNED = 999  # a UDP port whose protocol stands above the kernel's: nothing to walk
 LEAF = 1000
 ODD = 4000
 (

@@ -197,6 +197,10 @@ PORTS = {
     37008: state.TZSP,
 }
 
+# Lower ports decide before higher ones, and the protocols of these take whatever comes: an answer from port 53 to a
+# client whose port happens to be 4789 is DNS, not a tunnel.
+OWNED_PORTS = (53, 67, 68, 69, 123, 137, 138, 161, 162, 500, 514, 520, 1194, 1812, 1813, 1900, 4500, 5353, 5355)
+
 SAPS = {
     0x04: LEAF + layers.SNA,
     0x08: LEAF + layers.SNA,
@@ -275,7 +279,7 @@ def numbers() -> Array:
     for first, owners in (
         (T_ETHERTYPE, ETHERTYPES),
         (T_PROTOCOL, PROTOCOLS),
-        (T_PORT, PORTS),
+        (T_PORT, dict.fromkeys(OWNED_PORTS, state.OWNED) | PORTS),
         (T_SAP, SAPS),
         (T_PPP, PPPS),
     ):

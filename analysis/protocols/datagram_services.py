@@ -82,6 +82,29 @@ def raknet_rule(datagram: Datagram, context: Context) -> Layers | None:
     return datagram.whole(layers.RAKNET)
 
 
+_CONNECTED = 0xB1
+
+
+def io_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """EtherNet/IP's implicit messages (CIP volume 2, 2-6): a count, then items of type, length and value; connected data
+    is CIP I/O."""
+    data = datagram.data
+    if len(data) < 2:
+        return datagram.ends_early(layers.ENIP)
+    at, found = 2, datagram.whole(layers.ENIP)
+    for _ in range(min(int.from_bytes(data[:2], "little"), 16)):
+        if at == len(data):
+            break
+        kind, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 2 : at + 4], "little")
+        at += 4
+        if kind == _CONNECTED and size:
+            found.append((layers.CIPIO, max(0, min(size, len(data) - at))))
+        at += size
+        if at > len(data):
+            return [*found, (datagram.mark(), 0)]
+    return found
+
+
 def knx_rule(datagram: Datagram, context: Context) -> Layers | None:
     """KNXnet/IP: header length 6, version 0x10."""
     if len(datagram.data) < 2:
@@ -143,6 +166,7 @@ SERVICES: dict[int, Rule] = {
     921: sized(layers.LWRES, 4, 8),
     1755: at_least(layers.MSMMS, 20),
     2157: gprs_rule,
+    2222: io_rule,
     2345: sized(layers.KNET, 0, 5),
     3000: at_least(layers.DIS, 12),
     3343: sized(layers.MSRCP, 4, 4),

@@ -197,6 +197,21 @@ def tftp_transfer_rule(datagram: Datagram, context: Context) -> Layers | None:
     return tftp_rule(datagram, context)
 
 
+_MODES = (b"netascii", b"octet", b"mail")
+
+
+def tftp_anywhere(datagram: Datagram, context: Context) -> Layers | None:
+    """A request on a port of nobody: a printable file name, then a transfer mode. The conversation is TFTP's."""
+    data = datagram.data
+    if data[:2] not in (b"\0\1", b"\0\2"):
+        return None
+    name, _, rest = data[2:514].partition(b"\0")
+    if not name or not all(0x20 <= byte < 0x7F for byte in name) or rest.split(b"\0", 1)[0].lower() not in _MODES:
+        return None
+    context.claim(datagram, tftp_transfer_rule)
+    return tftp_rule(datagram, context)
+
+
 _SSDP_STARTS = (b"M-SEARCH", b"NOTIFY ", b"HTTP/1.", b"SUBSCRIBE ", b"UNSUBSCRIBE ", b"GET ", b"POST ")
 
 

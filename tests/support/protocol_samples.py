@@ -150,5 +150,7 @@ DATAGRAMS: tuple[Payload, ...] = (
     Payload("egd", 18_246, b"\x0d\x01\x00\x01" + bytes(30), "egd"),
     Payload("synchrophasor", 4713, b"\xaa\x31\x00\x12" + bytes(14), "synphasor"),
     Payload("media that nobody announced", 5004, b"\x80\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01" + bytes(160), "data"),
+    Payload("cip i/o", 2222, bytes.fromhex("020002800800010000000100 0000b100060001000100 0000".replace(" ", "")), "enip/cipio"),
+    Payload("tftp on a port of nobody", 13_069, b"\x00\x01boot.bin\x00OCTET\x00", "tftp"),
     Payload("nobody", 9987, b"TS3INIT1" + bytes(20), "data"),
 )  # fmt: skip

@@ -268,3 +268,13 @@ def test_room_for_taps_grows() -> None:
     assert len(batch.taps.kind) == 9 * 50
     assert np.array_equal(batch.packets.first_tap, np.arange(50) * 9)
     assert shown(batch, 49) == shown(batch, 0)
+
+
+def test_a_tunnels_port_chosen_by_a_client_is_no_tunnel() -> None:
+    """The lower port decides: what answers from port 53 is DNS, whatever ephemeral port asked."""
+    for port in (4789, 6081, 37008):
+        answer = eth(ip4(udp(bytes(40), source=53, destination=port), 17))
+        tunnel = eth(ip4(udp(b"\1" * 40, source=50_000, destination=port), 17))
+
+        assert shown(decode(answer)) == "eth:14 ip:20 udp:8"
+        assert shown(decode(tunnel)) != "eth:14 ip:20 udp:8"
