@@ -88,6 +88,19 @@ class Space:
         _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
         return Classes({name: columns[name][first] for name in COLUMNS}, len(first)), inverse.astype(np.int64)
 
+    def present(self, classes: Classes) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which ranks of the addresses occur at all."""
+        out = {}
+        for name in ("src", "dst"):
+            out[name] = np.zeros(len(self._four) + len(self._six) + 2, bool)
+            out[name][classes.ranks[name]] = True
+        return out
+
+    def possible(self, condition: Condition, present: dict[str, npt.NDArray[np.bool_]]) -> bool:
+        """False where no packet has such an address: a list of a thousand hosts is passed over without a look at packets."""
+        table = self._address_table(condition)
+        return bool((table & present[ADDRESS[condition.field]][: len(table)]).any())
+
     def answer(self, condition: Condition, classes: Classes, at: Array) -> Answers:
         """NO, YES or UNKNOWN for the classes at `at`. Rates and states are the simulator's: they are not asked here."""
         name = condition.field

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from firewall.headers import SHORT, Array
 from firewall.program import WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES
-from firewall.space import NO, UNKNOWN, YES, Answers, Classes, Space
+from firewall.space import ADDRESS, NO, UNKNOWN, YES, Answers, Classes, Space
 
 CHAIN_DEPTH_MAX = 64  # deeper calls (a loop in foreign rules that the kernel would refuse) end the chain
 DROPS, PASSES = 1, 2
@@ -55,6 +55,11 @@ class Rows:
         self.short = classes.ranks["transport"][self._class] == SHORT
         self.any_short = bool(self.short.any())
         self.no_ports = classes.ranks["dport"][self._class] == 0
+        self._present = space.present(classes)
+
+    def possible(self, line: Line) -> bool:
+        """False where the addresses of a line occur in no row: nothing of it, not even a header cut short, can matter."""
+        return all(self.space.possible(c, self._present) for c in line.conditions if c.field in ADDRESS)
 
     def answer(self, line: Line, at: Array) -> Answers:
         """NO, YES or UNKNOWN for a line on the rows `at`, rates left out."""
@@ -166,6 +171,8 @@ class _Walk:
             for position, line in enumerate(self.program.chains.get(name, ())):
                 if not len(at):
                     break
+                if not self.rows.possible(line):
+                    continue
                 at, sure = self._line(line, self.numbers[name] + position, at, sure, back, depth)
         return _merge([*back, (at, sure)])
 

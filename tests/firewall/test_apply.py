@@ -125,11 +125,14 @@ def test_yes_keeps(tmp_path: Path) -> None:
     assert "TAPWALL-IN" in answers[2]["out"]
 
 
-@pytest.mark.parametrize("backend", ["iptables", "nft"])
-def test_nobody_answers(tmp_path: Path, backend: str) -> None:
-    """A connection that was lost: the timer, in a session of its own, brings the old rules back."""
+@pytest.mark.parametrize(("backend", "hangup"), [("iptables", True), ("nft", False)], ids=["hangup", "end of input"])
+def test_nobody_answers(tmp_path: Path, backend: str, hangup: bool) -> None:
+    """A connection that was lost, with a hangup or without: the timer, in a session of its own, brings the old rules back."""
     folder = write(tmp_path)
-    lost = shell(folder, "apply.sh", backend, confirm_s=1, may_fail=True)
+    lost = shell(folder, "apply.sh", backend, confirm_s=2 if hangup else 1, may_fail=True)
+    if hangup:  # an open terminal that says nothing, then is gone
+        line = 'mkfifo "$0"; sleep 9 >"$0" 2>/dev/null & timeout -s HUP 1 "$@" <"$0"; exit 1'
+        lost["argv"] = ["sh", "-c", line, str(folder / "terminal"), *lost["argv"]]
     answers = run(FOREIGN, saves(), lost, saves(), {"argv": ["sleep", "3"]}, saves())
 
     assert plain(answers[8:12]) != plain(answers[3:7])

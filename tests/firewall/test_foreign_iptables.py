@@ -151,7 +151,7 @@ def test_broken_files(text: str) -> None:
 WORDS = ["-A", "FORWARD", "-s", "-d", "!", "10.0.0.1", "10.0.0.0/8", "-p", "tcp", "--dport", "80", "80:", "-m", "multiport", "--dports", "1,2", "-j", "DROP", "-g", "X", "--ctstate", "NEW", "--tcp-flags", "SYN", "ALL", "--limit", "5/min", "-f", "--icmp-type", "8", "COMMIT", "*filter", "*nat", ":FORWARD", "ACCEPT", "[0:0]", '"', "\\", "\x1b", "-I", "--hl-eq", "999"]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=120)
 @given(st.lists(st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=9).map(" ".join), max_size=8).map("\n".join))  # fmt: skip
 def test_any_text_is_a_program_or_one_error(text: str) -> None:
     """Never another exception; what was read can be run."""
@@ -163,7 +163,7 @@ def test_any_text_is_a_program_or_one_error(text: str) -> None:
     Simulator(program).update(fp.batch([HTTP]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(fp.policies(states=True), st.lists(fp.packets(fragments=False), min_size=1, max_size=30))
 def test_our_own_files_mean_the_same_when_read_back(policy: Policy, packets: list[bytes]) -> None:
     """The restore file of a policy without sets, hooked and read as anybody's, decides every packet alike."""

@@ -113,7 +113,7 @@ def test_icmp_types_one_a_line() -> None:
     assert [part.get("icmp").value.ranges for part in parts] == [((772, 772),), ((2048, 2303),), ((2816, 3071),)]  # type: ignore[union-attr]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(states=True))
 def test_every_rule_has_a_line_or_a_reason(policy: Policy) -> None:
     """Nothing is lost on the way: each rule id stands in a line or among the reasons."""

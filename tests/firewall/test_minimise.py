@@ -11,7 +11,7 @@ from firewall.rules import Action, Match, Policy, Rule
 from firewall.sets import AddrSet, PortSet
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(most=5))
 def test_decides_alike(policy: Policy) -> None:
     """Any policy and its minimised form are proved equal, and the form is not larger."""

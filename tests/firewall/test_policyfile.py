@@ -26,7 +26,7 @@ WRONG = {
 }
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(fp.policies(states=True))
 def test_round_trip(policy: Policy) -> None:
     """Any policy is the same after writing and reading, descriptions from hell included."""

@@ -37,7 +37,7 @@ def test_small_loads_stay_whole() -> None:
     assert [step["input"] for step in restore_steps("iptables", text)] == [text]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(fp.policies(states=True))
 def test_nothing_is_lost_or_said_twice(policy: Policy) -> None:
     """Every rule of a restore file stands in exactly one portion, in order; chains are declared in the first alone."""

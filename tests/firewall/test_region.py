@@ -24,7 +24,7 @@ def points(draw: st.DrawFn) -> tuple[int, ...]:
     return (family, *sides, proto, draw(st.sampled_from(fp.PORTS)), draw(st.sampled_from(fp.PORTS)), draw(st.sampled_from((0, 2048, 770))), draw(st.integers(0, 63)), draw(st.integers(0, 4)))  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(fp.matches(), fp.matches(), points())
 def test_difference_and_common_part(one: Match, two: Match, point: tuple[int, ...]) -> None:
     """A point is in A minus B if it is in A and not in B, and in the common part if it is in both."""

@@ -112,7 +112,7 @@ def test_negation_multiport_and_ranges() -> None:
     assert replay(packets, other).dropped == 4
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(states=True), st.lists(fp.packets(), min_size=2, max_size=40), st.data())
 def test_any_cut_into_chunks(policy: Policy, packets: list[bytes], data: st.DataObject) -> None:
     """A capture in one piece or in several: the same replay."""
@@ -138,7 +138,7 @@ def test_any_cut_into_chunks(policy: Policy, packets: list[bytes], data: st.Data
     assert found[0] == found[1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(), st.lists(fp.packets(), min_size=1, max_size=40))
 def test_sums_hold(policy: Policy, packets: list[bytes]) -> None:
     """Every packet is lost for a reason, passes by, or is dropped, permitted or unknown."""
@@ -151,7 +151,7 @@ def test_sums_hold(policy: Policy, packets: list[bytes]) -> None:
     assert r.packets - sum(r.lost.values()) == sum(r.ways.values())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(), st.lists(fp.packets(fragments=False), min_size=1, max_size=40))
 def test_iptables_and_nft_agree(policy: Policy, packets: list[bytes]) -> None:
     """The same verdict for every packet in both dialects, but for datagrams that end inside a header (iptables drops)."""

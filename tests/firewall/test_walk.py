@@ -122,7 +122,7 @@ def test_backends_differ_on_later_fragments() -> None:
     assert fate({"forward": (Line((TCP, PORT80), Verdict.DROP),)}, packet=piece) == "passes"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(states=True), st.lists(fp.packets(), min_size=1, max_size=40), st.booleans())
 def test_both_walks_agree(policy: Policy, packets: list[bytes], nft: bool) -> None:
     """All rows at once, or one packet at a time: the same fate of every packet and the same counters of every line."""

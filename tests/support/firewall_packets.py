@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -115,11 +116,17 @@ PORT_TEXTS = (
 )
 
 
+@lru_cache(maxsize=4096)
+def addresses(*texts: str) -> AddrSet:
+    """A set, parsed once: the small world has few."""
+    return AddrSet.parse(*texts)
+
+
 @st.composite
 def matches(draw: st.DrawFn, states: bool = False) -> Match:
     """A valid match."""
     nets = draw(st.sampled_from((NETS4, NETS6, NETS4 + NETS6)))
-    sides = st.none() | st.lists(st.sampled_from(nets), min_size=1, max_size=12).map(lambda t: AddrSet.parse(*t))
+    sides = st.none() | st.lists(st.sampled_from(nets), min_size=1, max_size=12).map(lambda t: addresses(*t))
     proto = draw(st.sampled_from((None, 6, 17, 1, 58, 47, 132)))
     values: dict[str, object] = {"src": draw(sides), "dst": draw(sides), "proto": proto}
     negate = {name for name in ("src", "dst") if values[name] is not None and draw(st.integers(0, 4)) == 0}

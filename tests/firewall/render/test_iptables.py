@@ -39,7 +39,7 @@ def test_golden() -> None:
 
 @pytest.mark.parametrize("vantage", [Vantage.HOST, Vantage.ROUTER, Vantage.SPAN])
 @pytest.mark.parametrize("family", [4, 6])
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=8)
 @given(policy=fp.policies(states=True))
 def test_only_own_chains(vantage: Vantage, family: int, policy: Policy) -> None:
     """Every declaration and every rule is of a chain of ours; none is hooked, none flushes another."""

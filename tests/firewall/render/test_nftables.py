@@ -80,7 +80,7 @@ def test_ports_of_later_fragments_are_not_read() -> None:
     assert "frag" not in stateful
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fp.policies(states=True))
 def test_one_transaction_and_no_merging(policy: Policy) -> None:
     """The table is added, deleted and written in one file; no auto-merge, which loses timeouts and widens ranges."""
