@@ -20,9 +20,11 @@ from analysis.findings import Accountable, Finding, Number, Severity
 from analysis.hosts import is_trusted
 
 MOST_FRAMES = 100  # frame numbers a finding carries (outputs.md)
+MOST_FRAME_RANGES = 500  # frame numbers or ranges in a filter: long, but it selects what was counted
 MOST_RANGES = 40  # stream numbers or ranges in a filter; a longer one is read by nobody
 MOST_CONVERSATIONS = 20
 MOST_HOSTS = 50
+ICMP_REPLIES = {8: 0, 13: 14, 15: 16, 17: 18}  # RFC 792, RFC 950
 Side = Literal["source", "destination", "both"]
 
 
@@ -220,7 +222,7 @@ def ranges(numbers: Iterable[int]) -> list[str]:
 def frame_filter(numbers: Sequence[int]) -> str:
     """A filter for exactly these frames, "" where it would be too long."""
     members = ranges(numbers)
-    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= MOST_FRAMES else ""
+    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= MOST_FRAME_RANGES else ""
 
 
 def stream_filter(evidence: Evidence, rows: Array) -> str:
@@ -247,6 +249,10 @@ def pair_filter(evidence: Evidence, rows: Array) -> str:
     words = " || ".join(columns.KINDS[int(kind)] for kind in kinds)
     left, right = np.unique(flows.a_id[rows]), np.unique(flows.b_id[rows])
     parts = [f"({words})" if len(kinds) > 1 else words]
+    if columns.ICMP in kinds:
+        parts += _exchanges(flows.b_port[rows[flows.kind[rows] == columns.ICMP]])
+    elif columns.ICMPV6 not in kinds:
+        parts.append("!icmp && !icmpv6")  # whose errors quote the packets that they are about
     for ids in (left, right):
         if len(ids) <= MOST_RANGES:
             parts.append(addresses_filter([evidence.text(int(one)) for one in ids]))
@@ -255,6 +261,15 @@ def pair_filter(evidence: Evidence, rows: Array) -> str:
             if len(ports) == 1:
                 parts.append(f"{words}.port == {int(ports[0])}")
     return " && ".join(parts)
+
+
+def _exchanges(types: Array) -> list[str]:
+    """ICMP requests of some types with their replies, without the errors that quote them; [] for other messages."""
+    asked = np.unique(types).tolist()
+    if not set(asked) <= set(ICMP_REPLIES):
+        return []
+    both = sorted({*asked, *(ICMP_REPLIES[one] for one in asked)})
+    return [f"icmp.type in {{{', '.join(map(str, both))}}}", "!(icmp.type in {3, 4, 5, 11, 12})"]
 
 
 def addresses_filter(texts: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
             },
             subject=f"{word}>{victim}",
             attack=(("T1498.002", "Network Denial of Service: Reflection Amplification"),),
-            filter=f"udp.srcport == {port} && {_destination(victim)}",
+            filter=f"udp.srcport == {port} && {_destination(victim)} && !icmp && !icmpv6",
         ),
     )
 

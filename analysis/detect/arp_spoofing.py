@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import assess
-from analysis.claims import Words, listed, of_facts
+from analysis.claims import MOST_RANGES, Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Arp
 from analysis.findings import Finding, Number, Severity
@@ -125,9 +125,16 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
             attack=CACHE,
             accountable=own_address or mac,
             hosts=tuple(dict.fromkeys([own_address or mac, mac, *addresses[:20]])),
-            filter=f"arp.src.hw_mac == {mac}",
+            filter=_filter(mac, sorted({row.sender for row in mine})),
         ),
     )
+
+
+def _filter(mac: str, addresses: Sequence[str]) -> str:
+    """ARP packets in which a MAC claims these addresses; "" where they are too many to name."""
+    if len(addresses) > MOST_RANGES:
+        return ""
+    return f"arp.src.hw_mac == {mac} && arp.src.proto_ipv4 in {{{', '.join(addresses)}}}"
 
 
 def _at_once(rows: Sequence[Arp], mac: str, taken: Sequence[str], together_s: float) -> bool:
@@ -202,6 +209,6 @@ def _mismatched(evidence: Evidence, rows: Sequence[Arp], gateways: set[str], kno
                 attack=CACHE,
                 accountable=(others or [mac])[0],
                 hosts=tuple(dict.fromkeys([mac, *near[:20]])),
-                filter=f"arp.src.hw_mac == {mac}",
+                filter=_filter(mac, addresses),
             ),
         )

@@ -102,7 +102,8 @@ def _flood(evidence: Evidence, rows: list[Dhcp], limits: Thresholds, name: str, 
             subject=f"flood {sorted(macs)[0] if len(macs) == 1 else 'many'}",
             attack=(SPOOFING, ("T1499.002", "Endpoint Denial of Service: Service Exhaustion Flood")),
             accountable=next(iter(macs)) if len(macs) == 1 else "",
-            filter=f"dhcp && eth.addr == {next(iter(macs))}" if len(macs) == 1 else "dhcp",
+            filter="dhcp.option.dhcp in {1, 3, 8}"
+            + (f" && dhcp.hw.mac_addr == {next(iter(macs))}" if len(macs) == 1 else ""),
         ),
     )
 

@@ -55,6 +55,5 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 subject=f"{server}:{port}",
                 attack=(("T1040", "Network Sniffing"),),
                 hosts=(server, *sorted(clients)[:20]),
-                filter=f"tcp.port == {port}" if port else "",
             ),
         )

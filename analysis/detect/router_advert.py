@@ -178,7 +178,6 @@ def _second(
             attack=(("T1557", "Adversary-in-the-Middle"),),
             accountable=source,
             hosts=(source, mac, first),
-            filter=f"icmpv6.type == 134 && eth.src == {mac}" if mac else f"icmpv6.type == 134 && ipv6.src == {source}",
         ),
     )
 

@@ -57,7 +57,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     )
     service = (links.kind == columns.TCP) & links.known & (links.syns > 0)
     service |= (links.kind == columns.UDP) & links.known & ~np.isin(links.target_port, HOUSEKEEPING_PORTS)
-    rows = np.flatnonzero(links.unicast & (echo | service))
+    group = evidence.hosts.group  # a network's own address and its broadcast are swept with the others
+    rows = np.flatnonzero(np.where(echo, ~group[links.source], links.unicast & service))
     for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
         finding = _judge(evidence, chosen, limits)
         if finding is not None:
