@@ -152,6 +152,7 @@ CHOICES: Final = {
 MAY_BE_ZERO: Final = {"days", "messages", "port", "keep_free_bytes", "presence_hold_s"}
 FIXED: Final = {  # what a reload cannot change: it is bound to sockets, folders and buffers made at start
     "server.host", "server.port", "server.data", "server.loop", "metrics.host", "metrics.port", "history.durable", "tls.mode",
+    "server.log", "tls.keylog", "history.memory_messages", "limits.ring_bytes",
 }  # fmt: skip
 
 

@@ -27,6 +27,13 @@ class Door:
         self._connects = Buckets(rates.connects_per_10min / 600, rates.connects_per_10min)
         self._tries = Buckets(rates.logins_per_minute / MINUTE, rates.login_burst)
 
+    def adjust(self, limits: Limits, rates: Rates, exempt: tuple[str, ...]) -> None:
+        """Another configuration. Who is in stays in."""
+        self._limits, self._exempt = limits, exempt
+        self._known.clear()
+        self._connects.adjust(rates.connects_per_10min / 600, rates.connects_per_10min)
+        self._tries.adjust(rates.logins_per_minute / MINUTE, rates.login_burst)
+
     def exempt(self, address: str) -> bool:
         """True if the address belongs to a network that is not counted."""
         known = self._known.get(address)

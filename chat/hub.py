@@ -82,6 +82,17 @@ class Hub:
             Room(LOBBY, 0, topic="", history_days=policy.history_days, history_messages=policy.history_messages)
         )
 
+    def adjust(self, limits: Limits, rates: Rates, timeouts: Timeouts, policy: Policy) -> None:
+        """Another configuration, for those who are here as well."""
+        self.limits, self.rates, self.timeouts, self.policy = limits, rates, timeouts, policy
+        self._by_account.adjust(rates.account_messages_per_s, rates.message_burst * 2)
+        self._by_address.adjust(rates.address_messages_per_s, rates.message_burst * 4)
+        for seat in self.seats.values():
+            seat.messages.rate, seat.messages.burst = rates.messages_per_s, rates.message_burst
+            seat.requests = seat.searches = None  # made anew when needed
+        for room in self.rooms.values():
+            room.bucket = None
+
     # --- rooms as the store knows them -------------------------------------------------------------------------------
 
     def add_room(self, room: Room) -> Room:

@@ -143,6 +143,12 @@ class Buckets:
             bucket = self._all[name] = Bucket(self._rate, self._burst, now)
         return bucket.take(now, cost, debt)
 
+    def adjust(self, rate: float, burst: float) -> None:
+        """Another rate and burst, for those that are there as well."""
+        self._rate, self._burst = rate, burst
+        for bucket in self._all.values():
+            bucket.rate, bucket.burst = rate, burst
+
     def give_back(self, name: str) -> None:
         """A token that was taken for `name` was not needed."""
         bucket = self._all.get(name)

@@ -169,8 +169,9 @@ class Server:
             log.event("reload-failed", logging.WARNING, error=str(error))
             return
         self.config = config
-        self.hub.limits, self.hub.rates, self.hub.timeouts = config.limits, config.rates, config.timeouts
-        self.hub.policy = Policy(config.server.open_rooms, config.history.days, config.history.messages)
+        policy = Policy(config.server.open_rooms, config.history.days, config.history.messages)
+        self.hub.adjust(config.limits, config.rates, config.timeouts, policy)
+        self.door.adjust(config.limits, config.rates, config.server.exempt)
         self.accounts.ways = Ways(config.server.guests, config.server.registration, config.server.unicode_names)
         self._set_rules()
         log.event("reloaded")

@@ -107,3 +107,22 @@ def test_right_secrets_cost_nothing() -> None:
         the.try_secret("192.0.2.1", "", 0.0)
 
     the.try_secret("192.0.2.2", "", 0.0)
+
+
+def test_another_configuration_holds_at_once() -> None:
+    """Fewer places an address, no exemption any more, and guesses at the new rate; who is in stays in."""
+    the = Door(Limits(), Rates(), ("192.0.2.0/24",), [])
+    for _ in range(3):
+        the.admit("192.0.2.1", 0.0, 0.0)
+    the.admit("198.51.100.1", 0.0, 0.0)
+    the.try_secret("198.51.100.1", "ann", 0.0)
+
+    the.adjust(Limits(connections_per_address=1), Rates(logins_per_minute=60, login_burst=1), ())
+
+    assert refused(the, "198.51.100.1") == "too-many"
+    assert (refused(the, "192.0.2.1"), refused(the, "192.0.2.1")) == ("", "too-many")
+    assert the.total == 5
+    the.try_secret("198.51.100.1", "ann", 0.0)
+    with pytest.raises(Refusal):
+        the.try_secret("198.51.100.1", "ann", 0.5)
+    the.try_secret("198.51.100.1", "ann", 1.0)

@@ -5,7 +5,7 @@ from chat_world import Client, World
 
 from chat import wire
 from chat.hub import Policy
-from chat.limits import Limits, Rates
+from chat.limits import Limits, Rates, Timeouts
 
 
 def texts(client: Client) -> list[tuple[int, str, str]]:
@@ -259,6 +259,20 @@ def test_each_bucket_holds(bucket: str) -> None:
         ann.say(wire.Send("lobby", f"c{i}", "x"))
 
     assert any(e.code == "flood" for e in ann.take(wire.Error))
+
+
+def test_another_configuration_holds_for_who_is_here() -> None:
+    """A slower rate and a shorter text bind a connection that was there before."""
+    world = World()
+    (ann,) = world.join("ann")
+    rates = Rates(
+        messages_per_s=1.0, message_burst=2, account_messages_per_s=0, address_messages_per_s=0, room_messages_per_s=0
+    )
+    world.hub.adjust(Limits(text_bytes=5), rates, Timeouts(), Policy())
+
+    assert ann.say(wire.Send("lobby", "a", "too long")).last(wire.Error).code == "too-long"
+    ann.say(*[wire.Send("lobby", f"b{n}", "x") for n in range(8)])
+    assert {error.code for error in ann.take(wire.Error)} == {"flood"}
 
 
 def test_caps_of_rooms_and_sessions_hold() -> None:

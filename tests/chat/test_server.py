@@ -411,7 +411,8 @@ def test_reload_changes_limits_and_keeps_what_is_wrong_out(tmp_path: Path) -> No
     def reload() -> config.Config:
         if next(files) == "broken":
             raise ConfigError("x.toml: limits.text_bytes = 'x', expected a whole number")
-        return config.load(None, {"server.data": str(tmp_path), "limits.text_bytes": 3})
+        changed = {"limits.text_bytes": 3, "limits.connections_per_address": 1, "server.exempt": ()}
+        return config.load(None, {"server.data": str(tmp_path), **changed})
 
     async def scene(folder: Path) -> None:
         async with serving(folder, reload) as server:
@@ -420,6 +421,9 @@ def test_reload_changes_limits_and_keeps_what_is_wrong_out(tmp_path: Path) -> No
                 server.reload()
                 ann.say(wire.Send("lobby", "c", "long"))
                 assert (await ann.get(wire.Error)).code == "too-long"
+            await Raw.open(server.port, "bob")
+            third = await Raw.open(server.port)
+            assert [body.code for body in await third.rest() if isinstance(body, wire.Error)] == ["too-many"]
             ann.close()
 
     play(scene, tmp_path)
