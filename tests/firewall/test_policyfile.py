@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import firewall_packets as fp
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firewall.errors import ReadError
-from firewall.policyfile import read, write
+from firewall.lower import lower
+from firewall.policyfile import RULE, TOP, read, write
 from firewall.rules import Action, Evidence, Match, Policy, Protected, Rate, Rule, Vantage, icmp_set
 from firewall.sets import AddrSet, PortSet
 
@@ -60,3 +65,36 @@ def test_wrong_files_are_one_line(name: str) -> None:
 
     assert str(caught.value).startswith("p.toml: ")
     assert "\n" not in str(caught.value)
+
+
+VALUES = st.recursive(
+    st.sampled_from(["DROP", "tcp", "10.0.0.1", "10.0.0.0/8", "010.0.0.1", "80", "80-1", "in", "SYN/SYN", "NEW", "eth0; reboot", "\x1b[31m", "", "x" * 300])
+    | st.integers(-1, 2**40) | st.booleans() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["packets", "per_s", "burst", "key", "finding", "frames"]), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+KEYS = sorted(RULE | TOP | {"name", "exempt", "nonsense"})
+
+
+def toml(value: Any) -> str:
+    """A TOML value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    return json.dumps(value)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(st.sampled_from(["rule", "protected", "rule.evidence"]), st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5)), max_size=4))  # fmt: skip
+def test_any_toml_is_a_policy_or_one_line(tables: list[tuple[str, dict[str, Any]]]) -> None:
+    """Keys and values of any kind, wherever they stand: a policy, or one line that names file and place."""
+    text = "\n".join("\n".join([f"[[{name}]]", *(f"{k} = {toml(v)}" for k, v in row.items())]) for name, row in tables)
+    try:
+        policy = read(text, "x.toml")
+    except ReadError as error:
+        assert str(error).startswith("x.toml: ") and "\n" not in str(error)
+        return
+    lower(policy)
