@@ -15,6 +15,8 @@ from analysis.findings import Finding, Severity
 # What a finding of the left kind explains: the right ones are dropped where their conversations are mostly the same.
 RESTATES: dict[str, tuple[str, ...]] = {
     "flood": ("surge", "failed-connections", "port-scan", "sweep", "beacon", "brute-force"),
+    "raw-flood": ("surge", "failed-connections"),
+    "slow-requests": ("failed-connections", "flood", "surge"),
     "amplification": ("surge", "flood", "sweep", "port-scan", "failed-connections"),
     "port-scan": ("surge", "failed-connections", "beacon", "brute-force", "unusual-port"),
     "fingerprinting": ("port-scan", "failed-connections"),

@@ -73,8 +73,8 @@ class HeaderShapes:
         tap += taps.kind[tap] == ETH
         udp = kind >= 4
         tap[udp] += 1  # the transport above the outer IP
-        udp &= taps.kind[np.minimum(tap, len(taps.kind) - 1)] == UDP
-        fits = udp | (kind < 4)
+        tap = np.minimum(tap, len(taps.kind) - 1)
+        fits = (taps.packet[tap] == rows) & ((kind < 4) | (taps.kind[tap] == UDP))
         rows, kind, stack, tap = rows[fits], kind[fits], stack[fits], tap[fits]
         plain = (kind == 1).nonzero()[0]
         place = (np.isin(stack[plain, :-1], (layers.IP, layers.IPV6)) & np.isin(stack[plain, 1:], (layers.IP, layers.IPV6))).argmax(axis=1)  # fmt: skip
