@@ -112,7 +112,7 @@ def _handshake(streams: Any, stream: int, fwd: int, flags: int, now: int) -> Non
         if streams.numbers[fwd, NEXT] != 0:
             streams.numbers[fwd, NEXT] = streams.numbers[fwd, EDGE]
     elif flags & (SYN | ACK) == ACK and times[stream, INITIAL_RTT_NS] == 0 and times[stream, SYN_NS] != NO_TIME:
-        if now != NO_TIME:
+        if now != NO_TIME and times[stream, SYN_NS] != 0:  # a SYN at 1970's first instant is none to Wireshark
             times[stream, INITIAL_RTT_NS] = max(0, now - times[stream, SYN_NS])
 
 
@@ -169,7 +169,9 @@ def _repeat(streams: Any, stream: int, fwd: int, rev: int, seq: int, length: int
         return RETRANSMISSION | SPURIOUS_RETRANSMISSION
     if not old:
         return 0
-    if streams.marks[rev, DUPLICATES] >= 2 and seq == peer_ack and _elapsed(now, numbers[rev, LAST_NS]) < FAST_NS:
+    # Wireshark counts unsigned: the -1 behind an acknowledgement of something unseen is more than two, too.
+    many = streams.marks[rev, DUPLICATES] >= 2 or streams.marks[rev, DUPLICATES] < 0
+    if many and seq == peer_ack and _elapsed(now, numbers[rev, LAST_NS]) < FAST_NS:
         return RETRANSMISSION | FAST_RETRANSMISSION
     rtt = streams.times[stream, INITIAL_RTT_NS]
     if _elapsed(now, numbers[fwd, NEXT_NS]) < (rtt if rtt != 0 else UNKNOWN_RTT_NS) and end != next_seq:

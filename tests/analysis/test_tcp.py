@@ -16,6 +16,7 @@ from analysis.tcp import TcpAnalysis
 
 A, B = ("10.0.0.1", 40000), ("10.0.0.2", 80)
 MS = 1_000_000
+BEGIN = 1000 * MS  # not 0: to Wireshark a SYN at time 0 was not seen
 
 
 def analysed(frames: Sequence[Made], chunk: int = 10_000) -> tuple[list[frozenset[str]], TcpAnalysis, FlowTable]:
@@ -35,12 +36,12 @@ def a(
     ms: float, flags: int = ACK, *, seq: int, ack: int = 501, length: int = 0, window: int = 100, scale: int = -1
 ) -> Made:
     """A segment from a to b."""
-    return tcp(int(ms * MS), A, B, flags, seq=seq, ack=ack, length=length, window=window, scale=scale)
+    return tcp(BEGIN + int(ms * MS), A, B, flags, seq=seq, ack=ack, length=length, window=window, scale=scale)
 
 
 def b(ms: float, flags: int = ACK, *, seq: int, ack: int, length: int = 0, window: int = 100, scale: int = -1) -> Made:
     """A segment from b to a."""
-    return tcp(int(ms * MS), B, A, flags, seq=seq, ack=ack, length=length, window=window, scale=scale)
+    return tcp(BEGIN + int(ms * MS), B, A, flags, seq=seq, ack=ack, length=length, window=window, scale=scale)
 
 
 def handshake(scale: int = -1, rtt_ms: float = 10) -> list[Made]:
@@ -53,6 +54,26 @@ def handshake(scale: int = -1, rtt_ms: float = 10) -> list[Made]:
 
 
 CASES: dict[str, tuple[list[Made], str]] = {
+    "the first gap after an acknowledgement of something unseen is filled fast": (
+        [
+            *handshake(),
+            b(20, seq=501, ack=237),  # nobody saw 101 to 236
+            a(25, PSH | ACK, seq=101, length=136),
+            b(26, seq=1949, ack=237, length=1448),
+            b(27, seq=501, ack=237, length=1448),
+        ],
+        "fast_retransmission retransmission",
+    ),
+    "out of order within 3 ms where the SYN came at time 0": (
+        [
+            tcp(0, A, B, SYN, seq=100),
+            tcp(1000, B, A, SYN | ACK, seq=500, ack=101),
+            tcp(2000, A, B, ACK, seq=101, ack=501),
+            tcp(3000, A, B, ACK, seq=101, ack=501, length=16),
+            tcp(5_000, A, B, ACK, seq=101, ack=501, length=32),
+        ],
+        "out_of_order",
+    ),
     "a plain transfer has no flag": ([*handshake(), a(20, seq=101, length=50), b(21, seq=501, ack=151)], ""),
     "SYN again": ([a(0, SYN, seq=100, ack=0), a(1000, SYN, seq=100, ack=0)], "retransmission"),
     "data again, late": ([*handshake(), a(20, seq=101, length=50), a(400, seq=101, length=50)], "retransmission"),

@@ -121,7 +121,7 @@ def _judge(stream: Stream, direction: int, frame: Made) -> frozenset[str]:
         stream.syn_time = frame.time_ns
         if fwd.next is not None:
             fwd.next = fwd.edge
-    elif ack and not syn and stream.rtt == 0 and stream.syn_time is not None:
+    elif ack and not syn and stream.rtt == 0 and stream.syn_time:  # a SYN at time 0 is none to Wireshark
         stream.rtt = max(0, frame.time_ns - stream.syn_time)
     plain = not frame.flags & (SYN | FIN | RST)
     seq, length, window = frame.seq, frame.length, frame.window
@@ -194,7 +194,7 @@ def _repeat_checks(stream: Stream, fwd: Side, rev: Side, frame: Made, data_end: 
     if not old:
         return set()
     since_peer = None if rev.time is None else frame.time_ns - rev.time
-    if rev.duplicates >= 2 and frame.seq == rev.ack and since_peer is not None and 0 <= since_peer < 20_000_000:
+    if (rev.duplicates >= 2 or rev.duplicates < 0) and frame.seq == rev.ack and since_peer is not None and 0 <= since_peer < 20_000_000:
         return {"retransmission", "fast_retransmission"}
     since = frame.time_ns - fwd.next_time
     if 0 <= since < (stream.rtt or 3_000_000) and end != fwd.next:
