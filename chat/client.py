@@ -25,7 +25,7 @@ from typing import Final, Self, TypeVar
 from chat import events, sharing, wire
 from chat.cursor import Cursor, Lost
 from chat.events import Event, File, Message
-from chat.link import Address, Link, LinkError, Login, RefusedError, log_in, open_link
+from chat.link import Address, Link, LinkError, Login, RefusedError, check_body, log_in, open_link
 from chat.safe_text import safe_name
 
 EVENTS_LIMIT: Final = 10_000  # events waiting for the caller: some seconds of the busiest room
@@ -183,6 +183,7 @@ class Client:
 
     async def join(self, room: str, after: int | None = None) -> events.Joined:
         """Enter a room (`@name` for a direct conversation). With `after`, messages since that seq come as events first."""
+        check_body(wire.Join(room, after), self.limits)
         async with self._join_turn:
             while True:
                 link = await self._connected()
@@ -200,12 +201,15 @@ class Client:
 
     async def part(self, room: str) -> None:
         """Leave a room."""
-        (await self._connected()).send(wire.Part(self._wire_name(room)))
+        body = wire.Part(self._wire_name(room))
+        check_body(body, self.limits)
+        (await self._connected()).send(body)
 
     async def send(self, room: str, text: str, edits: int = 0, deletes: int = 0) -> wire.Ack:
         """Say something; returns when it is on the server's disk. Over a broken line it is sent again under the same id, and
         is there once. RefusedError if the server does not take it."""
         body = wire.Send(self._wire_name(room), self._new_id(), text, edits, deletes)
+        check_body(body, self.limits)
         while True:
             try:
                 return await self._send_once(body)
@@ -481,6 +485,7 @@ class Client:
             return answer
 
     async def _ask_once(self, body: wire.Body, ref: str) -> wire.Body:
+        check_body(body, self.limits)
         link = await self._connected()
         future: asyncio.Future[wire.Body] = asyncio.get_running_loop().create_future()
         self._waiting[ref] = future

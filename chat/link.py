@@ -42,6 +42,18 @@ class RefusedError(ChatError):
         self.retry_s = retry_s
 
 
+def check_body(body: wire.Body, limits: wire.Limits | None) -> None:
+    """Refuse here what no server would take: a frame beyond its cap costs the connection, and the message would be sent
+    again over the next one. Raises RefusedError: too-long, or bad-request for text that is no Unicode."""
+    cap = limits.control_frame_bytes if limits is not None else wire.CONTROL_CAP
+    try:
+        size = len(wire.encode(body)) - wire.HEADER.size
+    except UnicodeEncodeError:
+        raise RefusedError("bad-request", "half a surrogate pair is no text") from None
+    if size > cap:
+        raise RefusedError("too-long", f"{size} bytes as a frame, the server takes {cap}")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a server is. `tls` None means clear text, which only loopback and a lab should use."""
@@ -173,9 +185,11 @@ class Login:
 async def log_in(link: Link, login: Login) -> wire.AuthOk:
     """Say AUTH and wait for the answer. RefusedError if it is no, LinkError if there is none."""
     if login.mechanism == "session":
-        link.send(wire.Auth("session", login.user, session=login.secret))
+        auth = wire.Auth("session", login.user, session=login.secret)
     else:
-        link.send(wire.Auth(login.mechanism, login.user, login.secret, login.invite))
+        auth = wire.Auth(login.mechanism, login.user, login.secret, login.invite)
+    check_body(auth, None)
+    link.send(auth)
     while True:
         body = await link.receive(LOGIN_S)
         match body:

@@ -217,6 +217,35 @@ def test_refusals_are_said(tmp_path: Path) -> None:
     play(scene, tmp_path)
 
 
+def test_what_no_server_takes_costs_no_connection(tmp_path: Path) -> None:
+    """Too long a frame, also by escapes alone, and half a surrogate pair are refused here: the line stays, and nothing is
+    sent again and again."""
+
+    async def scene(folder: Path) -> None:
+        async with live_server(folder) as address, Client("ann", address, ["lobby"]) as ann:
+            lines = []
+            with pytest.raises(RefusedError):
+                await Client("a\ud800b", address).start()
+            for failing, code in [
+                (lambda: ann.send("lobby", "x" * 100_000), "too-long"),
+                (lambda: ann.send("lobby", "\x01" * 16_000), "too-long"),
+                (lambda: ann.send("lobby", "\ud800"), "bad-request"),
+                (lambda: ann.send("\ud800", "x"), "bad-request"),
+                (lambda: ann.join("\ud800"), "bad-request"),
+                (lambda: ann.part("\ud800"), "bad-request"),
+                (lambda: ann.history(query="x" * 100_000), "too-long"),
+                (lambda: ann.admin("topic", room="lobby", text="\udfff"), "bad-request"),
+            ]:
+                with pytest.raises(RefusedError) as caught:
+                    await failing()
+                assert caught.value.code == code
+                lines.append(ann._link)
+            assert (await ann.send("lobby", "still here")).seq == 1
+            assert set(lines) == {ann._link}
+
+    play(scene, tmp_path)
+
+
 def test_nobody_there_is_said_at_once_or_after_patience(tmp_path: Path) -> None:
     """Without a server `start` fails; with patience it waits until one is there."""
 
