@@ -114,7 +114,6 @@ def _conditions(
     rule: Rule, family: int, policy: Policy, sets: dict[str, AddrSet], timeouts: dict[str, int]
 ) -> tuple[Condition, ...]:
     match, out = rule.match, []
-    named = False
     for name in ("src", "dst"):
         addresses: AddrSet | None = getattr(match, name)
         if addresses is None:
@@ -128,7 +127,6 @@ def _conditions(
             sets[set_name] = part
             if rule.ttl_s is not None:
                 timeouts[set_name] = rule.ttl_s
-                named = True
         out.append(Condition(_original(name, policy), part, negate, set_name))
     out.extend(_transport(match, policy))
     for name in ("iif", "oif"):
@@ -137,7 +135,7 @@ def _conditions(
     if match.states is not None:
         out.append(Condition("state", match.states))
     until = expires(rule, policy)
-    if until is not None and not named:
+    if until is not None:  # beside the life of a set's elements, which begins anew with every load
         out.append(Condition("expires", until))
     if match.rate is not None:  # last: a bucket must only count packets that everything else let through
         out.append(Condition("rate", match.rate))

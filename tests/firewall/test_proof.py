@@ -5,7 +5,10 @@ The plain run draws a few policies, the slow one many more of the same.
 
 from __future__ import annotations
 
+import struct
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import firewall_packets as fp
 import pytest
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from firewall import namespace
 from firewall.apply import try_load
+from firewall.files import all_files
 from firewall.foreign import load
 from firewall.lower import lower
 from firewall.prove import Proof, prove
@@ -211,3 +215,29 @@ def test_a_refused_namespace_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (proof.available, proof.holds, proof.equal) == (False, False, 0)
     assert "refused" in (proof.reason or "")
+
+
+@pytest.mark.parametrize("backend", ["iptables", "nft"])
+@pytest.mark.parametrize("addresses", [1, 20], ids=["rule", "set"])
+def test_expiry_is_kept_by_the_kernel(tmp_path: Path, backend: str, addresses: int) -> None:
+    """A block made an hour ago for half an hour stops nothing any more, though it is loaded only now; one made now stops."""
+    hosts = AddrSet.parse(*(f"203.0.{n}.9" for n in range(addresses)))
+    frames = tmp_path / "frames"
+    packet = fp.udp("203.0.0.9", 1, B, 2)
+    frames.write_bytes(struct.pack("<BI", 2, len(packet)) + packet)
+    hits = []
+    for ago_s in (0, 3600):
+        rule = Rule(Action.DROP, Match(src=hosts), ttl_s=1800)
+        policy = Policy((rule,), vantage=Vantage.ROUTER, created=int(time.time()) - ago_s)
+        files = all_files(policy)[0]
+        if backend == "nft":
+            steps = [{"argv": ["nft", "-f", "-"], "input": files["rules.nft"]}, {"replay": str(frames)}, {"argv": ["nft", "list", "table", "inet", "tapwall"]}]  # fmt: skip
+        else:
+            sets = [{"argv": ["ipset", "restore", "-exist"], "input": files["rules.ipset"]}] if "rules.ipset" in files else []  # fmt: skip
+            steps = [*sets, {"argv": ["iptables-restore", "-n"], "input": files["rules.v4"]}, {"argv": ["iptables", "-I", "FORWARD", "-j", "TAPWALL-FWD"]}, {"replay": str(frames)}, {"argv": ["iptables-save", "-c"]}]  # fmt: skip
+        answers = namespace.run(steps)["steps"]
+        assert [a["err"] for a in answers if a["rc"]] == []
+        line = next(x for x in answers[-1]["out"].splitlines() if rule.id in x and "drop" in x.lower())
+        hits.append("packets 1 " in line or "[1:32]" in line)
+
+    assert hits == [True, False]
