@@ -237,9 +237,19 @@ def stream_filter(evidence: Evidence, rows: Array) -> str:
             parts.append(f"{name}.stream in {{{', '.join(members)}}}" if len(members) > 1 or ".." in members[0]
                          else f"{name}.stream == {members[0]}")  # fmt: skip
     others = rows[(flows.kind[rows] != columns.TCP) & (flows.kind[rows] != columns.UDP)]
-    if len(others):
-        parts.append(pair_filter(evidence, others))
+    if len(others):  # ICMP: requests, replies and errors quote each other, so frames are named where they are known
+        parts.append(_known_frames(evidence, others) or pair_filter(evidence, others))
     return " || ".join(parts) if len(parts) > 1 else parts[0] if parts else "frame"
+
+
+def _known_frames(evidence: Evidence, rows: Array) -> str:
+    """A filter for all frames of conversations so short that each frame's number was kept, "" for others."""
+    flows = evidence.flows
+    if len(rows) > MOST_FRAME_RANGES or (flows.packets_ab[rows] + flows.packets_ba[rows] > columns.FLOW_FRAMES).any():
+        return ""
+    numbers = flows.frames[rows].ravel()
+    members = ranges(numbers[numbers > 0].tolist())
+    return f"frame.number in {{{', '.join(members)}}}" if len(members) <= MOST_FRAMES else ""
 
 
 def pair_filter(evidence: Evidence, rows: Array) -> str:

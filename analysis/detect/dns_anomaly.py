@@ -179,7 +179,7 @@ def _guessed(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 "false address into the resolver's cache.",
                 benign=f"A capture that misses the questions sees answers to many ports; here one port got {ids} ids.",
                 advice="Look what the resolver stored for this domain; it needs random ports and DNSSEC.",
-                impact=Severity.HIGH,
+                impact=Severity.HIGH if asked[flow] else Severity.MEDIUM,
                 evidence={"wrong ids": margin(ids, limits.guesses, least=0.6)},
                 numbers={"ids": measured(limits, "guesses", ids), "answers": Number(len(wrong), "answers")},
                 subject=f"guessed {domain} {resolver}",

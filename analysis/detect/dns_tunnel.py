@@ -27,6 +27,13 @@ blocked = assess.without_fact("dns", "DNS messages")
 CNAME, NULL, MX, TXT, KEY, SRV, PRIVATE = 5, 10, 15, 16, 25, 33, 65399
 FREE_TEXT = (NULL, TXT, CNAME, MX, KEY, SRV, PRIVATE)  # types tunnels answer with (iodine, dnscat2)
 REVERSE = ("in-addr.arpa", "ip6.arpa")
+# Services that look hashes and addresses up in the DNS, with free text answers: told, but low.
+LOOKUPS = frozenset(
+    (
+        "sophosxl.net", "mcafee.com", "e5.sk", "cymru.com", "spamhaus.org", "spamhaus.net", "surbl.org", "uribl.com", "trendmicro.com",
+        "barracudacentral.org", "abuse.ch", "senderbase.org", "spamcop.net", "webcfs00.com", "zvelo.com", "brightcloud.com",
+    )
+)  # fmt: skip
 TUNNELLING = (("T1071.004", "Application Layer Protocol: DNS"), ("T1572", "Protocol Tunneling"))
 
 
@@ -158,7 +165,11 @@ def _finding(
             benign="Block lists, telemetry and content networks ask for many names too, but get addresses back; here "
             f"{100 * text:.0f} % of the queries want free text.",
             advice="Find the program that asks; block the domain at the resolver, and DNS to anything but your resolver.",
-            impact=Severity.HIGH if "data in names" in terms else Severity.MEDIUM,
+            impact=Severity.LOW
+            if domain in LOOKUPS
+            else Severity.HIGH
+            if "data in names" in terms
+            else Severity.MEDIUM,
             evidence=terms,
             numbers={
                 "distinct_subdomains": measured(limits, "names", names),

@@ -108,7 +108,8 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Itera
     links = evidence.links
     per_s, window = rate(links.first_ns[chosen], limits.seconds)
     burst = chosen[window]
-    done = ~links.failed[burst] & (links.synacks[burst] > 0) & (links.sent_flags[burst] & ACK != 0)
+    # The client's own ACK completes a handshake, whether or not this capture shows the server's side.
+    done = (links.sent_flags[burst] & ACK != 0) & (links.sent[burst] >= 2)
     completed = float(np.mean(done))
     sources, counts = np.unique(links.source[chosen[window]], return_counts=True)
     target, port = evidence.text(int(links.target[chosen[0]])), int(links.target_port[chosen[0]])

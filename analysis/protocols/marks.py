@@ -51,7 +51,9 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("remote-access-tool", b"ping|STRRAT|"),
     ("remote-access-tool", b"|'|'|"),
     ("heap-spray", b"%u9090%u9090"),
-    ("heap-spray", b'unescape("%u'),
+    ("heap-spray", b"%u0c0c%u0c0c"),
+    ("heap-spray", b"%u0d0d%u0d0d"),
+    ("heap-spray", b"%u4141%u4141"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from cases import fires, silent
 from payloads import request, response, tls
-from traffic import ACK, SYN, Wire
+from traffic import ACK, PSH, SYN, Wire
 
 VICTIM, ATTACKER = "203.0.113.80", "10.0.0.66"
 
@@ -114,3 +114,13 @@ def page_with_pictures(wire: Wire) -> None:
     for number in range(6):
         said = [part for one in range(20) for part in (("c", request(f"/img/{number}-{one}.png")), ("s", response()))]
         wire.talk("10.0.0.7", "198.51.100.9", 80, said, at=0.02 * number, rtt=0.01)
+
+
+@silent()
+def one_side_of_a_busy_server(wire: Wire) -> None:
+    """Only the clients' side of a busy server was captured: 400 connections in two seconds, each completed and used."""
+    for number in range(400):
+        client, at = f"198.51.{number % 100}.{number % 200 + 1}", number / 200
+        wire.tcp(client, 50_000 + number, VICTIM, 443, SYN, at=at, seq=1)
+        wire.tcp(client, 50_000 + number, VICTIM, 443, ACK, at=at + 0.02, seq=2, ack=9)
+        wire.tcp(client, 50_000 + number, VICTIM, 443, PSH | ACK, at=at + 0.021, seq=2, ack=9, data=bytes(300))
