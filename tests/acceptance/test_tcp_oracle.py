@@ -53,7 +53,7 @@ def compare(capture: Path, oracle: Path, count: Counter[str], examples: Counter[
 
 
 def test_flags_and_streams_of_the_corpus() -> None:
-    """At least 99.7 % of TCP frames carry Wireshark's flags, and every stream number is equal."""
+    """At least 99.7 % of TCP frames carry Wireshark's flags, and every stream number of unencrypted frames is equal."""
     count: Counter[str] = Counter()
     examples: Counter[tuple[str, str, str]] = Counter()
     for capture, oracle in captures():
@@ -63,7 +63,8 @@ def test_flags_and_streams_of_the_corpus() -> None:
 
     assert count["tcp"] > 100_000
     assert count["flags"] >= FLAGS_EQUAL * count["tcp"]
-    assert count["streams"] >= 0.999 * count["tcp"]
+    # 5 frames differ: TCP inside WireGuard, which Wireshark decrypted with the secrets that the capture brings
+    assert count["streams"] >= 0.9999 * count["tcp"]
     assert count["streams that Wireshark has not"] <= 0.0005 * count["tcp"]
 
 

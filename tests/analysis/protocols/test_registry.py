@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protocol_samples import STREAMS
 from tcp_talk import CLIENT, SERVER, Talk, batch_of, paths
 
 from analysis import layers
@@ -47,6 +48,7 @@ SEEDS = [
     b"TW\x01\x06\x00\x00\x00\x00\x00\x00\x00\x02{}",
     b"\x13BitTorrent protocol" + bytes(48) + b"\x00\x00\x00\x01\x02",
 ]  # fmt: skip
+SEEDS += [row.messages[0][1] for row in STREAMS]
 
 
 @st.composite
@@ -68,7 +70,7 @@ def conversations(draw: st.DrawFn) -> list[tuple[int, bytes, int, int]]:
 
 
 @given(st.sampled_from([*ONE_PORT_EACH, 50_001]), conversations())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_no_dissector_raises_on_hostile_bytes(port: int, segments: list[tuple[int, bytes, int, int]]) -> None:
     """Every layer is known and no layer is longer than what was ever sent."""
     talk = Talk(port)
