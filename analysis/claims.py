@@ -219,10 +219,10 @@ def ranges(numbers: Iterable[int]) -> list[str]:
     return [str(low) if low == high else f"{low}..{high}" for low, high in found]
 
 
-def frame_filter(numbers: Sequence[int]) -> str:
+def frame_filter(numbers: Sequence[int], most: int = MOST_FRAME_RANGES) -> str:
     """A filter for exactly these frames, "" where it would be too long."""
     members = ranges(numbers)
-    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= MOST_FRAME_RANGES else ""
+    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= most else ""
 
 
 def stream_filter(evidence: Evidence, rows: Array) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis import assess
-from analysis.claims import Words, addresses_filter, frame_filter, of_facts
+from analysis.claims import Words, addresses_filter, of_facts
 from analysis.domains import registered
 from analysis.evidence import Evidence
 from analysis.facts import Dns
@@ -183,8 +183,9 @@ def _finding(
             subject=f"{asker} {domain}",
             attack=TUNNELLING,
             accountable=asker,
-            filter=frame_filter([row.number for row in rows])
-            or (f'dns.qry.name contains "{_quoted(domain)}" && {addresses_filter([asker])}' if domain else ""),
+            filter=f'lower(dns.qry.name) contains "{_quoted(domain)}" && {addresses_filter([asker])} && !icmp && !mdns'
+            if domain
+            else "",
         ),
     )
 
