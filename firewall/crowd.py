@@ -64,7 +64,7 @@ def _target(survey: Survey, rows: Array) -> int | None:
 def _common(proto: Array, peer_port: Array, own_port: Array, mine: Mask) -> dict[str, Any]:
     """Protocol and ports that the crowd's conversations share."""
     protocols = np.unique(proto[mine]).tolist()
-    if len(protocols) != 1 or not 0 <= protocols[0] <= 255:
+    if len(protocols) != 1 or not 1 <= protocols[0] <= 255:
         return {}
     out: dict[str, Any] = {"proto": protocols[0]}
     if protocols[0] in WITH_PORTS:

@@ -21,7 +21,7 @@ from firewall.lockout import cuts
 from firewall.minimise import minimise
 from firewall.proposal import Decisions, Note, Proposal, direction
 from firewall.region import at_most, overlap, without
-from firewall.rules import Action, Direction, Match, Policy, Rate, Rule, Vantage
+from firewall.rules import WITH_PORTS, Action, Direction, Match, Policy, Rate, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
@@ -169,7 +169,9 @@ class _Maker:
         groups: dict[tuple[bool, int, int], tuple[set[int], set[int]]] = {}
         for at in np.flatnonzero(~bad).tolist():
             proto = int(t.proto[at])
-            if not 0 <= proto <= 255:
+            if not 1 <= proto <= 255:  # iptables has no word for protocol 0: the default decides
+                continue
+            if proto in WITH_PORTS and not t.b_port[at]:  # later fragments: put together before these rules see them
                 continue
             out = self.survey.text(int(t.a[at])) in self.base.local if self.base.local else True
             key = (out, proto, int(t.b_port[at]))
@@ -184,7 +186,7 @@ class _Maker:
                 ]
                 if not all(sides) or (proto in (1, 58) and {1: 4, 58: 6}[proto] != family):
                     continue
-                ports = PortSet.of(port) if proto in (6, 17, 33, 132, 136) else None
+                ports = PortSet.of(port) if proto in WITH_PORTS else None
                 rules.append(
                     Rule(
                         Action.PERMIT,

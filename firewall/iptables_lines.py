@@ -100,6 +100,8 @@ def _condition(condition: Condition, line: Line, family: int) -> str:
                 line.rule, "destination", "conntrack --ctorigdst takes one address, not a list or its opposite"
             )
         return f"-m conntrack --ctorigdst {_one_net(condition.value, line, family)}"
+    if name == "proto" and 0 in condition.value:
+        raise UnsupportedError(line.rule, "protocol", "iptables takes protocol 0 for any")
     if name == "proto":
         return f"{not_}-p {_single(condition.value, line, 'protocol')}"
     if name in ("sport", "dport", "port"):

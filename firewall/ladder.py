@@ -177,7 +177,7 @@ def _matches(survey: Survey, seen: Directed, mine: Mask, address: str, side: str
     out = []
     groups = sorted({(int(p), bool(o)) for p, o in zip(seen.proto[mine], seen.opened[mine])})
     for proto, opened in groups:
-        if proto < 0 or proto > 255:
+        if not 1 <= proto <= 255:
             return ()
         rows = mine & (seen.proto == proto) & (seen.opened == opened)
         ports: dict[str, PortSet] = {}

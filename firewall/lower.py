@@ -250,10 +250,11 @@ def _split(line: Line) -> list[Line]:
 
 def _alternatives(condition: Condition) -> list[Condition]:
     """The conditions whose union is this one and each of which iptables can say."""
-    if condition.field in ("src", "dst", "orig_dst") and not condition.set_name and not condition.negate:
+    named = condition.set_name and condition.field != "orig_dst"  # conntrack knows no sets: one address a line
+    if condition.field in ("src", "dst", "orig_dst") and not named and not condition.negate:
         addresses: AddrSet = condition.value
         family = 4 if addresses.v4 else 6
-        return [replace(condition, value=AddrSet.of(family, [block])) for block in addresses.blocks(family)]
+        return [replace(condition, value=AddrSet.of(family, [b]), set_name="") for b in addresses.blocks(family)]
     if condition.field in ("sport", "dport", "port") and condition.value.slots() > MULTIPORT_SLOTS:
         ranges = complement(condition.value.ranges, PORT_LAST) if condition.negate else condition.value.ranges
         return [replace(condition, value=PortSet(tuple(part)), negate=False) for part in _slots(ranges)]

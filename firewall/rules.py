@@ -292,8 +292,8 @@ def _check_match(match: Match) -> None:
         raise RuleError(f"match: tcp_flags with protocol {match.proto}, expected tcp")
     if match.tcp_flags and match.tcp_flags[1] & ~match.tcp_flags[0]:
         raise RuleError(f"match: tcp_flags value {match.tcp_flags[1]} outside its mask {match.tcp_flags[0]}")
-    if match.proto is not None and not 0 <= match.proto <= 255:
-        raise RuleError(f"match: protocol {match.proto}, expected 0-255")
+    if match.proto is not None and not 1 <= match.proto <= 255:  # "-p 0" is any protocol to iptables: wide open
+        raise RuleError(f"match: protocol {match.proto}, expected 1-255 (leave it out for any)")
     if match.states is not None and (not match.states or match.states - set(STATES)):
         raise RuleError(f"match: states {sorted(match.states)}, expected of {', '.join(STATES)}")
     for name in (match.iif, match.oif):

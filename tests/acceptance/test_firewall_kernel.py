@@ -68,7 +68,7 @@ def policy_for(survey: Survey, *, states: bool) -> Policy:
     for n, at in enumerate(busy):
         a, b = (AddrSet.parse(survey.text(int(side[at]))) for side in (t.a, t.b))
         proto, port = int(t.proto[at]), int(t.b_port[at])
-        known = 0 <= proto <= 255
+        known = 1 <= proto <= 255
         ported = known and proto in WITH_PORTS
         service = PortSet.of(port, 443, 8080) if n % 2 else PortSet.parse(f"{max(port - 5, 0)}-{min(port + 5, 65535)}")
         matches = [Match(src=a, dst=b), Match(dst=b), Match(src=a, negate=frozenset({"src"}))]

@@ -187,6 +187,13 @@ def test_learned_is_what_the_capture_shows_and_no_finding() -> None:
     assert any(r.match.states == frozenset({"ESTABLISHED", "RELATED"}) for r in policy.rules)
 
 
+def test_protocol_0_is_not_learned() -> None:
+    """iptables would read it as any protocol: an allow list with one such packet would be wide open."""
+    policy = made([*VISIT, fp.ip(ME, FRIEND, 0, bytes(8))], None, permit_learned=True).policy
+
+    assert {r.match.proto for r in policy.rules if r.description == "learned from this capture"} == {6}
+
+
 def test_drops_stand_before_what_accepts_established() -> None:
     """An accept of established sessions in front would keep the attacker's live session."""
     policy = made(PACKETS, fp.finding("guessing", BAD), range(11), permit_learned=True).policy

@@ -49,6 +49,7 @@ CANNOT: dict[str, tuple[int, tuple[Condition, ...], str]] = {
     "16 ports": (4, (TCP, Condition("dport", PortSet.of(*range(1, 32, 2)))), "port"),
     "a published port, negated": (4, (TCP, Condition("orig_dport", P("80"), True)), "port"),
     "a bucket that the kernel overflows": (4, (Condition("rate", Rate(1, 86400, 20, True, ("src",))),), "rate"),
+    "protocol 0, which would be any": (4, (Condition("proto", P("0")),), "protocol"),
     "half an ICMP type": (4, (ICMP, Condition("icmp", PortSet(((768, 770),)))), "icmp"),
     "a list of protocols": (4, (Condition("proto", P("6,17")),), "protocol"),
 }

@@ -188,6 +188,13 @@ def test_foreign_rules_are_proved_too(packets: list[bytes]) -> None:
     assert proof.equal == proof.rules
 
 
+def test_loopback_is_proved_by_its_addresses() -> None:
+    """A rule for the interface lo cannot meet lo in the namespace: the proof takes it at its addresses, and is exact."""
+    rules = (Rule(Action.PERMIT, Match(iif="lo")), Rule(Action.DROP, Match(proto=6)))
+    packets = fp.talk("127.0.0.1", 1024, "127.0.0.1", 80) + fp.talk(A, 1024, B, 80)
+    equals(Policy(rules, vantage=Vantage.ROUTER), packets)
+
+
 def test_a_wrong_prediction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof can fail: a simulator that counts one packet too many is caught, by rule, with both numbers."""
     from firewall.simulate import Replay, Simulator

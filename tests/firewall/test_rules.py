@@ -38,6 +38,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "long interface": {"oif": "a" * 16},
     "negation of nothing": {"negate": frozenset({"src"})},
     "protocol 256": {"proto": 256},
+    "protocol 0, which iptables takes for any": {"proto": 0},
 }
 
 

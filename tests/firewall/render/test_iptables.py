@@ -62,8 +62,12 @@ def test_a_rule_without_chain_is_named() -> None:
     assert f"# no line for {rule.id}" in artifact.text
 
 
-def test_the_published_port_of_a_list_is_refused() -> None:
-    """conntrack --ctorigdst takes one address: a list of them is an error, not a wider rule."""
-    match = Match(dst=AddrSet.parse(*(f"10.0.{n}.1" for n in range(20))))
+def test_published_addresses_are_one_a_line() -> None:
+    """conntrack --ctorigdst takes one address and no set: a list is as many lines, its opposite is an error."""
+    hosts = AddrSet.parse(*(f"10.0.{n}.1" for n in range(20)))
+    text = iptables.render(lower(Policy((Rule(Action.DROP, Match(dst=hosts)),), vantage=Vantage.DOCKER)), 4).text
+    opposite = Rule(Action.DROP, Match(dst=hosts, negate=frozenset({"dst"})))
+
+    assert text.count("--ctorigdst 10.0.") == 20
     with pytest.raises(UnsupportedError, match="destination"):
-        iptables.render(lower(Policy((Rule(Action.DROP, match),), vantage=Vantage.DOCKER)), 4)
+        iptables.render(lower(Policy((opposite,), vantage=Vantage.DOCKER)), 4)
