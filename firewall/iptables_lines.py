@@ -95,11 +95,10 @@ def _condition(condition: Condition, line: Line, family: int) -> str:
     if name in ("src", "dst"):
         return _address(condition, line, family, not_)
     if name == "orig_dst":
-        if condition.set_name or condition.negate:
-            raise UnsupportedError(
-                line.rule, "destination", "conntrack --ctorigdst takes one address, not a list or its opposite"
-            )
-        return f"-m conntrack --ctorigdst {_one_net(condition.value, line, family)}"
+        if condition.set_name:
+            why = "conntrack --ctorigdst takes one address, not the opposite of a list"
+            raise UnsupportedError(line.rule, "destination", why)
+        return f"-m conntrack {not_}--ctorigdst {_one_net(condition.value, line, family)}"
     if name == "proto" and 0 in condition.value:
         raise UnsupportedError(line.rule, "protocol", "iptables takes protocol 0 for any")
     if name == "proto":

@@ -195,3 +195,24 @@ def test_try_load_names_what_the_kernel_said(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(KernelError, match="test load: ") as caught:
         apply.try_load(POLICY, "iptables")
     assert "\n" not in str(caught.value)
+
+
+def test_dockers_chain(tmp_path: Path) -> None:
+    """The script loads in front of Docker's own rules, twice is once, undo leaves Docker's chain as it was."""
+    one, two = A("192.0.2.1"), A("192.0.2.1", "192.0.2.7")
+    rules = (
+        Rule(Action.DROP, Match(src=A("203.0.113.9"), dst=two, proto=6, dport=PortSet.parse("80,443,8000-8010")), ttl_s=60),
+        Rule(Action.DROP, Match(src=A("203.0.113.10"), dst=one, negate=frozenset({"dst"}))),
+        Rule(Action.DROP, Match(src=A("2001:db8::9"), proto=17)),
+    )  # fmt: skip
+    folder = write(tmp_path, Policy(rules, vantage=Vantage.DOCKER, created=2_000_000_000))
+    docker = [{"argv": [f"{command}-restore"], "input": "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN\nCOMMIT\n"} for command in ("iptables", "ip6tables")]  # fmt: skip
+    script = {"argv": ["sh", str(folder / "docker-user.sh")]}
+    answers = run(docker, saves(), script, saves(), script, saves(), shell(folder, "undo.sh", "iptables"), saves())
+
+    assert [a["err"] for a in answers if a["rc"]] == []
+    loaded = plain(answers[7:11])
+    assert "-A DOCKER-USER -j TAPWALL-DOCKER\n-A DOCKER-USER -j RETURN" in loaded[0]
+    assert loaded[0].count("--ctorigdst ") == 7  # two addresses by three ports or ranges, and the negated one
+    assert plain(answers[12:16]) == loaded
+    assert plain(answers[17:21]) == plain(answers[2:6])
