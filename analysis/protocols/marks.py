@@ -37,6 +37,7 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("coin-miner", b'"mining.subscribe"'),  # Stratum
     ("coin-miner", b'"agent":"XMRig'),
     ("iot-worm", b"/bin/busybox "),  # the command that Mirai and its heirs type after each login
+    ("plc-program", b"\tP_PROGRAM"),  # S7comm: start or stop of the program
     ("portmap-set", b"\0\0\0\0\0\0\0\2\0\1\x86\xa0\0\0\0\2\0\0\0\1"),  # RFC 1833 2.2.1: call, version 2, SET
     ("ldap-spn-search", b"\x87\x14servicePrincipalName"),  # RFC 4511 4.5.1: a present filter
     ("ldap-spn-search", b"\x87\x14serviceprincipalname"),
