@@ -19,6 +19,7 @@ from firewall.shared import private
 # RFC 4890 4.3.1 (must not drop in transit) and 4.3.2 (normally kept); 4.4.1 adds what a link needs: NDP, MLD, SEND, MRD
 ICMPV6_TRANSIT = "1,2,3,4,128,129,144-147"
 ICMPV6_LOCAL = "1,2,3,4,128,129,130-132,133-136,141-143,148-149,151-153"
+KEPT_OPEN = "kept open: "  # how the description of an exempt service begins
 ICMPV4 = "3,11,12"  # destination unreachable (path MTU), time exceeded, parameter problem
 
 

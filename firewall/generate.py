@@ -16,7 +16,7 @@ import numpy as np
 from analysis.findings import Finding
 from firewall.blocks import Blocker
 from firewall.errors import RuleError
-from firewall.essentials import Surroundings, protect
+from firewall.essentials import KEPT_OPEN, Surroundings, protect
 from firewall.lockout import cuts
 from firewall.minimise import minimise
 from firewall.proposal import Decisions, Note, Proposal, direction
@@ -25,9 +25,8 @@ from firewall.rules import WITH_PORTS, Action, Direction, Match, Policy, Rate, R
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
-__all__ = ["KEPT_OPEN", "Decisions", "Note", "Proposal", "propose"]
+__all__ = ["Decisions", "Note", "Proposal", "propose"]
 
-KEPT_OPEN = "kept open: "  # how the description of an exempt service begins
 GUARD_FACTOR = 2  # --protect: twice the fastest source seen in this capture is still let through …
 GUARD_LEAST = 10  # … and never less than ten new connections a second
 

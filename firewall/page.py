@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from firewall.escape import cell_markdown, visible
-from firewall.generate import KEPT_OPEN
+from firewall.essentials import KEPT_OPEN
 from firewall.render import table
 
 SHOWN = 20  # notes of one kind; the JSON has all

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tapwall.pipeline import RulesResult
 
 LEVELS = ("info", "low", "medium", "high", "critical")
+WIDE = 34  # columns of a description before it is folded
+ROOMY = 140  # columns of a terminal that has room for every measured number; elsewhere JSON and the report have them
 VANTAGES = ("host", "router", "docker", "span")
 
 
@@ -143,12 +145,14 @@ def _draw(rows: list[list[str]]) -> None:
 
     from firewall.render import table
 
-    shown = [at for at, name in enumerate(table.COLUMNS) if name != "Id"]
+    console = Console(no_color=bool(os.environ.get("NO_COLOR")) or None)
+    left_out = {"Id"} if console.width >= ROOMY else {"Id", "Bytes", "Conversations", "Prevented", "Expires"}
+    shown = [at for at, name in enumerate(table.COLUMNS) if name not in left_out]
     drawn = Table(title="Rules, replayed over this capture", title_justify="left")
     for at in shown:
         name = table.COLUMNS[at]
-        drawn.add_column(name, justify="right" if name in table.NUMBERS else "left", overflow="fold")
+        wide = WIDE if name == "Description" and console.width >= ROOMY else None  # the heads fold before the words do
+        drawn.add_column(name, justify="right" if name in table.NUMBERS else "left", overflow="fold", min_width=wide)
     for row in rows:
         drawn.add_row(*(Text(row[at]) for at in shown))
-    console = Console(no_color=bool(os.environ.get("NO_COLOR")) or None)
     console.print(drawn if rows else Text("No rule is proposed: no finding calls for one, and nothing was decided."))

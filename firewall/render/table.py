@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from firewall.escape import cell_csv, cell_html, cell_markdown, visible
+from firewall.essentials import KEPT_OPEN
 
 COLUMNS = ("Action", "Source IP", "Destination IP", "Protocol", "Port", "Description", "Hits", "Bytes", "Conversations", "Prevented", "Collateral", "Expires", "Id")  # fmt: skip
 NUMBERS = frozenset({"Hits", "Bytes", "Conversations", "Prevented", "Collateral"})
@@ -65,8 +66,9 @@ def to_json(rules: Sequence[dict[str, Any]]) -> str:
 
 
 def _cells(rule: dict[str, Any]) -> list[str]:
-    why = rule.get("why_dead")
-    description = str(rule["description"]) + (f" [0 hits: {why}]" if why else "")
+    description, why = str(rule["description"]), rule.get("why_dead")
+    if why and not description.startswith(KEPT_OPEN):  # a service that nobody used today is no mistake
+        description += f" [0 hits: {why}]"
     numbers = [
         str(rule[key]) for key in ("hits", "hit_bytes", "conversations", "prevented_conversations", "collateral")
     ]
