@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.verify import Answer, Frame, _Tshark, application, compare, lines, stored_answer, verify_capture
+from analysis.verify import Answer, Frame, _Clean, _Tshark, application, compare, lines, stored_answer, verify_capture
 
 PDML = """
 <packet>
@@ -109,3 +110,17 @@ def test_missing_oracle_or_tshark_is_one_line(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AnalysisError, match="tshark: not found"):
         verify_capture("c.pcap")
+
+
+@pytest.mark.parametrize("piece", [1, 3, 1000])
+def test_what_xml_forbids_does_not_end_the_reading(piece: int) -> None:
+    """Payload bytes reach tshark's attributes as they are: controls, half characters, surrogates."""
+    raw = b'<pdml><packet><field show="a\x00\x1b[31m\xc3\xa9\xff\xed\xa0\x80\xef\xbf\xbf"/></packet></pdml>'
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(piece, size) if size and size > 0 else piece)
+
+    shown = [element.get("show") for _, element in ElementTree.iterparse(_Clean(Slow(raw))) if element.tag == "field"]
+    assert shown[0] is not None
+    assert (shown[0][:7], shown[0][7], "\xe9" in shown[0]) == ("a??[31m", "\xe9", True)
