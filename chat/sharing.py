@@ -71,7 +71,8 @@ def open_source(path: Path) -> Source:
         os.close(fd)
         raise
     mime = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Source(fd, path.name, size, digest.hexdigest(), mime)
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name on the disk may be any bytes
+    return Source(fd, name, size, digest.hexdigest(), mime)
 
 
 Answer = TypeVar("Answer", bound=wire.Body)
