@@ -73,8 +73,15 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     tcp = links.unicast & (links.kind == columns.TCP)
     opened = np.flatnonzero(tcp & links.known & (links.syns > 0))
     least = int(limits.connections_per_s * limits.seconds)
+    told: set[int] = set()
     for chosen in large_groups(opened, least, links.target, links.target_port):
-        yield from _connections(evidence, chosen, limits)
+        for finding in _connections(evidence, chosen, limits):
+            told.add(int(links.target[chosen[0]]))
+            yield finding
+    for chosen in large_groups(opened, int(limits.syn_per_s * limits.seconds), links.target):
+        many = len(np.unique(links.target_port[chosen])) >= limits.spread
+        if many and int(links.target[chosen[0]]) not in told and len(np.unique(links.source[chosen])) >= limits.spread:
+            yield from _connections(evidence, chosen, limits, "many ports")
     datagrams = links.unicast & np.isin(links.kind, (columns.UDP, columns.ICMP, columns.ICMPV6))
     yield from _datagrams(evidence, np.flatnonzero(datagrams & links.known), limits)
     yield from _pages(evidence, limits)
@@ -104,7 +111,7 @@ def bursts(times_ns: Array, window_s: float, least: int) -> Array:
     return inside
 
 
-def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+def _connections(evidence: Evidence, chosen: Array, limits: Thresholds, ports: str = "") -> Iterator[Finding]:
     links = evidence.links
     per_s, window = rate(links.first_ns[chosen], limits.seconds)
     burst = chosen[window]
@@ -113,7 +120,7 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Itera
     completed = float(np.mean(done))
     sources, counts = np.unique(links.source[chosen[window]], return_counts=True)
     target, port = evidence.text(int(links.target[chosen[0]])), int(links.target_port[chosen[0]])
-    where = f"{evidence.hosts.name(target)} TCP port {port}"
+    where = f"{evidence.hosts.name(target)} TCP {ports or f'port {port}'}"
     if per_s >= limits.syn_per_s and completed < limits.completed:
         single = len(sources) == 1
         attacker = evidence.text(int(sources[0])) if single else ""
@@ -132,8 +139,10 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds) -> Itera
             Severity.HIGH if len(sources) >= limits.spread else Severity.MEDIUM,
             {"rate": margin(per_s, limits.syn_per_s, least=0.6), "handshakes": 0.6 * (1 - completed)},
             numbers,
-            (attacker, EXHAUSTION, f"syn {target}:{port}"),
+            (attacker, EXHAUSTION, f"syn {target}:{ports or port}"),
         )
+        return
+    if ports:
         return
     busy = sources[counts >= limits.connections_per_s * limits.seconds]
     for source in busy.tolist():

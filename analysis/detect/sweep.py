@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import assess, columns
-from analysis.claims import Words, of_facts, of_links
+from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
 from analysis.facts import Arp
@@ -40,6 +40,9 @@ class Thresholds:
     )
     monitored_silent: float = limit(0.2, "share of hosts without answer, at most", "tapwall: monitored hosts exist")
     arp_targets: int = limit(20, "distinct addresses", "detections.md 6.4; Slips 5")
+    arp_per_s: int = limit(
+        100, "requests of one card within a second", "tapwall: a host repeats a request once a second"
+    )
     arp_window_s: float = limit(60.0, "s", "detections.md 6.4")
     arp_answered: float = limit(0.3, "share of requests answered, at most", "detections.md 6.4")
 
@@ -167,6 +170,7 @@ def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if row.operation == 1 and row.sender != row.target:
             asked[row.sender_mac].append(row)
     for rows in asked.values():
+        yield from _arp_flood(evidence, rows, limits)
         if len({row.target for row in rows}) < limits.arp_targets:
             continue
         rows.sort(key=lambda row: row.time_ns)
@@ -175,6 +179,34 @@ def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         share = len(targets & answered) / len(targets)
         if len(targets) >= limits.arp_targets and share < limits.arp_answered:
             yield _arp_finding(evidence, rows, targets, share, limits)
+
+
+def _arp_flood(evidence: Evidence, rows: list[Arp], limits: Thresholds) -> Iterator[Finding]:
+    """One card that asks for a few addresses, faster than anybody answers: a storm or a loop."""
+    times = np.sort(np.array([row.time_ns for row in rows]))
+    _, _, count = busiest(times, 1.0)
+    targets = sorted({row.target for row in rows})
+    if count < limits.arp_per_s or len(targets) >= limits.arp_targets:
+        return
+    mac = rows[0].sender_mac
+    yield of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"{mac} floods the segment with ARP requests: {count} within a second, for {listed(targets, 3)}",
+            explanation=f"{len(rows)} requests for {len(targets)} addresses; every host of the segment has to read each.",
+            benign=f"A host repeats a request once a second; a loop between switches repeats frames: here {count} a second.",
+            advice="Find the card by its switch port; look for a loop.",
+            impact=Severity.MEDIUM,
+            evidence={"rate": margin(count, limits.arp_per_s, least=0.6)},
+            numbers={"requests_per_s": measured(limits, "arp_per_s", count)},
+            subject=f"arp flood {mac}",
+            attack=(("T1498.001", "Network Denial of Service: Direct Network Flood"),),
+            accountable=rows[0].sender,
+            hosts=(rows[0].sender, mac),
+        ),
+    )
 
 
 def _arp_finding(evidence: Evidence, rows: list[Arp], targets: set[str], share: float, limits: Thresholds) -> Finding:

@@ -124,3 +124,10 @@ def one_side_of_a_busy_server(wire: Wire) -> None:
         wire.tcp(client, 50_000 + number, VICTIM, 443, SYN, at=at, seq=1)
         wire.tcp(client, 50_000 + number, VICTIM, 443, ACK, at=at + 0.02, seq=2, ack=9)
         wire.tcp(client, 50_000 + number, VICTIM, 443, PSH | ACK, at=at + 0.021, seq=2, ack=9, data=bytes(300))
+
+
+@fires("high", title="many ports")
+def syns_to_all_ports(wire: Wire) -> None:
+    """SYNs from forged addresses to ports at random: 400 a second."""
+    for number in range(1600):
+        wire.tcp(_address(wire), wire.random.randint(1024, 65_000), VICTIM, wire.random.randint(1, 65_000), SYN, at=number / 400)  # fmt: skip

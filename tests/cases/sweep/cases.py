@@ -89,3 +89,10 @@ def mail_server(wire: Wire) -> None:
         said = [("s", b"220 mx\r\n"), ("c", b"EHLO mail\r\n"), ("s", b"250 mx\r\n")]
         wire.talk("10.0.0.25", f"198.51.100.{number + 1}", 25, said, at=4.0 * number)
         wire.talk(f"198.51.100.{number + 100}", "10.0.0.25", 25, said, at=4.0 * number + 1)
+
+
+@fires(title="floods the segment")
+def arp_flood(wire: Wire) -> None:
+    """One card asks for the gateway 200 times a second."""
+    for number in range(600):
+        wire.arp(1, MAC, ME, "10.0.0.1", at=number / 200)
