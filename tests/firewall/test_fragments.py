@@ -37,6 +37,7 @@ TRAINS = {
     "without its first": ([piece(24, 48, more=True), piece(48, 72, more=False)], []),
     "without its middle": ([piece(0, 24, more=True), piece(48, 72, more=False)], []),
     "overlapping": ([piece(0, 32, more=True), piece(24, 72, more=False)], []),
+    "overlapping, then sent again": ([piece(0, 24, more=True), piece(16, 40, more=True), piece(0, 24, more=True), piece(24, 72, more=False)], FULL),
     "two datagrams at once": ([piece(0, 24, more=True), piece(0, 24, more=True, ident=2), piece(24, 72, more=False, ident=2)], FULL),
     "no fragment at all": ([fp.udp(A, 1024, B, 53)], [(32, 53)]),
     "beyond the largest packet": ([piece(0, 24, more=True), fp.ipv4(A, B, 17, bytes(64), offset=8190)], []),

@@ -136,6 +136,10 @@ def test_fragments_are_the_kernels() -> None:
     known = Rule(Action.COUNT, Match(states=frozenset({"NEW"})))
     equals(Policy((port, Rule(Action.DROP, Match(src=AddrSet.parse(A)))), vantage=Vantage.ROUTER), train + lone)
     equals(Policy((port, known), vantage=Vantage.ROUTER), train + lone)
+    body = bytes((4, 0, 0, 53, 0, 72, 0, 0)) + bytes(64)
+    pieces = [(0, 24), (16, 40), (0, 24), (24, 72)]  # an overlap throws the datagram away; sent again, it is one
+    again = [fp.ipv4(A, B, 17, body[low:high], offset=low // 8, more=high < 72, ident=9) for low, high in pieces]
+    equals(Policy((port, known), vantage=Vantage.ROUTER), again)
 
 
 @pytest.mark.parametrize(
