@@ -243,7 +243,8 @@ class ChatApp(App[None]):
         room.topic, room.count = event.topic, event.members
         if not event.again:
             room.read_seq = event.seq
-            await self._older(event.room)
+            # beside the events: while the line is broken the answer waits, and that must be seen meanwhile
+            self.run_worker(self._older(event.room, event.seq + 1))
         if self.desk.room.startswith("@") and self.desk.room.casefold() not in self.rooms:
             self.desk.room = event.room
         if event.room == self.desk.room or self.desk.room not in self.rooms:
@@ -272,14 +273,14 @@ class ChatApp(App[None]):
         log.anchor()
         self._draw_lists()
 
-    async def _older(self, name: str) -> None:
-        """Fetch the page before the oldest message on the screen."""
+    async def _older(self, name: str, before: int | None = None) -> None:
+        """Fetch the page before a message, else before the oldest one on the screen."""
         room, log = await self._room(name)
         if name in self._loading or not room.more:
             return
         self._loading.add(name)
         try:
-            page, room.more = await self.client.history(name, before=log.oldest_seq, limit=PAGE)
+            page, room.more = await self.client.history(name, before=before or log.oldest_seq, limit=PAGE)
         except ChatError as error:
             await self._note(f"! {error}")
             return
