@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	@sh bench/demo.sh $(BIN)/tapwall
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -n auto -m "not acceptance and not docker and not slow"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not acceptance and not docker and not slow"
 
 check: $(VENV)/.installed format lint types contracts docs test
 
