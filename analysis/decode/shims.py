@@ -43,22 +43,20 @@ def service_header(walk: Walk) -> None:
     """NSH (RFC 8300 2.2): 0 version, flags, TTL, length in words (6 bits) | 2 metadata type | 3 next protocol."""
     size, following = (walk.u8(1) & 0x3F) * 4, walk.u8(3)
     walk.layer(layers.NSH, max(size, 8))
+    _go_on(walk, following)
+
+
+def _go_on(walk: Walk, following: int) -> None:
+    """What IANA's NSH next protocol numbers name; VXLAN-GPE uses the same."""
     walk.s[TRAILER] = -1
-    if following == 4:
-        walk.go(state.NSH)
-    else:
-        walk.go(NSH_NEXT.get(following, LEAF + layers.DATA))
+    walk.go(state.NSH if following == 4 else NSH_NEXT.get(following, LEAF + layers.DATA))
 
 
 def generic_vxlan(walk: Walk) -> None:
     """VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe): 0 flags | 3 next protocol | 4 network id."""
     following = walk.u8(3)
     walk.layer(layers.VXLAN, 8)
-    walk.s[TRAILER] = -1
-    if following == 4:
-        walk.go(state.NSH)
-    else:
-        walk.go(NSH_NEXT.get(following, LEAF + layers.DATA))
+    _go_on(walk, following)
 
 
 def sniffer(walk: Walk) -> None:

@@ -14,21 +14,7 @@ from analysis.protocols import datagram_shapes as shapes
 from analysis.protocols import dhcp, management, name_services, quic_rules, remote_calls, routing, voip, vpn
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_heuristics import starting
-from analysis.protocols.datagram_services import SERVICES
-
-
-def plain(layer: int, shows_from: int = 0, whole_from: int = 0) -> Rule:
-    """A rule that takes every payload: from `shows_from` bytes the layer is there, from `whole_from` it is complete."""
-
-    def rule(datagram: Datagram, context: Context) -> Layers | None:
-        size = len(datagram.data)
-        if size < shows_from:
-            return [(datagram.mark(), 0)]
-        if size < whole_from:
-            return datagram.ends_early(layer)
-        return datagram.whole(layer)
-
-    return rule
+from analysis.protocols.datagram_services import SERVICES, sized
 
 
 def bvlc_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -132,7 +118,7 @@ def steam_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 
 _dns = name_services.dns_rule(layers.DNS, "dns")
-_quake3, _radius = plain(layers.QUAKE3, 0, 4), management.radius_rule
+_quake3, _radius = sized(layers.QUAKE3, 0, 4), management.radius_rule
 _bjnp = starting(layers.BJNP, b"BJNP", b"MFNP", shortest=16)
 
 # Families with a file of their own, and the ports of rows that refuse.
@@ -203,7 +189,7 @@ PORTS: dict[int, Rule] = {
     5060: voip.sip_rule,
     5094: checks.checked(layers.HART_IP, checks.hart_ip, 2),
     5246: checks.capwap_rule,
-    5247: plain(layers.CAPWAP_DATA, 0, 8),
+    5247: sized(layers.CAPWAP_DATA, 0, 8),
     5350: nat_pmp_rule,
     5351: nat_pmp_rule,
     5353: name_services.dns_rule(layers.MDNS, "mdns"),
@@ -294,7 +280,7 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     44818: (layers.ENIP, 24, 24),
     54328: (layers.ELASTICSEARCH, 0, 8),
 }
-PORTS |= {port: plain(*row) for port, row in _PLAIN.items()}
+PORTS |= {port: sized(*row) for port, row in _PLAIN.items()}
 PORTS |= SERVICES
 PORTS |= dict.fromkeys((*range(7000, 7010), 7021), checks.rx_rule)
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
