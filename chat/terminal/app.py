@@ -455,7 +455,7 @@ class ChatApp(App[None]):
         if isinstance(self.screen.focused, Entry) and self.desk.room in self.rooms:
             _, log = await self._room(self.desk.room)
             if step < 0 and log.scroll_y <= 0:
-                await self._older(self.desk.room)
+                self.run_worker(self._older(self.desk.room))
             (log.scroll_page_up if step < 0 else log.scroll_page_down)(animate=False)
         elif self.screen.focused is not None:
             (self.screen.focused.scroll_page_up if step < 0 else self.screen.focused.scroll_page_down)(animate=False)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
 from live_chat import live_server
 from PIL import Image
 from textual import events as ui
@@ -380,5 +381,32 @@ def test_a_flood_does_not_freeze_the_screen(tmp_path: Path) -> None:
             await ann.pilot.pause(0.3)
 
             assert len(ann.log.children) <= 600
+
+    play(scene)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_an_answer_that_does_not_come_stops_neither_events_nor_keys(
+    from_the_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While older messages are asked for and do not come, messages arrive, keys work, and a broken line is shown."""
+
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def scene() -> None:
+        async with contextlib.AsyncExitStack() as server:
+            address = await server.enter_async_context(live_server(tmp_path / "d"))
+            if from_the_start:
+                monkeypatch.setattr(Client, "history", never)
+            async with sitting(address, tmp_path) as ann:
+                await ann.until(lambda: from_the_start or not ann.app._loading)
+                monkeypatch.setattr(Client, "history", never)
+                ann.app.rooms["lobby"].more = True
+                await ann.pilot.press("pageup")
+                await ann.type("still here")
+                await ann.until(ann.sees("still here"))
+                await server.aclose()
+                await ann.until(lambda: "○" in ann.head())
 
     play(scene)
