@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format lint types contracts docs docs-write sizes bench bench-chat clean
+.PHONY: demo test check format lint types contracts docs docs-write sizes bench bench-chat bench-firewall clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ docs-write: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/speed.py
+
+bench-firewall: $(VENV)/.installed
+	$(BIN)/python -m bench.firewall
 
 bench-chat: $(VENV)/.installed
 	$(BIN)/python bench/chat.py
