@@ -25,6 +25,7 @@ REFUSED_LATE = tuple(CONN_STATES.index(state) for state in ("RSTR", "RSTO"))
 S0, S1, SF, REJ, S2, S3, RSTO, RSTR, RSTOS0, RSTRH, SH, SHR, OTH = range(1, 14)
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 UNREACHABLE = 3 * 256  # ICMP type 3, code 0; codes follow
+WIDEST = 1 << 22  # values of a key that are counted in a table
 # Discovery and housekeeping on the local network (detections.md 1.3): UDP ports that are no target and no beacon.
 HOUSEKEEPING_PORTS = (53, 67, 68, 123, 137, 138, 546, 547, 1900, 3702, 5351, 5353, 5355, 17500)
 
@@ -245,7 +246,14 @@ def groups(rows: Array, *keys: Array) -> Iterator[Array]:
 
 def large_groups(rows: Array, least: int, *keys: Array) -> Iterator[Array]:
     """As `groups`, but only those with at least `least` rows: Python sees no small group."""
-    if len(rows) < least:
+    for key in keys if least > 1 else ():  # who is rare by one key is in no large group: cheaper than to sort them all
+        if len(rows) < least:
+            return
+        values = key[rows].astype(np.int64)
+        values -= values.min()
+        if int(values.max()) < WIDEST:
+            rows = rows[np.bincount(values)[values] >= least]
+    if len(rows) < max(least, 1):
         return
     code = coded(rows, *keys)
     counts = np.bincount(code)
@@ -262,17 +270,19 @@ def large_groups(rows: Array, least: int, *keys: Array) -> Iterator[Array]:
 def coded(rows: Array, *keys: Array) -> Array:
     """int64[rows]: equal numbers for equal keys, dense from 0."""
     code = np.zeros(len(rows), np.int64)
+    if not len(rows):
+        return code
+    span = 1
     for key in keys:
         values = key[rows].astype(np.int64)
-        if len(values):
-            values = values - values.min()
-        width = int(values.max()) + 1 if len(values) else 1
-        if width > 1 << 20 or (int(code.max()) + 1 if len(code) else 1) * width > 1 << 62:
-            values = np.unique(values, return_inverse=True)[1]
-            width = int(values.max()) + 1
+        values -= values.min()
+        width = int(values.max()) + 1
+        if span * width > 1 << 62:
+            code, values = (np.unique(one, return_inverse=True)[1] for one in (code, values))
+            span, width = int(code.max()) + 1, int(values.max()) + 1
         code = code * width + values
-        code = np.unique(code, return_inverse=True)[1]
-    return code
+        span *= width
+    return np.asarray(np.unique(code, return_inverse=True)[1])
 
 
 def distinct(code: Array, values: Array) -> Array:
