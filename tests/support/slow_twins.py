@@ -194,7 +194,12 @@ def _repeat_checks(stream: Stream, fwd: Side, rev: Side, frame: Made, data_end: 
     if not old:
         return set()
     since_peer = None if rev.time is None else frame.time_ns - rev.time
-    if (rev.duplicates >= 2 or rev.duplicates < 0) and frame.seq == rev.ack and since_peer is not None and 0 <= since_peer < 20_000_000:
+    if (
+        (rev.duplicates >= 2 or rev.duplicates < 0)
+        and frame.seq == rev.ack
+        and since_peer is not None
+        and 0 <= since_peer < 20_000_000
+    ):
         return {"retransmission", "fast_retransmission"}
     since = frame.time_ns - fwd.next_time
     if 0 <= since < (stream.rtt or 3_000_000) and end != fwd.next:
