@@ -25,6 +25,8 @@ from analysis.thresholds import limit, measured
 NAME = "arp-spoofing"
 blocked = assess.without_fact("arp", "ARP packets")
 VIRTUAL = ("00:00:5e:00:01:", "00:00:5e:00:02:", "00:00:0c:07:ac:", "00:00:0c:9f:f")  # VRRP, VRRPv3, HSRP
+# Bounds against captures made to be slow: MACs judged, addresses of one, claims of an address that are compared.
+MOST_MACS, MOST_ADDRESSES, MOST_CLAIMS = 1000, 100, 500
 CACHE = (("T1557.002", "Adversary-in-the-Middle: ARP Cache Poisoning"),)
 
 
@@ -59,21 +61,34 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             taken[mac].append(address)
     for mac in {row.sender_mac for row in unsolicited if row.sender_mac not in taken}:
         taken[mac] = []
+    by_mac: defaultdict[str, list[Arp]] = defaultdict(list)
+    pushed: defaultdict[str, list[Arp]] = defaultdict(list)
+    for row in rows:
+        by_mac[row.sender_mac].append(row)
+    for row in unsolicited:
+        pushed[row.sender_mac].append(row)
     told: set[str] = set()
-    for mac, addresses in taken.items():
-        finding = _judge(evidence, mac, addresses, (rows, unsolicited, gateways, changes), limits)
+    for mac, addresses in list(taken.items())[:MOST_MACS]:
+        others = [
+            row
+            for address in addresses[:MOST_ADDRESSES]
+            for row in owners[address][:MOST_CLAIMS]
+            if row.sender_mac != mac
+        ]
+        near = sorted([*by_mac[mac], *others], key=lambda row: row.number)
+        finding = _judge(evidence, mac, addresses, (near, pushed[mac], gateways, changes), limits)
         if finding is not None:
             told.add(mac)
             yield finding
     yield from _mismatched(evidence, rows, gateways, told)
 
 
+# ARP of a MAC and of the other owners of what it claims; its replies that nobody asked for; gateways; changes of owner
 Claims = tuple[Sequence[Arp], Sequence[Arp], set[str], Counter[str]]
 
 
 def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, limits: Thresholds) -> Finding | None:
-    rows, unsolicited, gateways, changes = claims
-    pushed = [row for row in unsolicited if row.sender_mac == mac]
+    rows, pushed, gateways, changes = claims
     flips = max((changes[address] for address in addresses), default=0)
     if not addresses:
         told = {(row.sender, row.target) for row in pushed}

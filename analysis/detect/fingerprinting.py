@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from analysis.thresholds import limit, measured
 
 NAME = "fingerprinting"
 blocked = assess.without_transport
+MOST_PAIRS = 500  # pairs of hosts judged: a bound against captures made to be slow
 PROBE_BYTES, PROBE = 300, b"C" * 32
 
 
@@ -38,12 +40,13 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     plain = links.first_flags & (FIN | SYN | RST | PSH | ACK | URG)
     odd = (links.kind == columns.TCP) & (links.first_flags >= 0) & (links.sent_payload == 0)
     odd &= (plain == 0) | ((plain & FIN != 0) & (plain & ACK == 0)) | ((plain & (SYN | FIN)) == (SYN | FIN))
-    for chosen in large_groups(
+    pairs = large_groups(
         np.flatnonzero(odd & links.unicast),
         limits.kinds,
         evidence.flows.a_id[links.row],
         evidence.flows.b_id[links.row],
-    ):
+    )
+    for chosen in islice(pairs, MOST_PAIRS):
         finding = _judge(evidence, chosen, plain, limits)
         if finding is not None:
             yield finding

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ EXPLOITABLE = (
     "application/x-java-archive",
 )
 TOOL = ("T1105", "Ingress Tool Transfer")
+Documents = Mapping[tuple[str, str], Sequence[int]]
 DRIVE_BY = ("T1189", "Drive-by Compromise")
 
 
@@ -65,9 +66,13 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if mark.shape in PROGRAMS:
             key = (evidence.sender_of(mark.flow, mark.from_a), evidence.receiver_of(mark.flow, mark.from_a))
             found[key].append(_around(mark, by_flow.get(mark.flow, [])))
+    documents: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # receiver, server -> times
+    for row in evidence.facts.http if found else ():
+        if not row.method and row.content_type.lower().startswith(EXPLOITABLE):
+            documents[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row.time_ns)
     for (sender, receiver), seen in found.items():
         if len(seen) >= limits.programs:
-            yield _finding(evidence, sender, receiver, seen, limits)
+            yield _finding(evidence, (sender, receiver), seen, documents, limits)
 
 
 def _around(mark: Payload, rows: list[Http]) -> Seen:
@@ -78,12 +83,14 @@ def _around(mark: Payload, rows: list[Http]) -> Seen:
     return Seen(mark, request, answers[0] if answers else None)
 
 
-def _finding(evidence: Evidence, sender: str, receiver: str, seen: list[Seen], limits: Thresholds) -> Finding:
-    first = seen[0]
+def _finding(
+    evidence: Evidence, ends: tuple[str, str], seen: list[Seen], documents: Documents, limits: Thresholds
+) -> Finding:
+    (sender, receiver), first = ends, seen[0]
     terms: dict[str, float] = {}
     for one in seen:
         terms |= _weigh(evidence, one)
-    chain = _chain(evidence, receiver, first, limits)
+    chain = _chain(evidence, receiver, first, documents, limits)
     if chain:
         terms["page, exploitable document, program"] = 0.6
     system = PROGRAMS[first.mark.shape]
@@ -158,17 +165,10 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _chain(evidence: Evidence, receiver: str, one: Seen, limits: Thresholds) -> int:
+def _chain(evidence: Evidence, receiver: str, one: Seen, documents: Documents, limits: Thresholds) -> int:
     """Exploitable documents that the receiver got from the same server shortly before."""
     if one.request is None:
         return 0
     earliest = one.mark.time_ns - int(limits.chain_s * 1e9)
-    server = evidence.target_of(one.mark.flow)
-    return sum(
-        row.content_type.lower().startswith(EXPLOITABLE)
-        for row in evidence.facts.http
-        if not row.method
-        and earliest <= row.time_ns <= one.mark.time_ns
-        and evidence.source_of(row.flow) == receiver
-        and evidence.target_of(row.flow) == server
-    )
+    times = documents.get((receiver, evidence.target_of(one.mark.flow)), ())
+    return sum(earliest <= time_ns <= one.mark.time_ns for time_ns in times)
