@@ -1,7 +1,7 @@
 """The load of bench/chat.py: one compiled loop over epoll, send and recv, so that the generator is never what is measured.
 
 A Python generator costs more CPU per delivery than the servers beside it: then all of them look alike, idle and waiting. This
-loop is compiled by numba (no C compiler is needed) and calls the C library itself. It counts the marker `~` in what members
+loop is compiled by numba (no C compiler is needed) and calls the C library itself. It counts the marker `^` in what members
 receive, and reads the time of sending behind it where delays are asked for. It knows no protocol: messages come ready-made
 from bench/chat_peers.py, with blanks for a number and a time.
 """
@@ -21,9 +21,9 @@ READ = 1 << 18  # bytes a recv
 EVENT = 12 if platform.machine() == "x86_64" else 16  # struct epoll_event: packed on x86-64 only
 EVENTS = 4096  # of one epoll_wait
 NUMBER = b"#########"  # in a message: replaced by the message's number, nine digits
-STAMP = b"~0000000000000000000"  # the marker and the time of sending in ns, nineteen digits
+STAMP = b"^0000000000000000000"  # the marker and the time of sending in ns, nineteen digits
 STUCK_NS = 1_000_000_000  # a server that takes half a message and no more for so long is given up
-MARKER = 126  # ~
+MARKER = 94  # ^: a byte that no envelope of the peers has (ngircd writes ~ before a name)
 DONT_WAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -212,7 +212,7 @@ class Crowd:
 
     def _blanks(self, message: bytes) -> tuple[Any, Any]:
         """The message as an array; where its number (-1: none) and its time are to be written, and the first number."""
-        places = [message.find(NUMBER), message.index(b"~"), self.said]
+        places = [message.find(NUMBER), message.index(b"^"), self.said]
         return np.frombuffer(message, np.uint8), np.array(places, np.int64)
 
     def received(self) -> int:

@@ -1,6 +1,6 @@
 """The servers of bench/chat.py: how each is started, joined, spoken to. A row of PEERS is a server.
 
-All speak to one room (channel, subject, topic). A message is 100 bytes of text with the marker `~` in it once; what a
+All speak to one room (channel, subject, topic). A message is 100 bytes of text with the marker `^` in it once; what a
 server adds around it is its own affair. Peers that are not installed are left out and named.
 """
 
