@@ -34,7 +34,7 @@ SHARES: dict[str, tuple[Make, float, float, float]] = {
     "carriers": (varied_captures.by_carrier, 1.0, 1.0, 1.0),
     "troubles": (varied_captures.by_trouble, 0.99, 1.0, 1.0),
     "corner cases": (varied_captures.corner_cases, 1.0, 0.98, 1.0),  # of data in a SYN Wireshark notes tfo_ack, too
-    "cut short": (varied_captures.cut_short, 0.90, 1.0, 1.0),
+    "cut short": (varied_captures.cut_short, 0.95, 1.0, 1.0),
     "fragments": (varied_captures.in_fragments, 1.0, 1.0, 1.0),
     "interfaces": (varied_captures.several_interfaces, 1.0, 1.0, 1.0),
 }
