@@ -15,7 +15,7 @@ from analysis.evidence import Evidence
 
 Blocked = tuple[str, str] | None
 HEADERS_ONLY = 96  # bytes; less holds Ethernet, IP and TCP with options and no payload
-ONE_SIDED = 0.2  # share of one-way TCP connections above which outcomes say nothing (detections.md section 3)
+ONE_SIDED = 0.2  # share of one-way TCP connections above which outcomes say nothing
 
 
 def nothing(evidence: Evidence, limits: object) -> Blocked:

@@ -26,7 +26,7 @@ S0, S1, SF, REJ, S2, S3, RSTO, RSTR, RSTOS0, RSTRH, SH, SHR, OTH = range(1, 14)
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 UNREACHABLE = 3 * 256  # ICMP type 3, code 0; codes follow
 WIDEST = 1 << 22  # values of a key that are counted in a table
-# Discovery and housekeeping on the local network (detections.md 1.3): UDP ports that are no target and no beacon.
+# Discovery and housekeeping on the local network: UDP ports that are no target and no beacon.
 HOUSEKEEPING_PORTS = (53, 67, 68, 123, 137, 138, 546, 547, 1900, 3702, 5351, 5353, 5355, 17500)
 
 

@@ -20,7 +20,7 @@ Made by `make docs-write` from the detectors' files; do not edit.
 
 A finding is a claim with numbers: what was measured, the threshold it crossed and where that threshold is from, the
 frames, a display filter, the harmless explanation and the number that would decide between the two. The fields are laid
-down in outputs.md; sources like "detections.md 6.2" are sections of the project's reference on detections. Every detector ends as *finding*, *nothing found* or *not assessable (reason)*.
+down in [outputs.md](outputs.md); a source of "tapwall" is this project's own judgement, tried on labelled captures. Every detector ends as *finding*, *nothing found* or *not assessable (reason)*.
 
 ## How sure, how bad
 

@@ -3,7 +3,7 @@
 Datagrams from service ports of many hosts to one that sent no request are reflected traffic: somebody asks in its
 name. SYN+ACK and RST without a SYN are the same over TCP, or the echo of a flood elsewhere with this address as its
 forged source. What else looks like it: a capture of one direction (many services then, not one), a server's late answers (few).
-Reference: detections.md 6.1; Rossow, Amplification Hell (2014).
+Reference: Rossow, Amplification Hell (2014).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Thresholds:
     strong_packets: int = limit(300, "packets of whatever number of sources", "tapwall: late answers are few")
     strong_bytes: float = limit(400.0, "bytes a packet", "tapwall: an amplified answer is large")
     strong_per_s: float = limit(50.0, "packets/s", "tapwall: beyond any late answer")
-    factor: float = limit(10.0, "bytes answered per byte asked", "Rossow 2014; detections.md 6.1 says 5")
+    factor: float = limit(10.0, "bytes answered per byte asked", "Rossow 2014; a factor of 5 is common")
     packets: int = limit(50, "packets without request", "tapwall: late answers are few")
     answers: int = limit(50, "SYN+ACK or RST without SYN", "tapwall: TCP answers a lost SYN five times")
 

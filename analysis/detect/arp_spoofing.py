@@ -4,7 +4,7 @@ Why it matters: who owns the gateway's address reads and changes everybody's tra
 HSRP (their virtual MACs are known), a DHCP lease that moves to another machine (one change, no way back), proxy ARP (one
 router for many addresses), an announcement at link up, two machines with the same fixed address by accident.
 Only interleaving claims, announcements nobody asked for, and a MAC that takes over addresses of others count.
-Reference: detections.md 6.8; RFC 826, RFC 5227.
+Reference: RFC 826, RFC 5227.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CACHE = (("T1557.002", "Adversary-in-the-Middle: ARP Cache Poisoning"),)
 class Thresholds:
     """When claims are suspicious."""
 
-    changes: int = limit(2, "changes of owner", "detections.md 6.8: interleaving; one change is a new lease")
-    unsolicited: int = limit(5, "replies nobody asked for", "detections.md 6.8: above 1/s for 5 s")
+    changes: int = limit(2, "changes of owner", "tapwall: interleaving; one change is a new lease")
+    unsolicited: int = limit(5, "replies nobody asked for", "tapwall: above 1/s for 5 s")
     claimed: int = limit(2, "addresses one MAC took over", "tapwall: the gateway and a victim, or more")
     together_s: float = limit(60.0, "s between two owners", "tapwall: a lease does not move while its owner is there")
     answer_s: float = limit(3.0, "s from question to answer", "tapwall: hosts repeat requests after 1 s")

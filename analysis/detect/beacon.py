@@ -5,7 +5,7 @@ evenness of sent bytes, spread over the capture, duration. What else looks like 
 (left out), updates, telemetry and monitoring (named as the benign explanation; well-known services are low), repeated
 SYNs of one attempt (failed connections are left out), keep-alives (inside one connection).
 Bowley's skew is taken as 0 where the quartiles differ by less than 5 % of the median: RITA's fixed 10 s would call
-every fast beacon symmetric. Reference: detections.md 6.5 and 7; RITA v5.
+every fast beacon symmetric. Reference: RITA v5.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PEER_PORTS = (80, 443)
 class Thresholds:
     """When steps are even enough."""
 
-    connections: int = limit(10, "connections", "detections.md 6.5; RITA 4, later 23 because of false positives")
+    connections: int = limit(10, "connections", "tapwall's default; RITA 4, later 23 because of false positives")
     span_s: float = limit(60.0, "s", "tapwall: ten steps of 6 s")
     score: float = limit(0.7, "RITA score 0-1", "RITA: 0.7 medium, 0.9 high")
     jitter: float = limit(0.25, "MAD / median, at most", "tapwall: what a jitter of 50 % makes; implants use 0 to 50 %")

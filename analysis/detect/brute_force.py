@@ -4,7 +4,7 @@ In clear text refused logins are counted, on HTTP the answers 401 and 403 and re
 registrations, in Kerberos errors about client and password, on tapwall's own chat refused AUTH frames. In SSH, RDP, SMB, databases the sessions themselves are compared: alike in size, short, many.
 What else looks like it: a mail client with an old password (one user, even pace), monitoring, backup and git over SSH
 (sessions differ in size), connection pools. Many names from one address are spraying.
-Reference: detections.md 6.7; Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
+Reference: Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Thresholds:
     """When trying is guessing."""
 
     refused: int = limit(10, "refused logins", "tapwall: between Slips (9) and Zeek FTP (20)")
-    window_s: float = limit(300.0, "s", "detections.md 6.7: 5 min")
-    sessions: int = limit(10, "sessions", "detections.md 6.7; Slips SSH 9")
+    window_s: float = limit(300.0, "s", "tapwall: 5 min")
+    sessions: int = limit(10, "sessions", "tapwall's default; Slips SSH 9")
     session_s: float = limit(
-        8.0, "s median length, at most", "detections.md 6.7 says 5; servers delay refusals by 2 to 3 s"
+        8.0, "s median length, at most", "tapwall; detection guides say 5; servers delay refusals by 2 to 3 s"
     )
-    alike: float = limit(0.2, "median deviation of bytes / median", "detections.md 6.7: within 20 %")
+    alike: float = limit(0.2, "median deviation of bytes / median", "tapwall: within 20 %")
     least_bytes: float = limit(300.0, "bytes sent a session", "tapwall: less holds no encrypted login")
-    http_refused: int = limit(20, "answers 401 or 403", "detections.md 6.7")
+    http_refused: int = limit(20, "answers 401 or 403", "tapwall's default")
     equal_sessions: int = limit(4, "sessions ended by reset", "tapwall: repeated attempts that all break off alike")
     equal: float = limit(0.02, "median deviation of bytes / median", "tapwall: a person's sessions never match so well")
     users: int = limit(5, "names for spraying", "tapwall: one person rarely has five")

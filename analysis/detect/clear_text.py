@@ -2,7 +2,7 @@
 
 Who sits on the path reads them. Shown are protocol, user and frame, never the secret. What else looks like it: test
 accounts, anonymous FTP and public SNMP communities (named as such, info). Encrypted logins are not visible and do not
-count. Reference: detections.md 6.11; tshark -z credentials.
+count. Reference: tshark -z credentials.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PUBLIC = frozenset(("anonymous", "ftp", "guest", "public", ""))
 class Thresholds:
     """What is worth a line."""
 
-    logins: int = limit(1, "logins", "detections.md 6.11: the exposure is the finding")
+    logins: int = limit(1, "logins", "tapwall: the exposure is the finding")
     lines: int = limit(30, "findings, the most frequent first", "tapwall: what a reader looks at")
 
 

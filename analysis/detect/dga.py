@@ -3,7 +3,7 @@
 Counted are names that were answered with NXDOMAIN, by registered domain, and how many of their labels look computed: runs
 of consonants or digits, or pairs of letters that words rarely have. Very many missing domains count without that.
 What else looks like it: a browser that tests for DNS hijacking (three single labels), typing errors, dead software,
-search suffixes appended to inside names (one suffix: one domain). Reference: detections.md 6.10; ATT&CK T1568.002.
+search suffixes appended to inside names (one suffix: one domain). Reference: ATT&CK T1568.002.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ OWN = ("arpa", "local", "lan", "home", "internal", "localdomain", "corp")
 class Thresholds:
     """When wrong names are generated ones."""
 
-    names: int = limit(10, "domains that do not exist", "Slips: 10 NXDOMAIN; detections.md 6.10")
-    window_s: float = limit(300.0, "s", "detections.md 6.10: 5 min")
+    names: int = limit(10, "domains that do not exist", "Slips: 10 NXDOMAIN")
+    window_s: float = limit(300.0, "s", "tapwall: 5 min")
     many: int = limit(50, "domains that do not exist, whatever they look like", "tapwall: syllables look like words")
     computed: float = limit(0.5, "share of labels that look computed", "tapwall: words have vowels and short runs")
 

@@ -2,7 +2,7 @@
 
 A rogue server gives its own router or name server and so gets the traffic; starvation takes all addresses first. What
 else looks like it: two servers that share the work (equal answers), a busy wireless network (many clients, an even pace),
-relays (one server behind several addresses). Reference: RFC 2131; detections.md 6.17; ATT&CK T1557.003.
+relays (one server behind several addresses). Reference: RFC 2131; ATT&CK T1557.003.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 SIGRed (CVE-2020-1350) needs an answer near 64 kB in a SIG or KEY record. Two answers with the same id and different
 addresses are a race with a forger; many ids that nobody asked with are guesses at a resolver. A zone transfer tells all
 names of a network. What else looks like it: DNSSEC answers over TCP (some kB), round robin (one answer
-with several addresses), retransmitted answers (equal). Reference: RFC 1035 4.2.1, RFC 5452; detections.md 6.9.
+with several addresses), retransmitted answers (equal). Reference: RFC 1035 4.2.1, RFC 5452.
 """
 
 from __future__ import annotations

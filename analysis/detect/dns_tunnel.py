@@ -3,7 +3,7 @@
 Per registered domain: distinct subdomains, their length and entropy, record types that carry free text, bytes each way.
 What else looks like it: content delivery networks (few, short names), virus and block list look-ups (one answer type,
 addresses come back), telemetry with hashes (names without free text in the answers), reverse zones and mDNS (left out).
-Reference: detections.md 6.9; RITA (distinct subdomains); iodine, dnscat2 and dns2tcp as published.
+Reference: RITA (distinct subdomains); iodine, dnscat2 and dns2tcp as published.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Thresholds:
 
     names: int = limit(100, "distinct subdomains", "RITA: base 100")
     dense_names: int = limit(
-        20, "distinct subdomains with free text answers", "tapwall: half of detections.md's 50, with long labels"
+        20, "distinct subdomains with free text answers", "tapwall: half of the usual 50, with long labels"
     )
     label: float = limit(20.0, "characters, mean of the subdomain", "tapwall: host names are shorter; nDPI looks at 27")
     entropy: float = limit(3.3, "bits per character, mean", "tapwall: hexadecimal data reaches 3.6, words 3.0")
-    text_share: float = limit(0.5, "share of free text types", "detections.md 6.9")
+    text_share: float = limit(0.5, "share of free text types", "tapwall's default")
     repeats: int = limit(
         30, "TXT or NULL queries for one name", "tapwall: orders fetched over DNS; TXT look-ups are rare"
     )

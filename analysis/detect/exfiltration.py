@@ -1,8 +1,8 @@
 """Exfiltration: far more sent than received, and far more than to the host's other peers.
 
 What else looks like it: backups, photo synchronisation, video calls, git push, test uploads; the service is named where
-the capture shows it. In short captures only volume can be told. Reference: detections.md 6.12 (Slips 500 MB a window,
-RITA 25 MB with a threat-intelligence hit).
+the capture shows it. In short captures only volume can be told. Slips asks for 500 MB
+a window, RITA for 25 MB together with a threat-intelligence hit.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ blocked = assess.without_transport
 class Thresholds:
     """When an upload stands out."""
 
-    bytes: float = limit(20e6, "bytes sent", "detections.md 6.12")
-    ratio: float = limit(5.0, "bytes sent / received", "detections.md 6.12")
-    peers: float = limit(5.0, "times the median of the host's other peers", "detections.md 6.12")
+    bytes: float = limit(20e6, "bytes sent", "tapwall's default")
+    ratio: float = limit(5.0, "bytes sent / received", "tapwall's default")
+    peers: float = limit(5.0, "times the median of the host's other peers", "tapwall's default")
     names_bytes: float = limit(500e6, "bytes sent to a named service for medium", "Slips: 500 MB a window")
 
 

@@ -2,7 +2,7 @@
 
 Why it matters: dead services, wrong addresses and blocked ports are the usual cause of slow programs. What else looks
 like it: a scan (many ports or hosts: other detectors), a flood. Repeats of one SYN are one attempt. Operational, so no
-technique is claimed. Reference: detections.md 6.6; Zeek's conn_state.
+technique is claimed. Reference: Zeek's conn_state.
 """
 
 from __future__ import annotations

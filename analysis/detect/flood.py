@@ -3,7 +3,7 @@
 SYN floods, UDP and ICMP floods, connection floods from one host, requests of control protocols that nobody waits for.
 Why it matters: the service is down for others. What else looks like it: a server that is down with many clients, load
 tests, one-way media streams (one source and one port: low), a capture of one direction (not assessable).
-Reference: detections.md 6.2; RFC 4987.
+Reference: RFC 4987.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ EXHAUSTION = (("T1499.001", "Endpoint Denial of Service: OS Exhaustion Flood"),)
 class Thresholds:
     """When asking becomes a flood."""
 
-    syn_per_s: float = limit(100.0, "new connections/s", "detections.md 6.2; rule sets use 10,000 per 60 s")
-    seconds: float = limit(2.0, "s", "detections.md 6.2")
-    completed: float = limit(0.2, "share of completed handshakes, at most", "detections.md 6.2")
+    syn_per_s: float = limit(100.0, "new connections/s", "tapwall's default; rule sets use 10,000 per 60 s")
+    seconds: float = limit(2.0, "s", "tapwall's default")
+    completed: float = limit(0.2, "share of completed handshakes, at most", "tapwall's default")
     connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
     pages_per_s: float = limit(50.0, "requests/s for one path", "tapwall: polling asks once a second")
     packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
@@ -61,7 +61,7 @@ class Thresholds:
     any_per_s: float = limit(
         5000.0, "packets/s", "tapwall: more than a stream of 4K video, even of one source and port"
     )
-    answered: float = limit(0.2, "answers per packet, at most", "detections.md 6.1")
+    answered: float = limit(0.2, "answers per packet, at most", "tapwall's default")
     spread: int = limit(10, "sources or ports", "tapwall: fewer may be one media stream")
     control_per_s: float = limit(200.0, "requests/s", "tapwall: control systems poll 1 to 50 times a second")
     control_requests: int = limit(20, "requests", "tapwall: below, a burst is no flood")

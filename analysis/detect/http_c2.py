@@ -5,7 +5,7 @@ dynamic DNS or cheap endings or computed labels, details of the machine in the q
 again, a form whose field repeats the path, a question for one's own public address (with mail or FTP logins
 afterwards: how stealers report). A redirection through many domains is told separately.
 What else looks like it: embedded devices and scripts (no user agent, bare addresses inside the house: only servers
-outside count), advertising. Reference: ATT&CK T1071.001, T1568, T1016; detections.md 6.19.
+outside count), advertising. Reference: ATT&CK T1071.001, T1568, T1016.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Signs: data of an echo whose bytes are no known ping pattern, replies that differ from their request, unbalanced counts,
 identifier or sequence numbers that stand still, words or IP packets inside, sizes that vary. What else looks like it:
 path MTU probes (size varies, pattern is regular), monitors, large pings with a fixed pattern.
-Reference: detections.md 6.14; RFC 792; nDPI's entropy bands (only for samples of 256 bytes and more).
+Reference: RFC 792; nDPI's entropy bands (only for samples of 256 bytes and more).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Threat intelligence: exact matches of addresses, names and TLS fingerprints with a dated list, offline.
 
 A small list is shipped; `--intel FILE` adds one of your own. What else looks like it: shared addresses of large hosters,
-fingerprints that harmless programs share with malware: a fingerprint alone is low, never more. Reference: detections.md 6.19;
+fingerprints that harmless programs share with malware: a fingerprint alone is low, never more. Reference:
 JA3 (Althouse 2017), JA4 (FoxIO, BSD licence).
 """
 
@@ -29,7 +29,7 @@ blocked = assess.without_transport
 class Thresholds:
     """What counts."""
 
-    matches: int = limit(1, "matches", "detections.md 6.19: exact matches only")
+    matches: int = limit(1, "matches", "tapwall: exact matches only")
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

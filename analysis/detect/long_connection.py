@@ -1,7 +1,7 @@
 """Long connections: open for hours, as remote control channels are, and as VPN, SSH, push services and streams are too.
 
 A connection cut by the capture counts as "at least". Low at best: duration alone says little. Reference: RITA (base 1 h,
-low 4 h, medium 8 h, high 12 h); detections.md 6.20.
+low 4 h, medium 8 h, high 12 h).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Who answers for a mistyped server's name gets the login that follows (Responder). What else looks like it: a host that
 answers for its own name in several forms, a print server with aliases, mDNS proxies (Bonjour sleep proxy: answers for sleeping hosts, then
-with their address). Reference: detections.md 6.18; RFC 4795; ATT&CK T1557.001.
+with their address). Reference: RFC 4795; ATT&CK T1557.001.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POISON = (("T1557.001", "Adversary-in-the-Middle: LLMNR/NBT-NS Poisoning and SMB
 class Thresholds:
     """When answering is poisoning."""
 
-    names: int = limit(3, "different names answered with one's own address", "detections.md 6.18")
+    names: int = limit(3, "different names answered with one's own address", "tapwall's default")
     wpad: int = limit(1, "answers for wpad or isatap", "tapwall: these names are asked for and owned by nobody")
 
 

@@ -5,7 +5,7 @@ peer-to-peer clients (their connections succeed and carry data), a traceroute (U
 capture that starts midstream (replies to a server's port look like targets; only initiators count here).
 Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once; bare ACKs to
 many ports map a filter.
-Reference: detections.md 6.3; bro-simple-scan; nmap's scan types.
+Reference: bro-simple-scan; nmap's scan types.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Thresholds:
     ports: int = limit(15, "distinct ports", "Zeek's scan policy; bro-simple-scan uses 25 for outside scanners")
     window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
     slow_ports: int = limit(60, "distinct ports", "tapwall: four times the ports where they need the whole capture")
-    failed_share: float = limit(0.8, "share of ports without service", "detections.md 6.3")
-    stealth_ports: int = limit(3, "distinct ports", "tapwall: such segments have no other use; detections.md says 5")
+    failed_share: float = limit(0.8, "share of ports without service", "tapwall's default")
+    stealth_ports: int = limit(3, "distinct ports", "tapwall: such segments have no other use")
     mixed_ports: int = limit(5, "distinct ports", "tapwall: ports without service beside a stealth probe")
 
 

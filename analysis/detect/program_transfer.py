@@ -4,7 +4,7 @@ An executable is known by its own header text, not by its name. Weighed are: the
 name, a content type that lies (a picture, a page), a name that hides the type, a little known domain, a transfer over
 SMB or over a connection without protocol, and a chain (page, exploit document, program) as exploit kits have.
 What else looks like it: software downloads and updates by HTTP (known publishers, honest content type: low).
-Reference: detections.md 6.19; ATT&CK T1105, T1189.
+Reference: ATT&CK T1105, T1189.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ ACK, RST, FIN, empty or full-flag segments from many ports or addresses that nob
 whole, GRE and other protocols without ports (hping3, Mirai's floods); echo requests and CHARGEN to broadcast addresses
 (smurf, fraggle). Why it matters: they fill the line or the connection table of a filter. What else looks like it: a
 capture that starts midstream or sees one direction (few connections with many segments each), a tunnel (one source,
-answered), a ping to broadcast by hand (one a second). Reference: detections.md 6.1 and 6.2; CERT CA-1998-01 (smurf).
+answered), a ping to broadcast by hand (one a second). Reference: CERT CA-1998-01 (smurf).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Thresholds:
         50, "port pairs or sources", "tapwall: floods change ports or addresses with each packet"
     )
     each: float = limit(5.0, "packets a conversation, median, at most", "tapwall: a connection seen midway has more")
-    answered: float = limit(0.2, "answers per packet, at most", "detections.md 6.1")
+    answered: float = limit(0.2, "answers per packet, at most", "tapwall's default")
     sources: int = limit(10, "sources of packets without ports", "tapwall: a tunnel has one")
     broadcast_per_s: float = limit(10.0, "packets/s to broadcast", "tapwall: ping -b sends one")
 

@@ -4,7 +4,7 @@ Who announces itself as router gets the traffic of every host that speaks IPv6; 
 that neighbour's. What else looks like it: two routers by
 design (both from the start), a router that shuts down (lifetime 0 once, from itself), a network with several prefixes, a
 machine that gets a new card (one change of MAC, no way back).
-Reference: detections.md 6.17; RFC 4861 6.2, RFC 6104; ATT&CK T1557.
+Reference: RFC 4861 6.2, RFC 6104; ATT&CK T1557.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Thresholds:
 
     routers: int = limit(2, "routers with different prefixes", "RFC 6104: one link, one set of prefixes")
     flood: int = limit(20, "routers or prefixes", "tapwall: floods announce hundreds")
-    changes: int = limit(2, "changes of an address's MAC", "detections.md 6.17: interleaving; one change is a new card")
+    changes: int = limit(2, "changes of an address's MAC", "tapwall: interleaving; one change is a new card")
     claims: int = limit(15, "addresses claimed by one MAC", "tapwall: privacy addresses make three to eight a host")
     adverts: int = limit(100, "neighbour advertisements in the window", "tapwall: hosts announce an address once")
     window_s: float = limit(10.0, "s", "tapwall")

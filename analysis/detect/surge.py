@@ -3,7 +3,7 @@
 Why it matters: the first thing a reader sees in an I/O graph, and the easiest to misread. A surge is taken apart by
 conversation: few large answered ones are a bulk transfer (info, named with direction, protocol and peer); what is a
 flood or scan is told by those detectors, and this one stays silent then. What else looks like an attack: downloads,
-backups, speed tests, video starts, updates. Reference: detections.md 6.1; robust z-score (Iglewicz and Hoaglin 1993).
+backups, speed tests, video starts, updates. Reference: robust z-score (Iglewicz and Hoaglin 1993).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SIGMA = 1.4826  # makes the MAD of normal data its standard deviation
 class Thresholds:
     """When a second stands out."""
 
-    z: float = limit(5.0, "robust standard deviations", "detections.md 6.1")
-    packets_per_s: int = limit(100, "packets/s", "detections.md 6.1: the floor below which nothing is a surge")
+    z: float = limit(5.0, "robust standard deviations", "tapwall's default")
+    packets_per_s: int = limit(100, "packets/s", "tapwall: the floor below which nothing is a surge")
     times: float = limit(2.0, "times the usual second", "tapwall: an even stream is no surge, however even it is")
     seconds: int = limit(10, "s with packets", "tapwall: a median of fewer bins says nothing")
     pair_share: float = limit(0.5, "share of packets of one host pair", "tapwall: one cause explains the surge")

@@ -2,7 +2,7 @@
 
 Ping sweeps, ARP sweeps and one port tried on many hosts (worms, scanners). Why it matters: a search for victims. What
 else looks like it: browsers with many servers (they answer), monitoring (its hosts answer), peer-to-peer clients (many
-ports), a router that refreshes its ARP table (it forwards for the subnet: low). Reference: detections.md 6.4.
+ports), a router that refreshes its ARP table (it forwards for the subnet: low).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ DISCOVERY = (("T1018", "Remote System Discovery"),)
 class Thresholds:
     """When many hosts are a sweep."""
 
-    hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100; detections.md 6.4")
+    hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100")
     window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
-    failed_share: float = limit(0.8, "share of hosts without answer", "detections.md 6.4")
+    failed_share: float = limit(0.8, "share of hosts without answer", "tapwall's default")
     monitored: float = limit(
         4.0, "requests a host, median", "tapwall: monitoring asks again and again, a sweep once or twice"
     )
     monitored_silent: float = limit(0.2, "share of hosts without answer, at most", "tapwall: monitored hosts exist")
-    arp_targets: int = limit(20, "distinct addresses", "detections.md 6.4; Slips 5")
+    arp_targets: int = limit(20, "distinct addresses", "tapwall's default; Slips 5")
     arp_per_s: int = limit(
         100, "requests of one card within a second", "tapwall: a host repeats a request once a second"
     )
-    arp_window_s: float = limit(60.0, "s", "detections.md 6.4")
-    arp_answered: float = limit(0.3, "share of requests answered, at most", "detections.md 6.4")
+    arp_window_s: float = limit(60.0, "s", "tapwall's default")
+    arp_answered: float = limit(0.3, "share of requests answered, at most", "tapwall's default")
 
 
 def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:

@@ -2,7 +2,7 @@
 
 Signs: no server name, a port that is not TLS's own, a self-signed certificate, one that never ends, made-up names in
 it (Metasploit) or the placeholders of a template (AsyncRAT, Emotet), no answer to the hello. What else looks like it:
-home devices and appliances (inside: only made-up names count there), VPNs, tests. Reference: detections.md 6.13, 6.19;
+home devices and appliances (inside: only made-up names count there), VPNs, tests. Reference:
 ATT&CK T1573.002, T1587.003.
 """
 

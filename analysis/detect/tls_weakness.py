@@ -2,7 +2,7 @@
 
 Only what the server chose counts, and dates are judged at the packet's time, not today's. TLS 1.3 hides certificates,
 so their absence says nothing. Exposure, not attack. What else looks like it: home devices with self-signed certificates
-(inside: info), old clients of a museum. Reference: detections.md 6.13; RFC 8996 (versions), RFC 7465 (RC4), RFC 9325.
+(inside: info), old clients of a museum. Reference: RFC 8996 (versions), RFC 7465 (RC4), RFC 9325.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tunnels of hosts: GRE, IPv6 in IPv4, Teredo, VXLAN, GTP and others that carry a network inside another.
 
 What a tunnel carries passes filters unseen. What else looks like it: VPNs and overlays on purpose (routers, data
-centres), which is why it is info, and low where an inside host tunnels to the outside. Reference: detections.md 6.17;
+centres), which is why it is info, and low where an inside host tunnels to the outside. Reference:
 RFC 2784, RFC 4213, RFC 4380, RFC 7348; ATT&CK T1572.
 """
 

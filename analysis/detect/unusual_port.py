@@ -1,7 +1,7 @@
 """A protocol where it is not expected: SSH, TLS, HTTP or DNS on a port of its own choice, or another one on a known port.
 
 Protocols are known by content, not by port. What else looks like it: development servers, home devices, proxies, VPNs on
-443. Info, and low where the port is one that remote control tools use. Reference: detections.md 6.15; ATT&CK T1571.
+443. Info, and low where the port is one that remote control tools use. Reference: ATT&CK T1571.
 """
 
 from __future__ import annotations
