@@ -145,7 +145,10 @@ def analyze(
     with _Progress() as progress:
         extra = {"thresholds_file": thresholds} if thresholds else {}
         settings = Settings(interval_s=interval, trusted=trust, intel=intel, extra=extra)
-        analysis = analyse(captures, settings=settings, only=only, progress=progress, selector=_filter(expression))
+        judge = not as_json or output is not None or fail_on is not None or only is None or "findings" in only
+        analysis = analyse(
+            captures, settings=settings, only=only, progress=progress, selector=_filter(expression), judge=judge
+        )
     if output is not None:
         _write(analysis, output)
     if as_json:

@@ -137,10 +137,12 @@ def analyse(
     only: Sequence[str] | None = None,
     progress: Progress | None = None,
     selector: DisplayFilter | None = None,
+    judge: bool = True,
 ) -> Analysis:
     """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read.
 
-    With a `selector`, only packets that it selects in the whole capture are analysed.
+    With a `selector`, only packets that it selects in the whole capture are analysed. Without `judge` no detector is
+    asked, and there are no findings.
     """
     began = perf_counter()
     settings = settings or Settings()
@@ -148,7 +150,8 @@ def analyse(
         settings = replace(settings, interval_s=interval_s)
     kernel.choose(estimate_packets(paths))
     with open_captures(paths) as capture:
-        analysis = _tables(capture if selector is None else Selected(capture, selector), settings, progress, began)
+        chosen = capture if selector is None else Selected(capture, selector)
+        analysis = _tables(chosen, settings, progress, began, judge)
     return replace(analysis, only=tuple(only) if only else PARTS)
 
 
@@ -166,7 +169,9 @@ def batches(paths: Sequence[str]) -> Iterator[Batch]:
             yield batch
 
 
-def _tables(capture: Capture | Selected, settings: Settings, progress: Progress | None, began: float) -> Analysis:
+def _tables(
+    capture: Capture | Selected, settings: Settings, progress: Progress | None, began: float, judge: bool
+) -> Analysis:
     """All stages over all chunks, then everything that is judged at the end."""
     from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
@@ -218,7 +223,7 @@ def _tables(capture: Capture | Selected, settings: Settings, progress: Progress 
         timing={},
     )
     mark = perf_counter()
-    findings, not_assessable = _findings(analysis, settings)
+    findings, not_assessable = _findings(analysis, settings) if judge else ((), ())
     timing["findings"] = perf_counter() - mark
     wall_s = perf_counter() - began
     analysis.timing.update(

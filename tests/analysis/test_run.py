@@ -76,6 +76,16 @@ def test_only_leaves_out_other_parts(tmp_path: Path) -> None:
     assert {*found} == {"io", "timing"}
 
 
+def test_without_judging_no_detector_is_asked(tmp_path: Path) -> None:
+    """Tables stay as they are; there are neither findings nor reasons why a detector could not judge."""
+    path = write(tmp_path / "a.pcapng", exchange(3))
+    found, judged = analyse([path], judge=False), analyse([path])
+
+    assert (found.findings, found.not_assessable) == ((), ())
+    assert judged.not_assessable
+    assert found.hierarchy.to_json() == judged.hierarchy.to_json()
+
+
 @pytest.mark.parametrize("interval_s", [0.1, 1.0, 2.5])
 def test_interval(tmp_path: Path, interval_s: float) -> None:
     """Any interval keeps the sums; the series per second stays beside it."""
