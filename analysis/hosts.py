@@ -25,7 +25,7 @@ WELL_KNOWN = (
     "windowsupdate.com", "update.microsoft.com", "delivery.mp.microsoft.com", "msftconnecttest.com", "msftncsi.com",
     "push.apple.com", "captive.apple.com", "swcdn.apple.com", "mtalk.google.com", "connectivitycheck.gstatic.com",
     "update.googleapis.com", "clients2.google.com", "detectportal.firefox.com", "push.services.mozilla.com",
-    "archive.ubuntu.com", "connectivity-check.ubuntu.com", "deb.debian.org", "pool.ntp.org", "time.windows.com",
+    "archive.ubuntu.com", "connectivity-check.ubuntu.com", "debian.org", "pool.ntp.org", "time.windows.com",
     "telemetry.mozilla.org", "events.data.microsoft.com", "settings-win.data.microsoft.com", "ocsp.digicert.com",
 )  # fmt: skip
 

@@ -53,9 +53,11 @@ def sign_on(wire: Wire) -> None:
 @silent()
 def package_manager(wire: Wire) -> None:
     """A package manager asks its mirror by name, with its own user agent."""
-    wire.asked(ME, "10.0.0.1", 53, dns_query("deb.debian.org"), dns_answer("deb.debian.org", 1, ("198.51.100.9",)))
+    wire.asked(
+        ME, "10.0.0.1", 53, dns_query("mirror.example.org"), dns_answer("mirror.example.org", 1, ("198.51.100.9",))
+    )
     for number in range(20):
-        wire.talk(ME, "198.51.100.9", 80, [("c", request(f"/debian/pool/{number}.deb", host="deb.debian.org", agent="Debian APT-HTTP/1.3 (2.6.1)")), ("s", response(200, bytes(900)))], at=0.3 * number)  # fmt: skip
+        wire.talk(ME, "198.51.100.9", 80, [("c", request(f"/debian/pool/{number}.deb", host="mirror.example.org", agent="Debian APT-HTTP/1.3 (2.6.1)")), ("s", response(200, bytes(900)))], at=0.3 * number)  # fmt: skip
 
 
 @silent()
