@@ -36,6 +36,7 @@ def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess([], 1, "", "unshare: unshare failed: Operation not permitted\n")
 
     monkeypatch.setattr(namespace.subprocess, "run", refuse)
+    monkeypatch.setattr(namespace.shutil, "which", lambda name, path=None: f"/bin/{name}")
 
     assert namespace.refused() == "user namespaces are refused here (unshare: unshare failed: Operation not permitted)"
     namespace.refused.cache_clear()
