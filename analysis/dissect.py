@@ -6,10 +6,12 @@ character that a terminal could act on escaped. Deep dissection is tshark's; thi
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from analysis.capture import open_captures
 from analysis.errors import AnalysisError
 
 MOST_LINES = 20_000
@@ -20,6 +22,8 @@ def detail(path: str, number: int) -> Iterator[str]:
     """The lines of frame `number`. Raises AnalysisError without tshark, or where the frame is not there."""
     if shutil.which("tshark") is None:
         raise AnalysisError("tshark: not found, expected it on the PATH for --detail")
+    if not _holds(path, number):
+        raise AnalysisError(f"{path}: got no frame {number}, expected one of the capture")
     import asyncio
 
     import pyshark
@@ -36,14 +40,28 @@ def detail(path: str, number: int) -> Iterator[str]:
     try:
         packet = next(iter(capture), None)
         if packet is None:
-            raise AnalysisError(f"{path}: got no frame {number}, expected one of the capture")
+            raise AnalysisError(f"{path}: tshark shows no frame {number}")
         yield from _lines(packet)
     except (pyshark.capture.capture.TSharkCrashException, EOFError) as error:
         raise AnalysisError(f"{path}: tshark could not read it: {str(error).splitlines()[0]}") from None
     finally:
-        capture.close()
+        # tshark may have ended by itself: asyncio then loses its exit code now and then, and pyshark takes it for a crash
+        with contextlib.suppress(pyshark.capture.capture.TSharkCrashException):
+            capture.close()
+        capture._running_processes.clear()  # else it is closed once more when it is collected, without a loop
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _holds(path: str, number: int) -> bool:
+    """Has the capture a frame of this number?"""
+    seen = 0
+    with open_captures([path]) as capture:
+        for records in capture.chunks():
+            seen += len(records.number)
+            if seen >= number > 0:
+                return True
+    return False
 
 
 def _lines(packet: Any) -> Iterator[str]:
