@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from analysis.columns import NO_TIME, Array, Records
+from analysis.columns import NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
 from analysis.merge import Piece, merged
 from analysis.origin import PSEUDO_HEADERS, BlockName, Comment, Interface, Section
@@ -370,7 +370,7 @@ def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Captur
 
 def _without_pseudo_header(records: Records) -> Records:
     """Move the start behind a pseudo-header and leave it out of both lengths, as Wireshark does."""
-    for link_type in np.unique(records.link_type).tolist():
+    for link_type in different(records.link_type).tolist():
         size = PSEUDO_HEADERS.get(link_type, 0)
         if size:
             cut = np.where((records.link_type == link_type) & (records.cap_len >= size), size, 0)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from analysis import columns, severity
-from analysis.columns import NO_TIME, Array
+from analysis.columns import NO_TIME, Array, different
 from analysis.evidence import Evidence
 from analysis.findings import Accountable, Finding, Number, Severity
 from analysis.hosts import is_trusted
@@ -92,7 +92,7 @@ def of_rows(evidence: Evidence, rows: Array, words: Words, packets: int = -1, si
     return _finding(
         evidence,
         words,
-        hosts=words.hosts or tuple(evidence.text(int(one)) for one in np.unique(ids)[:MOST_HOSTS]),
+        hosts=words.hosts or tuple(evidence.text(int(one)) for one in different(ids)[:MOST_HOSTS]),
         first_ns=int(times.min()) if len(times) else None,
         last_ns=int(flows.last_ns[rows].max()) if len(times) else None,
         packets=counted,
@@ -205,7 +205,7 @@ def _conversations(evidence: Evidence, rows: Array) -> tuple[dict[str, Any], ...
 def first_frames(frames: Array) -> list[int]:
     """The smallest MOST_FRAMES frame numbers of a [flows, FLOW_FRAMES] table."""
     numbers = frames[: 4 * MOST_FRAMES].ravel()
-    return np.unique(numbers[numbers > 0])[:MOST_FRAMES].tolist()  # type: ignore[no-any-return]
+    return different(numbers[numbers > 0])[:MOST_FRAMES].tolist()  # type: ignore[no-any-return]
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:
@@ -255,9 +255,9 @@ def _known_frames(evidence: Evidence, rows: Array) -> str:
 def pair_filter(evidence: Evidence, rows: Array) -> str:
     """A display filter by protocol, addresses and, where it is one, the port that all conversations share."""
     flows = evidence.flows
-    kinds = np.unique(flows.kind[rows]).tolist()
+    kinds = different(flows.kind[rows]).tolist()
     words = " || ".join(columns.KINDS[int(kind)] for kind in kinds)
-    left, right = np.unique(flows.a_id[rows]), np.unique(flows.b_id[rows])
+    left, right = different(flows.a_id[rows]), different(flows.b_id[rows])
     parts = [f"({words})" if len(kinds) > 1 else words]
     if columns.ICMP in kinds:
         parts += _exchanges(flows.b_port[rows[flows.kind[rows] == columns.ICMP]])
@@ -267,7 +267,7 @@ def pair_filter(evidence: Evidence, rows: Array) -> str:
         if len(ids) <= MOST_RANGES:
             parts.append(addresses_filter([evidence.text(int(one)) for one in ids]))
     if len(kinds) == 1 and int(kinds[0]) in (columns.TCP, columns.UDP):
-        for ports in (np.unique(flows.b_port[rows]), np.unique(flows.a_port[rows])):
+        for ports in (different(flows.b_port[rows]), different(flows.a_port[rows])):
             if len(ports) == 1:
                 parts.append(f"{words}.port == {int(ports[0])}")
     return " && ".join(parts)
@@ -275,7 +275,7 @@ def pair_filter(evidence: Evidence, rows: Array) -> str:
 
 def _exchanges(types: Array) -> list[str]:
     """ICMP requests of some types with their replies, without the errors that quote them; [] for other messages."""
-    asked = np.unique(types).tolist()
+    asked = different(types).tolist()
     if not set(asked) <= set(ICMP_REPLIES):
         return []
     both = sorted({*asked, *(ICMP_REPLIES[one] for one in asked)})

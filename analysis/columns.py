@@ -18,6 +18,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+
+def different(values: Array) -> Array:
+    """Sorted distinct values. As `np.unique`, which imports numpy.ma when asked for nothing else (60 ms)."""
+    found: Array = np.unique(values, return_counts=True)[0]
+    return found
+
+
 NO_TIME = -(2**63)  # a packet without time stamp (pcapng simple packet block): counted, not in the span
 MAX_LAYERS = 24  # layers kept per frame; a frame with more has fault TOO_MANY_LAYERS and keeps the first 24
 MAX_TAPS = 12  # addressed layers kept per frame (four tunnels deep); more: fault TOO_MANY_LAYERS

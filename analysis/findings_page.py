@@ -7,7 +7,6 @@ error and raises.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from analysis import severity, thresholds
@@ -64,12 +63,12 @@ def section(detector: Any) -> str:
         raise ValueError(f"{detector.__name__}: no docstring, expected one")
     title, text = lines[0].rstrip("."), "\n".join(lines[1:]).strip()
     rows = "".join(
-        f"| {one.name} | {one.default:g} | {one.metadata['unit']} | {one.metadata['source']} |\n"
-        for one in fields(detector.Thresholds)
+        f"| {name} | {one.default:g} | {one.unit} | {one.source} |\n"
+        for name, one in detector.Thresholds.DECLARED.items()
     )
     return f"\n### {detector.NAME}\n\n{title}.\n\n{text}\n\n| threshold | default | unit | source |\n|---|---|---|---|\n{rows}"
 
 
 def settings_file() -> str:
     """All thresholds with their defaults as TOML."""
-    return thresholds.printed({detector.NAME: detector.Thresholds() for detector in DETECTORS})
+    return thresholds.printed({detector.NAME: detector.Thresholds for detector in DETECTORS})

@@ -9,13 +9,12 @@ files, number frames or look into packets.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records
+from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
 from analysis.kernel import enabled, kernel
 from analysis.origin import (
@@ -29,6 +28,7 @@ from analysis.origin import (
     Section,
     largest_packet,
 )
+from analysis.patterns import pattern
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION, INTERFACE, NAMES, STATISTICS = 0x0A0D0D0A, 1, 4, 5
@@ -42,7 +42,7 @@ MAX_NAMES = 200_000
 MAX_COMMENTS = 10_000
 MAX_TEXT = 65_535  # an option's length field has 16 bits
 LAST_NS = 2**63 - 1
-JOURNAL_TIME = re.compile(rb"(?:^|\n)__REALTIME_TIMESTAMP=(\d{1,16})\n")  # microseconds
+JOURNAL_TIME = pattern(rb"(?:^|\n)__REALTIME_TIMESTAMP=(\d{1,16})\n")  # microseconds
 
 
 class Index(NamedTuple):
@@ -288,7 +288,7 @@ class PcapngReader:
         fault = np.zeros(n, np.int32)
         time_ns = np.full(n, NO_TIME, np.int64)
         link_type = np.where(link < 0, link, NO_INTERFACE)
-        for k in np.unique(interface).tolist():
+        for k in different(interface).tolist():
             rows = slice(None) if n and (interface == k).all() else interface == k
             clock = self._clocks[k] if k >= 0 else Clock()
             ns, bad = to_ns(index.ticks[:n][rows], clock)

@@ -8,18 +8,18 @@ Nothing here asks the network.
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import NamedTuple
 
+import analysis
 from analysis.errors import AnalysisError
+from analysis.patterns import pattern
 
 SHIPPED = "intel.txt"  # beside this module
 LONGEST = 1_000_000  # lines of one file
-JA3 = re.compile(r"^[0-9a-f]{32}$")
-JA4 = re.compile(r"^[tqd][0-9a-z]{9}_[0-9a-f]{12}_[0-9a-f]{12}$")
-DOMAIN = re.compile(r"^(?:[a-z0-9_-]{1,63}\.)+[a-z0-9-]{2,63}$")
+JA3 = pattern(r"^[0-9a-f]{32}$")
+JA4 = pattern(r"^[tqd][0-9a-z]{9}_[0-9a-f]{12}_[0-9a-f]{12}$")
+DOMAIN = pattern(r"^(?:[a-z0-9_-]{1,63}\.)+[a-z0-9-]{2,63}$")
 
 
 class Entry(NamedTuple):
@@ -51,7 +51,8 @@ class Watchlist:
 
 def shipped() -> Watchlist:
     """The list that comes with the package."""
-    return parse(resources.files("analysis").joinpath(SHIPPED).read_text(encoding="utf-8"), SHIPPED)
+    with open(f"{analysis.__path__[0]}/{SHIPPED}", encoding="utf-8") as file:
+        return parse(file.read(), SHIPPED)
 
 
 def load(path: str | None) -> Watchlist:

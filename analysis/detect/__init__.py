@@ -134,7 +134,7 @@ def run_detectors(tables: Tables, settings: Wanted) -> tuple[tuple[Finding, ...]
     findings: list[Finding] = []
     not_assessable: list[NotAssessable] = []
     for detector in DETECTORS:
-        limits = configured(detector.Thresholds(), changed.get(detector.NAME, {}), f"thresholds.{detector.NAME}")
+        limits = configured(detector.Thresholds, changed.get(detector.NAME, {}), f"thresholds.{detector.NAME}")
         reason = _ask(detector, evidence, limits, findings)
         if reason is not None:
             not_assessable.append(NotAssessable(detector.NAME, *reason))

@@ -9,17 +9,16 @@ Reference: Rossow, Amplification Hell (2014).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import ACK, RST, SYN, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "amplification"
 blocked = assess.without_transport
@@ -34,8 +33,7 @@ SERVICES = {
 DNS = 53  # a resolver's answers are larger than its questions by trade: left to the sources without request
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When answers are too many."""
 
     sources: int = limit(10, "sources without request", "tapwall: a client has two or three resolvers or time servers")
@@ -78,7 +76,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 
 def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
     flows, rows = evidence.flows, evidence.links.row[chosen]
-    sources = len(np.unique(flows.a_id[rows]))
+    sources = len(different(flows.a_id[rows]))
     packets, size = int(flows.packets_ab[rows].sum()), int(flows.bytes_ab[rows].sum())
     seconds = max(1.0, float(flows.last_ns[rows].max() - flows.first_ns[rows].min()) / 1e9)
     strong = packets >= limits.strong_packets and size / packets >= limits.strong_bytes
@@ -88,7 +86,7 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
     port = int(flows.a_port[rows[0]])
     word = SERVICES.get(port, f"UDP port {port}")
     victim = evidence.text(int(flows.b_id[rows[0]]))
-    ports = len(np.unique(flows.b_port[rows]))
+    ports = len(different(flows.b_port[rows]))
     yield of_links(
         evidence,
         chosen,
@@ -167,7 +165,7 @@ def _answers(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[
     packets = int(flows.packets_ab[rows].sum())
     if packets < limits.answers:
         return
-    sources = len(np.unique(flows.a_id[rows]))
+    sources = len(different(flows.a_id[rows]))
     victim = evidence.text(int(flows.b_id[rows[0]]))
     per_source = packets / sources
     yield of_links(

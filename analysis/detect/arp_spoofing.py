@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import assess
@@ -20,7 +19,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Arp
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "arp-spoofing"
 blocked = assess.without_fact("arp", "ARP packets")
@@ -30,8 +29,7 @@ MOST_MACS, MOST_ADDRESSES, MOST_CLAIMS = 1000, 100, 500
 CACHE = (("T1557.002", "Adversary-in-the-Middle: ARP Cache Poisoning"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When claims are suspicious."""
 
     changes: int = limit(2, "changes of owner", "tapwall: interleaving; one change is a new lease")

@@ -11,18 +11,17 @@ every fast beacon symmetric. Reference: RITA v5.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "beacon"
 BINS = 24  # RITA: histogram over the span of the data
@@ -30,8 +29,7 @@ FLAT = 0.05  # quartiles nearer than this share of the median are no skew
 PEER_PORTS = (80, 443)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When steps are even enough."""
 
     connections: int = limit(10, "connections", "tapwall's default; RITA 4, later 23 because of false positives")
@@ -135,7 +133,7 @@ def _finding(
     names = list(evidence.hosts.names.get(target, ()))
     known = bool(names) and all(well_known(name) for name in names)
     same = links.target == links.target[chosen[0]]
-    sharers = len(np.unique(links.source[same]))
+    sharers = len(different(links.source[same]))
     word = columns.KINDS[int(links.kind[chosen[0]])].upper()
     terms = {"score": margin(total, limits.score, least=0.5, most=0.8, decades=0.15)}
     terms["jitter"] = 0.4 * (1 - jitter / limits.jitter)

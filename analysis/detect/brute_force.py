@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
 from analysis.facts import Http, Login
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "brute-force"
 blocked = assess.without_transport
@@ -36,8 +35,7 @@ GUESSING = ("T1110.001", "Brute Force: Password Guessing")
 SPRAYING = ("T1110.003", "Brute Force: Password Spraying")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When trying is guessing."""
 
     refused: int = limit(10, "refused logins", "tapwall: between Slips (9) and Zeek FTP (20)")

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Login
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "clear-text-credentials"
 blocked = assess.without_fact("login", "logins in clear text")
 PUBLIC = frozenset(("anonymous", "ftp", "guest", "public", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is worth a line."""
 
     logins: int = limit(1, "logins", "tapwall: the exposure is the finding")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from analysis.evidence import Evidence, busiest
 from analysis.facts import Dns
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "dga"
 blocked = assess.without_fact("dns", "DNS messages")
@@ -29,8 +28,7 @@ NXDOMAIN = 3
 OWN = ("arpa", "local", "lan", "home", "internal", "localdomain", "corp")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When wrong names are generated ones."""
 
     names: int = limit(10, "domains that do not exist", "Slips: 10 NXDOMAIN")

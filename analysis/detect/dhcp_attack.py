@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from analysis.evidence import Evidence, busiest
 from analysis.facts import Dhcp
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "dhcp-attack"
 blocked = assess.without_fact("dhcp", "DHCP messages")
@@ -27,8 +26,7 @@ DISCOVER, OFFER, REQUEST, ACK, INFORM = 1, 2, 3, 5, 8
 SPOOFING = ("T1557.003", "Adversary-in-the-Middle: DHCP Spoofing")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When asking is too much."""
 
     clients: int = limit(30, "new clients in the window", "tapwall: a full class room joins slower")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Kerberos, Payload, Rpc
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "directory-attack"
 blocked = assess.without_payload
@@ -40,8 +39,7 @@ ACCOUNTS = ("T1087.002", "Account Discovery: Domain Account")
 ROASTING = ("T1558.003", "Steal or Forge Kerberos Tickets: Kerberoasting")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When calls are reconnaissance."""
 
     samr_calls: int = limit(10, "account queries", "tapwall: a logon needs three or four")

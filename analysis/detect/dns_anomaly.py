@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Dns
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "dns-anomaly"
 A, CNAME, SIG, KEY, AAAA, IXFR, AXFR = 1, 5, 24, 25, 28, 251, 252
@@ -29,8 +28,7 @@ RARE = {SIG: "SIG", KEY: "KEY"}
 DNS_PORT = 53
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is too much."""
 
     answer_bytes: int = limit(32_768, "bytes", "tapwall: DNSSEC answers stay below 5,000; SIGRed needs 65,281")

@@ -20,7 +20,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Dns
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "dns-tunnel"
 blocked = assess.without_fact("dns", "DNS messages")
@@ -37,8 +37,7 @@ LOOKUPS = frozenset(
 TUNNELLING = (("T1071.004", "Application Layer Protocol: DNS"), ("T1572", "Protocol Tunneling"))
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When names carry data."""
 
     names: int = limit(100, "distinct subdomains", "RITA: base 100")

@@ -8,7 +8,6 @@ a window, RITA for 25 MB together with a threat-intelligence hit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,14 +17,13 @@ from analysis.columns import Array
 from analysis.evidence import Evidence, coded
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "exfiltration"
 blocked = assess.without_transport
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When an upload stands out."""
 
     bytes: float = limit(20e6, "bytes sent", "tapwall's default")

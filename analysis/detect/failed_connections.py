@@ -8,16 +8,15 @@ technique is claimed. Reference: Zeek's conn_state.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import CONN_STATES, Array
+from analysis.columns import CONN_STATES, Array, different
 from analysis.evidence import Evidence, coded, distinct, groups
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "failed-connections"
 UNREACHABLE = {
@@ -27,8 +26,7 @@ UNREACHABLE = {
 blocked = assess.one_sided
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is worth a line."""
 
     attempts: int = limit(5, "attempts for severity low", "Slips: 5 reconnection attempts")
@@ -63,7 +61,7 @@ def _finding(evidence: Evidence, chosen: Array, services: int, limits: Threshold
     first = int(chosen[0])
     target, port = evidence.text(int(links.target[first])), int(links.target_port[first])
     word = columns.KINDS[int(links.kind[first])].upper()
-    sources = [evidence.text(int(one)) for one in np.unique(links.source[chosen])]
+    sources = [evidence.text(int(one)) for one in different(links.source[chosen])]
     syns = int(links.syns[chosen].sum())
     answer = _answer(evidence, chosen)
     attempts = len(chosen)

@@ -8,17 +8,16 @@ broken middle boxes now and then make one kind. Reference: nmap.org, TCP/IP fing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "fingerprinting"
 blocked = assess.without_transport
@@ -26,8 +25,7 @@ MOST_PAIRS = 500  # pairs of hosts judged: a bound against captures made to be s
 PROBE_BYTES, PROBE = 300, b"C" * 32
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """How many kinds."""
 
     kinds: int = limit(2, "kinds of impossible segments", "tapwall: one kind may be a broken device")
@@ -54,8 +52,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 
 def _judge(evidence: Evidence, chosen: Array, plain: Array, limits: Thresholds) -> Finding | None:
     flows, links = evidence.flows, evidence.links
-    kinds = len(np.unique(plain[chosen]))
-    ports = len(np.unique(flows.b_port[links.row[chosen]]))
+    kinds = len(different(plain[chosen]))
+    ports = len(different(flows.b_port[links.row[chosen]]))
     if kinds < limits.kinds or ports > limits.ports:
         return None
     source, target = int(flows.a_id[links.row[chosen[0]]]), int(flows.b_id[links.row[chosen[0]]])

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import ACK, Evidence, busiest, large_groups
 from analysis.facts import Http
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "flood"
 blocked = assess.without_transport
@@ -47,8 +46,7 @@ DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
 EXHAUSTION = (("T1499.001", "Endpoint Denial of Service: OS Exhaustion Flood"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When asking becomes a flood."""
 
     syn_per_s: float = limit(100.0, "new connections/s", "tapwall's default; rule sets use 10,000 per 60 s")
@@ -79,8 +77,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             told.add(int(links.target[chosen[0]]))
             yield finding
     for chosen in large_groups(opened, int(limits.syn_per_s * limits.seconds), links.target):
-        many = len(np.unique(links.target_port[chosen])) >= limits.spread
-        if many and int(links.target[chosen[0]]) not in told and len(np.unique(links.source[chosen])) >= limits.spread:
+        many = len(different(links.target_port[chosen])) >= limits.spread
+        if many and int(links.target[chosen[0]]) not in told and len(different(links.source[chosen])) >= limits.spread:
             yield from _connections(evidence, chosen, limits, "many ports")
     datagrams = links.unicast & np.isin(links.kind, (columns.UDP, columns.ICMP, columns.ICMPV6))
     yield from _datagrams(evidence, np.flatnonzero(datagrams & links.known), limits)
@@ -127,13 +125,13 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds, ports: s
         numbers = {
             "connections_per_s": measured(limits, "syn_per_s", round(per_s, 1)),
             "completed_share": measured(limits, "completed", round(completed, 3)),
-            "sources": Number(len(np.unique(links.source[chosen])), "hosts"),
+            "sources": Number(len(different(links.source[chosen])), "hosts"),
         }
         yield _finding(
             evidence,
             chosen,
             f"SYN flood against {where}: {per_s:.0f} connection attempts a second from "
-            f"{attacker or f'{len(np.unique(links.source[chosen]))} addresses'}, {100 * completed:.0f} % completed",
+            f"{attacker or f'{len(different(links.source[chosen]))} addresses'}, {100 * completed:.0f} % completed",
             "A server that is down while many clients retry looks alike; clients retry after 1, 2, 4 s and come from "
             f"addresses seen before: here {len(sources)} sources in {limits.seconds:.0f} s.",
             Severity.HIGH if len(sources) >= limits.spread else Severity.MEDIUM,
@@ -190,14 +188,14 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
         moved = int((links.sent[chosen] + links.got[chosen]).sum())
         silent = int((links.sent[chosen] + links.got[chosen])[unanswered[where == code]].sum())
         answered = 0.0 if silent == moved else float(links.got[chosen].sum() / max(1, links.sent[chosen].sum()))
-        sources = np.unique(from_a[where == code])
-        spread = max(len(sources), len(np.unique(links.target_port[chosen])))
+        sources = different(from_a[where == code])
+        spread = max(len(sources), len(different(links.target_port[chosen])))
         if per_s < threshold or (answered >= limits.answered and not ping):
             continue
         if (
             ping
             and per_s < limits.packets_per_s
-            and len(np.unique(links.target_port[chosen])) == 1
+            and len(different(links.target_port[chosen])) == 1
             and int(links.target_port[chosen[0]]) not in (8, 128)
         ):
             continue
@@ -210,7 +208,7 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
             f"{word} flood against {evidence.hosts.name(target)}: {per_s:.0f} packets a second from "
             f"{attacker or f'{len(sources)} addresses'}, {100 * min(answered, 1):.0f} % answered",
             "A video or voice stream sends as fast and gets no answer; it has one source and one port: here "
-            f"{len(sources)} sources and {len(np.unique(links.target_port[chosen]))} ports.",
+            f"{len(sources)} sources and {len(different(links.target_port[chosen]))} ports.",
             Severity.MEDIUM if ping or spread >= limits.spread or per_s >= limits.any_per_s else Severity.LOW,
             {"rate": margin(per_s, threshold), "no answers": 0.5 * (1 - min(answered, 1))},
             {
@@ -300,7 +298,7 @@ def _finding(
 ) -> Finding:
     attacker, attack, subject = who
     links = evidence.links
-    ttl = np.unique(evidence.flows.ttl_min[links.row[chosen]])
+    ttl = different(evidence.flows.ttl_min[links.row[chosen]])
     spoofed = not attacker and len(ttl) > 8
     return of_links(
         evidence,

@@ -14,7 +14,6 @@ import ipaddress
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import assess
@@ -24,8 +23,9 @@ from analysis.evidence import Evidence
 from analysis.facts import Http
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
+from analysis.patterns import pattern
 from analysis.severity import confidence
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "http-c2"
 blocked = assess.without_fact("http", "HTTP requests")
@@ -37,17 +37,16 @@ ADDRESS_SERVICES = frozenset(
         "whatismyipaddress.com", "ip.anysrc.net", "reallyfreegeoip.org",
     )
 )  # fmt: skip
-MACHINE = re.compile(
+MACHINE = pattern(
     r"[?&](?:c|u|user|pc|host|hwid|hostname|computername|username|os|guid|bot_?id|machine|av|mi|uid)=[^&]{2,}", re.I
 )
-SCRIPT_AGENT = re.compile(r"WindowsPowerShell|CertUtil URL Agent|Microsoft BITS|^mshta|WinHttp\.WinHttpRequest", re.I)
-SCRIPT = re.compile(r"\.(?:ps1|hta|vbs|vbe|wsf|bat|cmd|sct|sh)$", re.I)
-RANDOM_AGENT = re.compile(r"^[A-Za-z]{8,24}$")
-OLD_AGENT = re.compile(r"^Mozilla/4\.0 \(compatible; MSIE [5-8]\.0; Windows NT (?:6\.[1-3]|10\.0)", re.I)
+SCRIPT_AGENT = pattern(r"WindowsPowerShell|CertUtil URL Agent|Microsoft BITS|^mshta|WinHttp\.WinHttpRequest", re.I)
+SCRIPT = pattern(r"\.(?:ps1|hta|vbs|vbe|wsf|bat|cmd|sct|sh)$", re.I)
+RANDOM_AGENT = pattern(r"^[A-Za-z]{8,24}$")
+OLD_AGENT = pattern(r"^Mozilla/4\.0 \(compatible; MSIE [5-8]\.0; Windows NT (?:6\.[1-3]|10\.0)", re.I)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When signs become a finding."""
 
     confidence: float = limit(0.5, "sum of weights", "tapwall: as likely right as wrong")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import assess
@@ -19,19 +18,19 @@ from analysis.claims import Words, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Echo
 from analysis.findings import Finding, Number, Severity
+from analysis.patterns import pattern
 from analysis.severity import confidence
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "icmp-tunnel"
 blocked = assess.without_fact("echo", "ICMP echo packets with data")
-INNER_IP = re.compile(rb"^.{0,32}?\x45[\0-\xff]\0[\0-\xff].{4}[\x20-\xff][\x01\x06\x11]", re.S)
-WORDS = re.compile(
+INNER_IP = pattern(rb"^.{0,32}?\x45[\0-\xff]\0[\0-\xff].{4}[\x20-\xff][\x01\x06\x11]", re.S)
+WORDS = pattern(
     rb"^[\x20-\x7e]{2,16}\0{8,}|(?:SSH-2\.0|HTTP/1\.|cmd\.exe|/bin/|whoami|shell|upload|download|exec|uid=)", re.I
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When echoes carry data."""
 
     confidence: float = limit(0.6, "sum of weights", "tapwall: two signs at least")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,14 @@ from analysis import assess
 from analysis.claims import Words, of_facts, of_links
 from analysis.evidence import Evidence
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 from analysis.watchlist import Entry
 
 NAME = "intel"
 blocked = assess.without_transport
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What counts."""
 
     matches: int = limit(1, "matches", "tapwall: exact matches only")

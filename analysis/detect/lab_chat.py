@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Chat
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "lab-chat"
 blocked = assess.without_fact("chat", "tapwall chat")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is worth a line."""
 
     frames: int = limit(1, "frames", "tapwall: one frame in clear is an exposure")

@@ -12,18 +12,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, listed, of_facts, of_links
+from analysis.columns import different
 from analysis.evidence import Evidence, large_groups
 from analysis.facts import Rpc
 from analysis.findings import Finding, Number, Severity
+from analysis.patterns import pattern
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "lateral-movement"
 blocked = assess.without_payload
@@ -52,7 +53,7 @@ CALLS: dict[str, Call] = {
 }  # fmt: skip
 ADMIN_SHARES = ("ADMIN$", "C$", "D$")
 # Files that are made or fetched when a machine is taken over: dumps of the login process, the account databases, tools.
-STOLEN = re.compile(
+STOLEN = pattern(
     r"lsass[^\\]{0,20}\.(?:dmp|zip)$|ntds\.dit$|\\config\\(?:sam|security|system)$|\.kirbi$|psexesvc|paexec|csexec|remcom(?:svc)?|\\__output"
     r"|^(?:system32\\|temp\\)?[a-z]{8}\.tmp$|mimikatz|procdump|winexesvc",
     re.I,
@@ -61,8 +62,7 @@ REMOTE_PORTS = (3389, 5985, 5986, 445, 22)
 SHARES = ("T1021.002", "Remote Services: SMB/Windows Admin Shares")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """How often."""
 
     calls: int = limit(1, "calls", "tapwall: each starts or prepares a program")
@@ -200,7 +200,7 @@ def _fan_out(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         & evidence.hosts.inside[links.target]
     )
     for chosen in large_groups(rows, limits.hosts, links.source, links.target_port):
-        hosts = len(np.unique(links.target[chosen]))
+        hosts = len(different(links.target[chosen]))
         if hosts < limits.hosts:
             continue
         source, port = evidence.text(int(links.source[chosen[0]])), int(links.target_port[chosen[0]])

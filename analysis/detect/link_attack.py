@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, frame_filter, listed, of_facts, of_rows
-from analysis.columns import NO_TIME, Array
+from analysis.columns import NO_TIME, Array, different
 from analysis.evidence import Evidence, busiest
 from analysis.facts import LinkControl
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "link-attack"
 DENIAL = (("T1498", "Network Denial of Service"),)
@@ -33,8 +33,7 @@ ENDS = ("deauthentication", "disassociation")
 DISCOVERY = ("cdp", "dtp", "vtp")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When ruling is an attack."""
 
     window_s: float = limit(10.0, "s", "tapwall")
@@ -215,7 +214,7 @@ def _addresses(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         return
     order = np.argsort(flows.first_ns[once], kind="stable")
     start, end, _ = busiest(flows.first_ns[once][order], limits.window_s)
-    count = len(np.unique(flows.a_id[once[order[start:end]]]))
+    count = len(different(flows.a_id[once[order[start:end]]]))
     if count < limits.macs:
         return
     words = _words(
@@ -233,7 +232,7 @@ def _addresses(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 
 def _frames(first: Array, last: Array) -> str:
     """A filter for the frames of conversations of one or two frames, whose numbers are these."""
-    numbers = np.unique(np.concatenate((first, last)))
+    numbers = different(np.concatenate((first, last)))
     return frame_filter(numbers.tolist()) or f"frame.number >= {numbers[0]} && frame.number <= {numbers[-1]}"
 
 

@@ -7,7 +7,6 @@ low 4 h, medium 8 h, high 12 h).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,13 +14,12 @@ from analysis import assess, columns
 from analysis.claims import Words, of_links
 from analysis.evidence import Evidence
 from analysis.findings import Finding, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "long-connection"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is long."""
 
     hours: float = limit(4.0, "h", "RITA: low from 4 h")

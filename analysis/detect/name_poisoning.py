@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
@@ -17,15 +16,14 @@ from analysis.evidence import Evidence
 from analysis.facts import Dns
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "name-poisoning"
 blocked = assess.without_fact("dns", "name service messages")
 POISON = (("T1557.001", "Adversary-in-the-Middle: LLMNR/NBT-NS Poisoning and SMB Relay"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When answering is poisoning."""
 
     names: int = limit(3, "different names answered with one's own address", "tapwall's default")

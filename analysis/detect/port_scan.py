@@ -11,17 +11,16 @@ Reference: bro-simple-scan; nmap's scan types.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, listed, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, busiest, large_groups
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "port-scan"
 TRACEROUTE = range(33434, 33600)  # UDP ports traceroute counts up from (RFC 1393's companion practice)
@@ -29,8 +28,7 @@ PER_PORT = 5  # attempts of one port that are the scan: more at the same port is
 blocked = assess.without_transport
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When many ports are a scan."""
 
     ports: int = limit(15, "distinct ports", "Zeek's scan policy; bro-simple-scan uses 25 for outside scanners")
@@ -79,9 +77,9 @@ def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) ->
     order = np.argsort(times, kind="stable")
     start, end, _ = busiest(times[order], limits.window_s)
     window = order[start:end]
-    total, all_dead = len(np.unique(ports)), len(np.unique(ports[dead]))
-    dead_now = len(np.unique(ports[window][dead[window]]))
-    odd_ports = len(np.unique(ports[odd]))
+    total, all_dead = len(different(ports)), len(different(ports[dead]))
+    dead_now = len(different(ports[window][dead[window]]))
+    odd_ports = len(different(ports[odd]))
     share = all_dead / total
     hidden = odd_ports >= limits.stealth_ports or (odd_ports and all_dead >= limits.mixed_ports)
     many = dead_now >= limits.ports or all_dead >= limits.slow_ports
@@ -104,7 +102,7 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
     source, target = (evidence.text(int(side[chosen[0]])) for side in (links.source, links.target))
     tcp = int(links.kind[chosen[0]]) == columns.TCP
     answered = (links.synacks[chosen] > 0) if tcp else (links.got[chosen] > 0)
-    still_open = np.unique(links.target_port[chosen][answered]).tolist()
+    still_open = different(links.target_port[chosen][answered]).tolist()
     word = "TCP" if tcp else "UDP"
     evidence_terms = {"ports without service": margin(max(now, dead), limits.ports if not odd else limits.mixed_ports)}
     if odd:
@@ -115,7 +113,7 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
         chosen,
         Words(
             detector=NAME,
-            title=f"{source} tried {len(np.unique(links.target_port[chosen]))} {word} ports of "
+            title=f"{source} tried {len(different(links.target_port[chosen]))} {word} ports of "
             f"{evidence.hosts.name(target)}" + (f"; open: {listed(still_open)}" if still_open else ""),
             explanation=f"{dead} ports gave no service ({100 * share:.0f} % of those tried), at most {now} of them "
             f"within {limits.window_s:.0f} s."

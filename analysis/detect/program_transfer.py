@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from analysis import assess
@@ -22,7 +21,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "program-transfer"
 blocked = assess.without_payload
@@ -40,8 +39,7 @@ Documents = Mapping[tuple[str, str], Sequence[int]]
 DRIVE_BY = ("T1189", "Drive-by Compromise")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What counts."""
 
     programs: int = limit(1, "programs", "tapwall: each is listed")

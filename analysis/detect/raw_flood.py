@@ -10,17 +10,16 @@ answered), a ping to broadcast by hand (one a second). Reference: CERT CA-1998-0
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
-from analysis.columns import NO_TIME, Array
+from analysis.columns import NO_TIME, Array, different
 from analysis.evidence import ACK, SYN, Evidence, busiest, coded, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "raw-flood"
 DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
@@ -29,8 +28,7 @@ ALL_FLAGS = 0x3F  # FIN to URG
 ECHO, ECHO_PORTS = 8, (7, 19)  # ICMP type; UDP echo and CHARGEN (fraggle)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When stray packets are a flood."""
 
     packets_per_s: float = limit(300.0, "packets/s", "tapwall: stray segments of a midstream capture are few")
@@ -78,9 +76,9 @@ def _segments(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if per_s < limits.packets_per_s or answered >= limits.answered or each > limits.each:
             continue
         target = evidence.text(int(flows.b_id[rows[0]]))
-        sources = np.unique(flows.a_id[rows])
+        sources = different(flows.a_id[rows])
         attacker = evidence.text(int(sources[0])) if len(sources) == 1 else ""
-        flags = ", ".join(_flag_words(int(one)) for one in np.unique(first[chosen])[:4])
+        flags = ", ".join(_flag_words(int(one)) for one in different(first[chosen])[:4])
         yield of_links(
             evidence,
             chosen,
@@ -202,7 +200,7 @@ def _broadcast(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if per_s < limits.broadcast_per_s or packets < 2 * limits.broadcast_per_s:
             continue
         victim = evidence.text(int(links.source[chosen[0]]))
-        targets = len(np.unique(links.target[chosen]))
+        targets = len(different(links.target[chosen]))
         word = "pings" if int(links.kind[chosen[0]]) == columns.ICMP else "echo datagrams"
         yield of_links(
             evidence,

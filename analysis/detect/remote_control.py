@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Http, Opening, Payload
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.patterns import pattern
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "remote-control"
 blocked = assess.without_payload
@@ -37,24 +37,23 @@ HONEST = frozenset(
 STRICT = frozenset(("shell-windows", "shell-unix"))  # text that honest protocols also carry
 # Programs that name themselves in HTTP: (words, pattern on user agent and path)
 AGENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("NetSupport Manager's check-in", re.compile(r"^NetSupport Manager/|^\S* /fakeurl\.htm", re.I)),
-    ("STRRAT's or a Java loader's request", re.compile(r"^Java/1\.\d\S* /(?:str-master|wshrat)", re.I)),
-    ("a script worm's report (WSHRAT, Houdini)", re.compile(r"^(?:WSHRAT|\w{4,8})\|[^|]{1,40}\|[^|]{1,60}\|", re.I)),
-    ("a stager's request (Meterpreter, Empire)", re.compile(r"^[^/]{0,200}/(?:admin/get\.php|login/process\.php|news\.php) .*\bsession=", re.I)),
+    ("NetSupport Manager's check-in", pattern(r"^NetSupport Manager/|^\S* /fakeurl\.htm", re.I)),
+    ("STRRAT's or a Java loader's request", pattern(r"^Java/1\.\d\S* /(?:str-master|wshrat)", re.I)),
+    ("a script worm's report (WSHRAT, Houdini)", pattern(r"^(?:WSHRAT|\w{4,8})\|[^|]{1,40}\|[^|]{1,60}\|", re.I)),
+    ("a stager's request (Meterpreter, Empire)", pattern(r"^[^/]{0,200}/(?:admin/get\.php|login/process\.php|news\.php) .*\bsession=", re.I)),
 )  # fmt: skip
 # How conversations of known tools begin: (words, pattern on the first bytes, from the side that opened it)
 BEGINNINGS: tuple[tuple[str, re.Pattern[bytes], bool], ...] = (
-    ("an IRC bot", re.compile(rb"^(?:NICK|USER|PASS) [^\r\n]{3,60}[\[{|][^\r\n]{0,60}\r?\n", re.I), True),
-    ("Facefish's key exchange", re.compile(rb"^\0\0\0\x02\0\0\0\0$", re.S), True),
-    ("Gh0st RAT", re.compile(rb"^Gh0st.{8}\x78\x9c", re.S), True),
-    ("njRAT", re.compile(rb"^\d{1,6}\0(?:ll|inf)\|", re.S), True),
-    ("a Unix shell", re.compile(rb"^(?:/bin/(?:ba|da|z)?sh: |(?:ba)?sh-\d\.\d|# $|\$ $|uid=\d+\()"), True),
-    ("a Unix shell", re.compile(rb"^(?:id|whoami|uname -a|python3? -c ['\"]import pty|/bin/(?:ba)?sh -i)[^\r\n]{0,80}\n"), False),
+    ("an IRC bot", pattern(rb"^(?:NICK|USER|PASS) [^\r\n]{3,60}[\[{|][^\r\n]{0,60}\r?\n", re.I), True),
+    ("Facefish's key exchange", pattern(rb"^\0\0\0\x02\0\0\0\0$", re.S), True),
+    ("Gh0st RAT", pattern(rb"^Gh0st.{8}\x78\x9c", re.S), True),
+    ("njRAT", pattern(rb"^\d{1,6}\0(?:ll|inf)\|", re.S), True),
+    ("a Unix shell", pattern(rb"^(?:/bin/(?:ba|da|z)?sh: |(?:ba)?sh-\d\.\d|# $|\$ $|uid=\d+\()"), True),
+    ("a Unix shell", pattern(rb"^(?:id|whoami|uname -a|python3? -c ['\"]import pty|/bin/(?:ba)?sh -i)[^\r\n]{0,80}\n"), False),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What counts."""
 
     sightings: int = limit(1, "payloads", "tapwall: the marks are long enough not to occur by chance")
@@ -80,8 +79,8 @@ def _agents(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     for row in evidence.facts.http:
         if row.method:
             text = f"{row.user_agent} {row.uri} {row.headers[:200]}"
-            for words, pattern in AGENTS:
-                if pattern.search(text):
+            for words, request in AGENTS:
+                if request.search(text):
                     found[words, evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
                     break
     for (words, client, server), rows in found.items():
@@ -121,8 +120,8 @@ def _beginnings(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     found: defaultdict[tuple[str, str, str], list[Opening]] = defaultdict(list)
     for row in evidence.facts.opening:
         opener = evidence.sender_of(row.flow, row.from_a) == evidence.source_of(row.flow)
-        for words, pattern, by_opener in BEGINNINGS:
-            if opener == by_opener and pattern.search(row.data):
+        for words, beginning, by_opener in BEGINNINGS:
+            if opener == by_opener and beginning.search(row.data):
                 found[words, evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
                 break
     for (words, _, _), rows in found.items():

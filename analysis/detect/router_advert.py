@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -22,14 +21,13 @@ from analysis.evidence import Evidence, busiest
 from analysis.facts import Neighbour, RouterAdvert
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "router-advert"
 VIRTUAL = ("00:00:5e:00:02:",)  # VRRP for IPv6 (RFC 5798 7.3)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When announcing is an attack."""
 
     routers: int = limit(2, "routers with different prefixes", "RFC 6104: one link, one set of prefixes")

@@ -9,7 +9,6 @@ a server that hangs (connections of many hosts). Reference: CVE-2007-6750; ATT&C
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +17,12 @@ from analysis.claims import Words, of_links
 from analysis.evidence import Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "slow-requests"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When waiting is an attack."""
 
     connections: int = limit(

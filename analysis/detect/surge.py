@@ -9,7 +9,6 @@ backups, speed tests, video starts, updates. Reference: robust z-score (Iglewicz
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,14 +17,13 @@ from analysis.claims import Words, of_links
 from analysis.columns import NO_TIME, Array
 from analysis.evidence import Evidence, coded
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "surge"
 SIGMA = 1.4826  # makes the MAD of normal data its standard deviation
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When a second stands out."""
 
     z: float = limit(5.0, "robust standard deviations", "tapwall's default")

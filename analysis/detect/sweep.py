@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, listed, of_facts, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
 from analysis.facts import Arp
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "sweep"
 MAIL = 25
@@ -28,8 +27,7 @@ ECHO, TIMESTAMP, MASK, ECHO_V6 = 8, 13, 17, 128
 DISCOVERY = (("T1018", "Remote System Discovery"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When many hosts are a sweep."""
 
     hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100")
@@ -82,8 +80,8 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     order = np.argsort(links.first_ns[chosen], kind="stable")
     start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
     window = chosen[order[start:end]]
-    hosts = len(np.unique(links.target[window]))
-    silent = len(np.unique(links.target[chosen][failed])) / len(np.unique(links.target[chosen]))
+    hosts = len(different(links.target[window]))
+    silent = len(different(links.target[chosen][failed])) / len(different(links.target[chosen]))
     if hosts < limits.hosts or (not ping and silent < limits.failed_share):
         return None
     again = float(np.median(_packets_by_target(evidence, chosen)))
@@ -99,7 +97,7 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
         chosen,
         Words(
             detector=NAME,
-            title=f"{source} {what} {len(np.unique(links.target[chosen]))} hosts; {100 * (1 - silent):.0f} % answered",
+            title=f"{source} {what} {len(different(links.target[chosen]))} hosts; {100 * (1 - silent):.0f} % answered",
             explanation=f"{hosts} different hosts within {limits.window_s:.0f} s were asked for the same thing; "
             f"{100 * silent:.0f} % gave no service. This is how a network is searched for hosts or one weakness.",
             benign="Monitoring asks the same hosts again and again and gets answers; here "
@@ -134,12 +132,12 @@ def _mail(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """A host that delivers mail to many servers and is none itself: a spam bot."""
     links = evidence.links
     mail = (links.kind == columns.TCP) & links.known & (links.target_port == MAIL) & links.unicast & ~links.failed
-    servers = np.unique(links.target[mail])
+    servers = different(links.target[mail])
     rows = np.flatnonzero(mail & ~evidence.hosts.inside[links.target] & ~np.isin(links.source, servers))
     for chosen in large_groups(rows, limits.hosts, links.source):
         order = np.argsort(links.first_ns[chosen], kind="stable")
         start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
-        hosts = len(np.unique(links.target[chosen[order[start:end]]]))
+        hosts = len(different(links.target[chosen[order[start:end]]]))
         if hosts < limits.hosts:
             continue
         source = evidence.text(int(links.source[chosen[0]]))
@@ -148,7 +146,7 @@ def _mail(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             chosen,
             Words(
                 detector=NAME,
-                title=f"{source} delivers mail to {len(np.unique(links.target[chosen]))} servers outside, as a spam bot does",
+                title=f"{source} delivers mail to {len(different(links.target[chosen]))} servers outside, as a spam bot does",
                 explanation=f"{hosts} mail servers within {limits.window_s:.0f} s, and nobody delivers mail to this host.",
                 benign=f"A mail server does so too, and gets mail itself; a workstation knows one server: here {hosts}.",
                 advice="If this is no mail server, find the program; let only the mail server use port 25.",

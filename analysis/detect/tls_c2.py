@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import assess
@@ -20,8 +19,9 @@ from analysis.domains import generated
 from analysis.evidence import Evidence
 from analysis.facts import Tls
 from analysis.findings import Finding, Number, Severity
+from analysis.patterns import pattern
 from analysis.severity import confidence
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "tls-c2"
 blocked = assess.without_fact("tls", "TLS handshakes")
@@ -56,17 +56,16 @@ USUAL = frozenset(
         3306,
     )
 )
-PLACEHOLDERS = re.compile(
+PLACEHOLDERS = pattern(
     r"CN=(?:example\.com|[A-Za-z]{2,12} Server(?: CA)?|AsyncRAT|BitRAT|DcRat|Quasar|localhost|server|test)\b|Internet Widgits|Global Security,OU=IT Department|Major Cobalt Strike|Default Company Ltd",
     re.I,
 )
-FIELD = re.compile(r"(?:^|,)(CN|O|OU|L)=([^,]{5,60})")
+FIELD = pattern(r"(?:^|,)(CN|O|OU|L)=([^,]{5,60})")
 YEAR = 31_557_600
 OLD_VERSION = 0x0301  # TLS 1.0 and no higher: no browser of this century's second decade
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """When signs become a finding."""
 
     confidence: float = limit(0.55, "sum of weights", "tapwall: more likely right than wrong")

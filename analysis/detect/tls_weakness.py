@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Tls
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "tls-weakness"
 blocked = assess.without_fact("tls", "TLS handshakes")
@@ -63,8 +62,7 @@ WEAK = ((NULL, "no encryption", Severity.MEDIUM), (EXPORT, "an export cipher", S
 DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is old, weak or ending."""
 
     version: int = limit(0x0303, "lowest version (wire value)", "RFC 8996: TLS 1.0 and 1.1 are not to be used")

@@ -8,7 +8,6 @@ RFC 2784, RFC 4213, RFC 4380, RFC 7348; ATT&CK T1572.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
 from analysis.evidence import Evidence
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "tunnel"
 
@@ -48,8 +47,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is a tunnel in use."""
 
     packets: int = limit(10, "packets", "tapwall: probes and negotiation need fewer")

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, different
 from analysis.evidence import Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
-from analysis.thresholds import limit, measured
+from analysis.patterns import pattern
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "unusual-port"
 blocked = assess.without_transport
@@ -31,12 +31,11 @@ HOMES: dict[str, frozenset[int]] = {
     "smb": frozenset((139, 445)), "nbss": frozenset((139, 445)), "ftp": frozenset((21, 2121)), "smtp": frozenset((25, 465, 587, 2525)),
     "telnet": frozenset((23, 2323)), "dns": frozenset((53, 5353, 5355, 853)), "rdp": frozenset((3389,)),
 }  # fmt: skip
-HELLO = re.compile(rb"\x16\x03[\x00-\x04]..\x01", re.S)  # a record with a ClientHello
+HELLO = pattern(rb"\x16\x03[\x00-\x04]..\x01", re.S)  # a record with a ClientHello
 TOOLS = frozenset((1337, 4444, 4782, 5555, 6666, 8888, 9001, 31337))  # hints only: defaults of remote control tools
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """What is worth a line."""
 
     conversations: int = limit(1, "conversations", "tapwall: one is enough to know")
@@ -90,13 +89,13 @@ def _finding(evidence: Evidence, chosen: Array, name: str, limits: Thresholds) -
             explanation=f"{len(chosen)} conversations are {word} by content; its own ports are "
             f"{', '.join(str(p) for p in sorted(HOMES[word.lower()])[:4])}.",
             benign=f"Development servers, devices and proxies choose their ports freely; {len(chosen)} conversations by "
-            f"{len(np.unique(links.source[chosen]))} hosts here.",
+            f"{len(different(links.source[chosen]))} hosts here.",
             advice="Nothing to do where the service is known.",
             impact=Severity.LOW if port in TOOLS and outside else Severity.INFO,
             evidence={"recognised by content": 0.8},
             numbers={
                 "conversations": measured(limits, "conversations", len(chosen)),
-                "hosts": Number(len(np.unique(links.source[chosen])), "hosts"),
+                "hosts": Number(len(different(links.source[chosen])), "hosts"),
             },
             subject=f"{word} {target}:{port}",
             attack=(("T1571", "Non-Standard Port"),),

@@ -12,15 +12,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
 from analysis.findings import Finding, Number, Severity
+from analysis.patterns import pattern
 from analysis.severity import margin
-from analysis.thresholds import limit, measured
+from analysis.thresholds import Limits, limit, measured
 
 NAME = "web-attack"
 blocked = assess.without_fact("http", "HTTP requests")
@@ -33,20 +33,19 @@ OWN = (
     "web-shell", "known-weakness",
 )  # fmt: skip
 ADDRESSES = {"php-include"}  # from inside to outside: an address in a query, as advertising has them
-TOOLS = re.compile(
+TOOLS = pattern(
     r"nikto|sqlmap|nmap scripting|dirbuster|gobuster|wpscan|acunetix|nessus|masscan|zgrab|nuclei|openvas|w3af|hydra|havij|feroxbuster",
     re.I,
 )
-SESSION = re.compile(
+SESSION = pattern(
     r"(?:^|[;\s])((?:php|asp\.net_|j|asp)?sess(?:ion)?_?id[a-z0-9]*|connect\.sid|laravel_session)=([^;\s]{8,})", re.I
 )
-CALLBACK = re.compile(r"^callback:\s{0,4}<?https?://(\[[0-9a-f:]+\]|[^:/>\s]{1,80})", re.I | re.M)
+CALLBACK = pattern(r"^callback:\s{0,4}<?https?://(\[[0-9a-f:]+\]|[^:/>\s]{1,80})", re.I | re.M)
 DANGEROUS = frozenset(("TRACE", "TRACK", "DEBUG"))
 ATTACK = (("T1190", "Exploit Public-Facing Application"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Limits):
     """How many requests."""
 
     requests: int = limit(1, "requests with an attack's form", "tapwall: severity grows with the number")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 
 from analysis.facts import Login, Payload
+from analysis.patterns import pattern
 from analysis.protocols.datagram import Context, Datagram, Layers
 
 _NAME_LIMIT = 64  # bytes of an instance name; SQL Server allows 16, the overflow of MS02-039 begins behind 96
-_SIP_USER = re.compile(rb"^(?:to|t)\s*:[^\r\n]{0,80}?sips?:([^@>;\s]{1,64})@", re.I | re.M)
-_SIP_REGISTER = re.compile(rb"^cseq\s*:\s*\d{1,10}\s+REGISTER\b", re.I | re.M)
+_SIP_USER = pattern(rb"^(?:to|t)\s*:[^\r\n]{0,80}?sips?:([^@>;\s]{1,64})@", re.I | re.M)
+_SIP_REGISTER = pattern(rb"^cseq\s*:\s*\d{1,10}\s+REGISTER\b", re.I | re.M)
 _SIP_REFUSED = (b"401", b"403", b"404", b"407")  # challenged or refused (RFC 3261 21.4)
 _SCANNERS = (b"friendly-scanner", b"sipvicious", b"sundayddr", b"sipcli", b"VaxSIPUserAgent", b"sip-scan")
 

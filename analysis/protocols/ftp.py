@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 
 from analysis import layers
+from analysis.patterns import pattern
 from analysis.protocols import logins
 from analysis.protocols.pdu import Pdu
 
-SIX_NUMBERS = re.compile(rb"(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})")
-EXTENDED = re.compile(rb"\|\|\|(\d{1,5})\|")
-EPRT = re.compile(rb"\|[12]\|[^|]{2,45}\|(\d{1,5})\|")
+SIX_NUMBERS = pattern(rb"(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})")
+EXTENDED = pattern(rb"\|\|\|(\d{1,5})\|")
+EPRT = pattern(rb"\|[12]\|[^|]{2,45}\|(\d{1,5})\|")
 
 
 def dissect(pdu: Pdu) -> bool:

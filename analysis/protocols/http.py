@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from analysis import layers
 from analysis.facts import Http
+from analysis.patterns import pattern
 from analysis.protocols import exploits, http2, logins
 from analysis.protocols.media_types import body_layers
 from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Pdu
@@ -27,8 +28,8 @@ PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
-FORM_SECRET = re.compile(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
-FORM_USER = re.compile(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
+FORM_SECRET = pattern(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
+FORM_USER = pattern(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
 
 
 class Head(NamedTuple):

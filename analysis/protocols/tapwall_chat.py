@@ -6,10 +6,9 @@ version, type, flags, channel, length of the body (docs/wire.md).
 
 from __future__ import annotations
 
-import re
-
 from analysis import layers
 from analysis.facts import Chat
+from analysis.patterns import pattern
 from analysis.protocols.framing import Framing
 from analysis.protocols.pdu import Pdu, framed
 
@@ -17,8 +16,8 @@ HEADER = 12
 MAGIC = b"TW"
 LONGEST_BODY = 1 << 24
 AUTH = 0x03
-SECRET = re.compile(rb'"mechanism":"(?:password|token|register)"')  # guests and resumed sessions guess nothing
-USER = re.compile(rb'"user":"((?:[^"\\]|\\.){1,64})"')
+SECRET = pattern(rb'"mechanism":"(?:password|token|register)"')  # guests and resumed sessions guess nothing
+USER = pattern(rb'"user":"((?:[^"\\]|\\.){1,64})"')
 
 
 def starts(data: bytes) -> bool:

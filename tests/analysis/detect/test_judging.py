@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from payloads import rpc_talk
 from traffic import RST, SYN, Wire
 
 from analysis import domains, severity
-from analysis.detect import DETECTORS
+from analysis.detect import DETECTORS, surge
 from analysis.errors import AnalysisError
 from analysis.findings import Finding, Severity
 from analysis.findings_page import findings_page, section, settings_file
@@ -158,9 +157,20 @@ def test_every_threshold_has_unit_and_source_and_stands_in_page_and_file() -> No
     page, settings = findings_page(), settings_file()
     for detector in DETECTORS:
         assert section(detector) in page and f"[{detector.NAME}]" in settings
-        for one in fields(detector.Thresholds):
-            assert one.metadata["unit"] and one.metadata["source"]
-            assert f"| {one.name} |" in section(detector)
+        for name, one in detector.Thresholds.DECLARED.items():
+            assert one.unit and one.source
+            assert f"| {name} |" in section(detector)
+
+
+def test_thresholds_do_not_change() -> None:
+    """A value is given when thresholds are made, by its name, and stays."""
+    limits = surge.Thresholds(z=4.0)
+
+    assert (limits.z, limits.times) == (4.0, 2.0)
+    with pytest.raises(AttributeError):
+        limits.z = 3.0
+    with pytest.raises(TypeError, match="nonsense"):
+        surge.Thresholds(nonsense=1.0)
 
 
 @pytest.mark.parametrize("word", ["stackoverflow", "deutschewelle", "githubusercontent", "windowsupdate", "przyklad"])
