@@ -2,8 +2,9 @@
 
 In: `Records` (bytes and their index). Out: `Batch`: packets with layers, taps and header fields; reassembled datagrams
 stand behind the chunk's bytes. `Decoder` carries only unfinished IP datagrams from chunk to chunk.
-The kernel walks until a layer is none of its own (code from `ODD`); then `slow.py` handles that one layer and the kernel
-goes on with the same packet, so that taps stay in packet order. It knows no flow, no stream, no protocol above transport.
+Where a layer is none of the kernel's own (code from `ODD`) the packet waits with its notepad and the kernel takes the
+next one. Then `slow.py` handles that one layer of every packet that waits and the kernel goes on with them; in the end
+the taps are put into packet order. It knows no flow, no stream, no protocol above transport.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ from analysis.kernel import inner_kernel as kernel
 
 Columns = Any  # arrays (compiled) or memoryviews (interpreted)
 
-FULL = -1  # returned by `walk` in s[NEXT]: the tap columns have no room for another packet
+PADS = 1024  # packets that wait at once for Python; between them and it the interpreter lock changes hands once
 
 
 @kernel
@@ -179,6 +180,84 @@ def store(s: Any, i: int, n_taps: int, packets: Any, matrices: Any, taps: Any) -
     return n_taps + count  # type: ignore[no-any-return]
 
 
+@kernel
+def layers_of(data: Any, s: Any, tables: Any) -> None:
+    """Walk one packet from s[NEXT] to its end (s[NEXT] = DONE) or to a layer that needs Python (s[NEXT] >= ODD)."""
+    while s[NEXT] != DONE:
+        code = s[NEXT]
+        if code >= ODD:
+            return
+        s[STEPS] += 1
+        if s[STEPS] > MAX_STEPS:
+            s[FAULT] |= TOO_MANY_LAYERS
+            s[NEXT] = DONE
+            return
+        if code == state.IPV4:
+            ipv4(data, s, tables)
+        elif code == state.TRANSPORT:
+            protocol_owner(s, tables)
+        elif code == state.TCP:
+            tcp(data, s)
+        elif code == state.UDP:
+            udp(data, s, tables)
+        elif code == state.ETHERTYPE:
+            ethertype(s, tables)
+        elif code >= LEAF:
+            leaf(s, code - LEAF, tables)
+        elif code == state.IPV6:
+            ipv6(data, s)
+        elif code == state.ETHERNET:
+            ethernet(data, s, tables)
+        elif code == state.ARP:
+            arp(data, s)
+        elif code == state.ICMP:
+            icmp(data, s)
+        elif code == state.ICMPV6:
+            icmpv6(data, s)
+        elif code == state.VLAN:
+            vlan(data, s, tables)
+        elif code == state.LLC:
+            llc(data, s, tables)
+        elif code == state.MPLS:
+            mpls(data, s)
+        elif code == state.PPPOES:
+            pppoe(data, s)
+        elif code == state.PPP:
+            ppp(data, s, tables)
+        elif code == state.SLL:
+            sll(data, s)
+        elif code == state.SLL2:
+            sll2(data, s)
+        elif code == state.NULL:
+            null(data, s)
+        elif code == state.RAW:
+            raw(data, s)
+        elif code == state.IP_ANY:
+            ip_any(data, s)
+        elif code == state.SCTP:
+            sctp(data, s)
+        elif code == state.GRE:
+            gre(data, s)
+        elif code == state.AH:
+            authentication(data, s)
+        elif code == state.DCCP:
+            dccp(data, s)
+        elif code == state.UDPLITE:
+            udplite(data, s)
+        elif code == state.VXLAN:
+            vxlan(data, s)
+        elif code == state.GENEVE:
+            geneve(data, s)
+        elif code == state.GTP:
+            gtp(data, s)
+        elif code == state.TEREDO:
+            teredo(data, s)
+        elif code == state.EXTENSIONS:
+            extensions(data, s)
+        else:
+            s[NEXT] = DONE
+
+
 @lean_kernel
 def walk(
     first: int,
@@ -186,106 +265,47 @@ def walk(
     records: Any,
     links: Any,
     tables: Any,
-    s: Any,
+    pads: Any,
+    waiting: Any,
+    n_waiting: int,
     packets: Any,
     taps: Any,
     n_taps: int,
-    half: int,
-) -> tuple[int, int]:
-    """Decode packets from `first` on; stop at one that needs Python (s[NEXT] >= ODD) or room for taps (s[NEXT] = FULL).
+) -> tuple[int, int, int]:
+    """Decode packets from `first` on, or, where some wait, go on with those.
 
-    `half` is 1 where packet `first` was begun before and goes on as its notepad says. Returns (packet, taps so far).
+    A packet that comes to a layer for Python keeps its notepad pads[k], its number goes to waiting[k], and the next
+    packet takes the pad behind it. Returns (next packet, taps so far, packets that wait); it is short of the end
+    where no pad is left, or no room for another packet's taps. A call with `n_waiting` packets begins none: those of
+    them that come to their end leave -1 in `waiting`; the caller has made room for their taps.
     """
-    start, cap_len, frame_len, link_type, fault = records
     columns, matrices = packets
+    for k in range(n_waiting):
+        if waiting[k] >= 0:
+            s = pads[k]
+            layers_of(data, s, tables)
+            if s[NEXT] == DONE:
+                n_taps = store(s, waiting[k], n_taps, columns, matrices, taps)
+                waiting[k] = -1
+    if n_waiting > 0:
+        return first, n_taps, n_waiting
+    start, cap_len, frame_len, link_type, fault = records
     room = taps[0].shape[1] - MAX_TAPS
     i = first
-    while i < start.shape[0]:
-        if half == 0:
-            if n_taps > room:
-                s[NEXT] = FULL
-                return i, n_taps
-            kind = link_type[i]
-            s[TYPE] = kind
-            begin(s, start[i], cap_len[i], frame_len[i], fault[i])
-            s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else LINK
-        half = 0
-        while s[NEXT] != DONE:
-            code = s[NEXT]
-            if code >= ODD:
-                return i, n_taps
-            s[STEPS] += 1
-            if s[STEPS] > MAX_STEPS:
-                s[FAULT] |= TOO_MANY_LAYERS
-                s[NEXT] = DONE
-                break
-            if code == state.IPV4:
-                ipv4(data, s, tables)
-            elif code == state.TRANSPORT:
-                protocol_owner(s, tables)
-            elif code == state.TCP:
-                tcp(data, s)
-            elif code == state.UDP:
-                udp(data, s, tables)
-            elif code == state.ETHERTYPE:
-                ethertype(s, tables)
-            elif code >= LEAF:
-                leaf(s, code - LEAF, tables)
-            elif code == state.IPV6:
-                ipv6(data, s)
-            elif code == state.ETHERNET:
-                ethernet(data, s, tables)
-            elif code == state.ARP:
-                arp(data, s)
-            elif code == state.ICMP:
-                icmp(data, s)
-            elif code == state.ICMPV6:
-                icmpv6(data, s)
-            elif code == state.VLAN:
-                vlan(data, s, tables)
-            elif code == state.LLC:
-                llc(data, s, tables)
-            elif code == state.MPLS:
-                mpls(data, s)
-            elif code == state.PPPOES:
-                pppoe(data, s)
-            elif code == state.PPP:
-                ppp(data, s, tables)
-            elif code == state.SLL:
-                sll(data, s)
-            elif code == state.SLL2:
-                sll2(data, s)
-            elif code == state.NULL:
-                null(data, s)
-            elif code == state.RAW:
-                raw(data, s)
-            elif code == state.IP_ANY:
-                ip_any(data, s)
-            elif code == state.SCTP:
-                sctp(data, s)
-            elif code == state.GRE:
-                gre(data, s)
-            elif code == state.AH:
-                authentication(data, s)
-            elif code == state.DCCP:
-                dccp(data, s)
-            elif code == state.UDPLITE:
-                udplite(data, s)
-            elif code == state.VXLAN:
-                vxlan(data, s)
-            elif code == state.GENEVE:
-                geneve(data, s)
-            elif code == state.GTP:
-                gtp(data, s)
-            elif code == state.TEREDO:
-                teredo(data, s)
-            elif code == state.EXTENSIONS:
-                extensions(data, s)
-            else:
-                s[NEXT] = DONE
-        n_taps = store(s, i, n_taps, columns, matrices, taps)
+    while i < start.shape[0] and n_waiting < len(pads) and n_taps <= room:
+        s = pads[n_waiting]
+        kind = link_type[i]
+        s[TYPE] = kind
+        begin(s, start[i], cap_len[i], frame_len[i], fault[i])
+        s[NEXT] = links[kind] if 0 <= kind < links.shape[0] else LINK
+        layers_of(data, s, tables)
+        if s[NEXT] == DONE:
+            n_taps = store(s, i, n_taps, columns, matrices, taps)
+        else:
+            waiting[n_waiting] = i
+            n_waiting += 1
         i += 1
-    return i, n_taps
+    return i, n_taps, n_waiting
 
 
 class _Blocks:
@@ -306,11 +326,28 @@ class _Blocks:
         self.t32: Array = np.empty((3, self.room), dtype=np.int32)
         self.t8: Array = np.empty((2, self.room), dtype=np.uint8)
 
-    def grow(self) -> None:
-        """Twice the room for taps."""
-        self.t64, self.t32, self.t8 = (
-            np.concatenate((t, np.empty_like(t)), axis=1) for t in (self.t64, self.t32, self.t8)
-        )
+    def reserve(self, taps: int) -> None:
+        """Room for `taps` taps and those of one packet more."""
+        while self.room < taps + MAX_TAPS:
+            self.t64, self.t32, self.t8 = (
+                np.concatenate((t, np.empty_like(t)), axis=1) for t in (self.t64, self.t32, self.t8)
+            )
+            self.room *= 2
+
+    def sort_taps(self, n_taps: int) -> None:
+        """Put the taps into the order of their packets: those of packets that waited came behind later ones."""
+        packet = self.t32[0, :n_taps]
+        if n_taps < 2 or bool((packet[1:] >= packet[:-1]).all()):
+            return
+        order = np.argsort(packet, kind="stable")
+        for block in (self.t64, self.t32, self.t8):
+            block[:, :n_taps] = block[:, order]
+        counts = self.u8[NAMES_U8.index("n_taps")].astype(np.int32)
+        first = self.p32[NAMES32.index("first_tap")]
+        moved = np.where(counts > 0, np.cumsum(counts, dtype=np.int32) - counts - first, 0)
+        for name in ("first_tap", "ip_tap", "transport_tap"):
+            column = self.p32[NAMES32.index(name)]
+            column[column >= 0] += moved[column >= 0]
 
     def columns(self) -> tuple[Array, ...]:
         return self.p64, self.p32, self.p16, self.p8, self.u8
@@ -392,22 +429,24 @@ class _Bytes:
 class Decoder:
     """Decodes chunks in order; one per capture (or per part of it that is decoded alone)."""
 
-    def __init__(self) -> None:
+    def __init__(self, pads: int | None = None) -> None:
+        """`pads`: packets that may wait at once; interpreted, waiting gains nothing and the default is one."""
         tables = numbers()
         links = np.full(300, LINK, dtype=np.int16)
         for kind, code in LINKS.items():
             links[kind] = code
         self._tables: Any = tables
         self._links: Any = links
-        self._s: Any = np.zeros(state.SIZE, dtype=np.int64)
         self.fragments = Fragments()
         self._room = _Room()
-        self._slots: Any = self._s  # the same notepad as Python's dissectors see it
         if enabled():
-            self._slots = _memory(self._s)
+            self._pads: Any = np.zeros((pads or PADS, state.SIZE), dtype=np.int64)
+            self._slots: Any = [_memory(pad) for pad in self._pads]  # the same as Python's dissectors see them
+            self._waiting: Any = np.zeros(len(self._pads), dtype=np.int64)
         else:
-            self._tables, self._links, self._s = tables.tolist(), _memory(links), [0] * state.SIZE
-            self._slots = self._s
+            self._tables, self._links = tables.tolist(), _memory(links)
+            self._pads = self._slots = [[0] * state.SIZE for _ in range(pads or 1)]
+            self._waiting = [0] * len(self._pads)
 
     def update(self, records: Records) -> Batch:
         """Decode one chunk. Never raises for what is in a packet: that becomes a fault bit or a layer of its own."""
@@ -415,33 +454,32 @@ class Decoder:
         chunk = _Bytes(records.data, self._room)
         blocks = _Blocks(n)
         index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))
-        columns, matrices, taps = _view(blocks.columns()), _view(blocks.matrices()), _view(blocks.taps())
-        s = self._s
-        i = n_taps = half = 0
-        while True:
-            data = chunk.view
-            i, n_taps = walk(i, data, index, self._links, self._tables, s, (columns, matrices), taps, n_taps, half)
-            if i >= n:
-                break
-            if s[NEXT] == FULL:
-                blocks.grow()
-                taps = _view(blocks.taps())
-                half = 0
-                continue
-            half = 1
-            if s[NEXT] == FRAGMENTED:
-                self._fragment(chunk)
-            else:
-                dissect(chunk.octets, self._slots)
+        columns = _view(blocks.columns()), _view(blocks.matrices())
+        tables, pads, waiting = self._tables, self._pads, self._waiting
+        i = n_taps = count = 0
+        unfinished: list[int] = []  # pads of packets that wait
+        while i < n or unfinished:
+            for k in unfinished:
+                self._go_on(chunk, self._slots[k])
+            blocks.reserve(n_taps + len(unfinished) * MAX_TAPS)
+            taps = _view(blocks.taps())
+            i, n_taps, count = walk(
+                i, chunk.view, index, self._links, tables, pads, waiting, count, columns, taps, n_taps
+            )
+            unfinished = [k for k in range(count) if waiting[k] >= 0]
+            count = count if unfinished else 0
+        blocks.sort_taps(n_taps)
         return Batch(chunk.data, _packets(records, blocks), _taps(blocks, n_taps))
 
-    def _fragment(self, chunk: _Bytes) -> None:
-        """Take one fragment; where it completes its datagram, go on in the reassembled bytes."""
-        s = self._slots
+    def _go_on(self, chunk: _Bytes, s: Any) -> None:
+        """Dissect the one layer that a packet waits at."""
+        if s[NEXT] != FRAGMENTED:
+            dissect(chunk.octets, s)
+            return
         whole = self.fragments.take(chunk.octets, s)
         if whole is None:
             return
-        s[AT] = chunk.append(whole)
+        s[AT] = chunk.append(whole)  # the datagram was completed: go on in its reassembled bytes
         s[END] = s[LIMIT] = s[AT] + len(whole)
         s[FRAGMENT] = 2
         s[NEXT] = TRANSPORT

@@ -270,6 +270,29 @@ def test_room_for_taps_grows() -> None:
     assert shown(batch, 49) == shown(batch, 0)
 
 
+@pytest.mark.parametrize("pads", [2, 3, 100])
+def test_packets_that_wait_for_python_change_nothing(pads: int) -> None:
+    """However many wait at once for a layer that is none of the kernel's: the same columns, taps in packet order."""
+    whole = udp(bytes(48))
+    fragments = [
+        eth(ip4(whole[at : at + 16], 17, place=at // 8 | (0x2000 if at < 40 else 0))) for at in (0, 16, 32, 48)
+    ]
+    inner = eth(ip6(udp(), 17), 0x86DD)
+    erspan = eth(ip4(b"\x10\0\x88\xbe\0\0\0\1" + b"\x10\1\0\0\0\0\0\0" + inner, 47))
+    frames = [eth(ip4(udp(), 17)), fragments[0], eth(bytes(46), 0x9000), fragments[2], eth(ARP, 0x0806), erspan]
+    frames += [fragments[1], eth(ip4(tcp(), 6)), fragments[3], dot3(bytes(40)), erspan, eth(ip4(udp(), 17))]
+    one = Decoder(pads=1).update(records(frames))
+    many = Decoder(pads=pads).update(records(frames))
+
+    assert len(set(one.taps.packet.tolist())) == len(frames)
+    assert shown(one, 8) == "eth:14 ip:20 udp:8"
+    for kind in ("packets", "taps"):
+        for name, expected, found in zip(
+            getattr(one, kind)._fields, getattr(one, kind), getattr(many, kind), strict=True
+        ):
+            assert np.array_equal(expected, found), name
+
+
 def test_a_tunnels_port_chosen_by_a_client_is_no_tunnel() -> None:
     """The lower port decides: what answers from port 53 is DNS, whatever ephemeral port asked."""
     for port in (4789, 6081, 37008):
