@@ -53,7 +53,9 @@ class _Datagram:
         self.length = -1
 
     def add(self, offset: int, piece: bytes) -> bool:
-        """Keep a fragment. Returns True where it overlaps an earlier one."""
+        """Keep a fragment. Returns True where it overlaps an earlier one; the same again (a mirrored copy) does not."""
+        if self.pieces.get((offset, len(piece))) == piece:
+            return False
         first, behind = offset // 8, (offset + len(piece) + 7) // 8
         if len(self.units) < behind:
             self.units.extend(bytes(behind - len(self.units)))

@@ -19,6 +19,7 @@ RESPONSE, UNICODE = 0x80, 0x8000
 IPC = b"IPC"
 MOST_KEPT = 4096
 SETUP_SESSION = 14  # TRANS2 subcommand that no server implements: how DoublePulsar is asked
+PULSAR_HERE = 0x10  # what the implant adds to the request's multiplex id where it is in place
 
 
 def dissect(pdu: Pdu) -> None:
@@ -66,6 +67,9 @@ def _follow(
         _trans(pdu, response, at, words, multiplex)
     elif command == TRANS2 and not response and words >= 30 and pdu.le16(at + 28) == SETUP_SESSION:
         exploits.report(pdu, "doublepulsar-ping", "TRANS2 SESSION_SETUP")
+        pdu.stream.state["smb1_pulsar"] = multiplex + PULSAR_HERE
+    elif command == TRANS2 and response and pdu.stream.state.get("smb1_pulsar") == multiplex:
+        exploits.report(pdu, "doublepulsar-answer", "multiplex id raised by 0x10")
     elif command in (NT_TRANS, NT_TRANS_SECONDARY, TRANS2_SECONDARY) and not response:
         _large_transaction(pdu, command, at, words)
     elif command == WRITE_ANDX and not response and words >= 24:

@@ -267,10 +267,10 @@ def smb2_write(data: bytes, file: bytes = b"f" * 16) -> list[tuple[str, bytes]]:
     return [("c", smb2(9, body)), ("s", smb2(9, struct.pack("<HHIIHH", 17, 0, len(data), 0, 0, 0), reply=True))]
 
 
-def smb1(command: int, words: bytes, data: bytes = b"", reply: bool = False, tree: int = 8) -> bytes:
+def smb1(command: int, words: bytes, data: bytes = b"", reply: bool = False, tree: int = 8, multiplex: int = 1) -> bytes:  # fmt: skip
     """A message of the first version ([MS-CIFS] 2.2.3)."""
     head = b"\xffSMB" + bytes((command,)) + bytes(4) + bytes((0x80 if reply else 0,))
-    head += struct.pack("<H12xHHHH", 0x8000, tree, 1, 1, 1)
+    head += struct.pack("<H12xHHHH", 0x8000, tree, 1, 1, multiplex)
     body = bytes((len(words) // 2,)) + words + struct.pack("<H", len(data)) + data
     return struct.pack(">I", len(head) + len(body)) + head + body
 
