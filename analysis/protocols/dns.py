@@ -13,6 +13,7 @@ A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT = 1, 2, 5, 6, 10, 1
 
 MAX_JUMPS = 32  # compression pointers followed in one name; real names need one or two
 MAX_NAME = 1024  # characters of a name kept; the wire allows 255 octets
+MAX_LABELS = 128  # read behind a compression pointer: 255 octets hold no more
 MAX_ANSWERS = 64  # answers kept as text; all are walked
 MAX_RECORDS = 4096  # records walked of one message
 MAX_DATA_CHARACTERS = 1024  # of one answer's data: TXT tunnels need their length, not their end
@@ -108,7 +109,10 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
         size = data[at]
         while size:
             if size < 0x40:
-                parts.append(data[at + 1 : at + 1 + size])
+                if len(parts) < MAX_LABELS:
+                    parts.append(data[at + 1 : at + 1 + size])
+                elif end >= 0:  # or every record would walk the whole message once more
+                    return "", end
                 at += 1 + size
             elif size >= 0xC0:
                 if end < 0:
