@@ -17,8 +17,8 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Thread
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -69,12 +69,11 @@ class CaptureFile:
 class _Raw:
     """The stored bytes of one input: counted, hashed beside the reading, first bytes looked at without losing them."""
 
-    def __init__(self, path: str, hasher: ThreadPoolExecutor) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.name = "standard input" if path == "-" else path
-        self._hasher = hasher
         self._digest = hashlib.sha256()
-        self._pending: Future[None] | None = None
+        self._pending: Thread | None = None
         self._owned = path != "-"
         try:
             self._file: Any = open(path, "rb", buffering=0) if self._owned else _standard_input()  # noqa: SIM115
@@ -118,13 +117,13 @@ class _Raw:
     def sha256(self) -> str:
         """Digest of what was read."""
         if self._pending is not None:
-            self._pending.result()
+            self._pending.join()
         return self._digest.hexdigest()
 
     def close(self) -> None:
         """Close the file (never stdin)."""
         if self._pending is not None:
-            self._pending.result()
+            self._pending.join()
             self._pending = None
         if self._owned:
             self._file.close()
@@ -139,19 +138,20 @@ class _Raw:
         """Hash in the other thread; one block behind at most, so that memory stays bounded."""
         self.done += len(view)
         if self._pending is not None:
-            self._pending.result()
+            self._pending.join()
             self._pending = None
         if len(view) < 1 << 16:
             self._digest.update(view)
         else:
-            self._pending = self._hasher.submit(self._digest.update, view)
+            self._pending = Thread(target=self._digest.update, args=(view,), name="sha256")
+            self._pending.start()
 
 
 class _Source:
     """One input on its way to pieces: raw bytes, unpacked where compressed, indexed by the reader of its format."""
 
-    def __init__(self, path: str, hasher: ThreadPoolExecutor, window: int) -> None:
-        self.raw = _Raw(path, hasher)
+    def __init__(self, path: str, window: int) -> None:
+        self.raw = _Raw(path)
         self.faults: Counter[str] = Counter()
         try:
             self._unpack: Unpacker | None = unpacker(self.raw.peek(6), self.raw.read)
@@ -252,7 +252,6 @@ class Capture:
     packets: int = 0
     bytes_total: int = 0  # 0 where an input is a pipe
     _sources: list[_Source] = field(default_factory=list)
-    _hasher: ThreadPoolExecutor | None = None
     _limit: int = 65536
     _last_ns: int = NO_TIME
 
@@ -302,8 +301,6 @@ class Capture:
         """Close every file."""
         for source in self._sources:
             source.raw.close()
-        if self._hasher is not None:
-            self._hasher.shutdown()
 
     def _pieces(self, source: _Source) -> Iterator[Piece]:
         """Pieces of one file with interfaces numbered over the analysis and pseudo-headers cut off."""
@@ -346,16 +343,14 @@ def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Captur
         raise CaptureError("no capture given: expected at least one path")
     if chunk_packets < 1:
         raise ValueError(f"chunk_packets: got {chunk_packets}, expected at least 1")
-    hasher = ThreadPoolExecutor(1, "sha256")
     window = max(SMALLEST_WINDOW, min(WINDOW_BYTES, ALL_WINDOWS // len(paths)))
     sources: list[_Source] = []
     try:
         for path in paths:
-            sources.append(_Source(path, hasher, window))
+            sources.append(_Source(path, window))
     except BaseException:
         for source in sources:
             source.raw.close()
-        hasher.shutdown()
         raise
     regular = all(source.raw.regular for source in sources)
     return Capture(
@@ -363,7 +358,6 @@ def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Captur
         interfaces=[],
         bytes_total=sum(source.raw.total for source in sources) if regular else 0,
         _sources=sources,
-        _hasher=hasher,
         _limit=chunk_packets,
     )
 

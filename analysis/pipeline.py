@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -73,6 +72,8 @@ class Pipeline:
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The same batches, each made in another thread while its predecessor is being worked on."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, "decode") as thread:
         coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:
