@@ -25,6 +25,15 @@ def different(values: Array) -> Array:
     return found
 
 
+def median(values: Array) -> float:
+    """The middle value, or the mean of both middle ones. As `np.median`, which imports numpy.ma; NaN of nothing."""
+    if not len(values):
+        return float("nan")
+    half = len(values) // 2
+    ordered = np.partition(values, [half - 1, half])
+    return float(ordered[half]) if len(values) % 2 else (float(ordered[half - 1]) + float(ordered[half])) / 2
+
+
 NO_TIME = -(2**63)  # a packet without time stamp (pcapng simple packet block): counted, not in the span
 MAX_LAYERS = 24  # layers kept per frame; a frame with more has fault TOO_MANY_LAYERS and keeps the first 24
 MAX_TAPS = 12  # addressed layers kept per frame (four tunnels deep); more: fault TOO_MANY_LAYERS

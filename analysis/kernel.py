@@ -6,11 +6,8 @@ source and must give the same columns, so kernels mind the rules of docs/design.
 Every compiled kernel has bounds checking on: a capture is hostile input. It must not know what the kernels compute.
 """
 
-import hashlib
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -105,6 +102,9 @@ def _prepare_cache() -> None:
     its content is copied, for numba refuses to read from a folder that it cannot write to. Where nothing is writable
     but /tmp, that serves; the kernels are then compiled or copied once per boot.
     """
+    import shutil
+    import tempfile
+
     shipped = os.environ.get("NUMBA_CACHE_DIR")
     if shipped and os.access(shipped, os.W_OK):
         return
@@ -126,6 +126,8 @@ def _prepare_cache() -> None:
 
 def _sources_digest() -> str:
     """A word that changes with any source file below this package, and with the Python version."""
+    import hashlib
+
     digest = hashlib.sha256(sys.version.encode())
     for folder, folders, files in os.walk(os.path.dirname(os.path.abspath(__file__))):
         folders.sort()

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, different, median
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
@@ -69,13 +69,13 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     steps = steps[steps > 0]
     if len(steps) < limits.connections - 1:
         return None
-    median = float(np.median(steps))
-    jitter = float(np.median(np.abs(steps - median))) / median if median else 1.0
-    if median < limits.shortest_s or jitter > limits.jitter:
+    interval = median(steps)
+    jitter = median(np.abs(steps - interval)) / interval if interval else 1.0
+    if interval < limits.shortest_s or jitter > limits.jitter:
         return None
     parts = score(times, links.sent_payload[chosen], evidence.first_ns / 1e9, evidence.span_s)
     total = sum(parts.values()) / 4
-    return _finding(evidence, chosen, limits, (median, jitter, total), parts) if total >= limits.score else None
+    return _finding(evidence, chosen, limits, (interval, jitter, total), parts) if total >= limits.score else None
 
 
 def score(times: Array, sizes: Array, begin_s: float, span_s: float) -> dict[str, float]:
@@ -94,14 +94,14 @@ def score(times: Array, sizes: Array, begin_s: float, span_s: float) -> dict[str
 
 def _even(values: Array, default: float) -> float:
     """Mean of 1 - |Bowley skew| and (median - MAD) / median."""
-    low, median, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    low, middle, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
     skew = 0.0
-    if high - low > FLAT * median and median not in (low, high):
-        skew = (low + high - 2 * median) / (high - low)
-    spread = float(np.median(np.abs(values - median)))
-    dispersion = max(0.0, (median - spread) / median) if median >= 1 else default
-    if 0 < median < 1:
-        dispersion = max(0.0, (median - spread) / median)
+    if high - low > FLAT * middle and middle not in (low, high):
+        skew = (low + high - 2 * middle) / (high - low)
+    spread = median(np.abs(values - middle))
+    dispersion = max(0.0, (middle - spread) / middle) if middle >= 1 else default
+    if 0 < middle < 1:
+        dispersion = max(0.0, (middle - spread) / middle)
     return (1 - abs(skew) + dispersion) / 2
 
 
@@ -127,7 +127,7 @@ def _duration(heights: Array, times: Array, span_s: float) -> float:
 def _finding(
     evidence: Evidence, chosen: Array, limits: Thresholds, found: tuple[float, float, float], parts: dict[str, float]
 ) -> Finding:
-    links, (median, jitter, total) = evidence.links, found
+    links, (interval, jitter, total) = evidence.links, found
     source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
     port = int(links.target_port[chosen[0]])
     names = list(evidence.hosts.names.get(target, ()))
@@ -144,7 +144,7 @@ def _finding(
         chosen,
         Words(
             detector=NAME,
-            title=f"{source} connects to {evidence.hosts.name(target)} {word} port {port} every {median:.1f} s "
+            title=f"{source} connects to {evidence.hosts.name(target)} {word} port {port} every {interval:.1f} s "
             f"({len(chosen)} times, jitter {100 * jitter:.0f} %)",
             explanation=f"Score {total:.2f}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
@@ -159,7 +159,7 @@ def _finding(
                 "connections": measured(limits, "connections", len(chosen)),
                 "score": measured(limits, "score", round(total, 3)),
                 "jitter": measured(limits, "jitter", round(jitter, 3)),
-                "interval_s": Number(round(median, 3), "s"),
+                "interval_s": Number(round(interval, 3), "s"),
                 "hosts_using_it": Number(sharers, "hosts"),
             },
             subject=f"{source}>{target}:{port}",

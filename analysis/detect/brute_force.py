@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, listed, of_facts, of_links
-from analysis.columns import Array
+from analysis.columns import Array, median
 from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
 from analysis.facts import Http, Login
 from analysis.findings import Finding, Number, Severity
@@ -130,7 +130,7 @@ def _forms(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -
         if count < limits.http_refused or (source, target) in seen:
             continue
         users = sorted({row.user for row in rows if row.user})
-        pace = float(np.median(np.diff([row.time_ns / 1e9 for row in rows[start:end]])))
+        pace = median(np.diff([row.time_ns / 1e9 for row in rows[start:end]]))
         yield of_facts(
             evidence,
             rows,
@@ -186,7 +186,7 @@ def _guessing(
             + (f", for {len(users)} names ({listed(users, 4)})" if users else "")
             + (". An accepted login followed: the guessing may have succeeded." if later else "."),
             benign="A program with an old password repeats one name at an even pace; here there are "
-            f"{max(len(users), 1)} names and a median pace of {float(np.median(pace)) if len(pace) else 0:.1f} s.",
+            f"{max(len(users), 1)} names and a median pace of {median(pace) if len(pace) else 0:.1f} s.",
             advice="Block the source at this service, look for an accepted login, change the passwords concerned.",
             impact=Severity.HIGH if later else Severity.MEDIUM,
             evidence={"refused logins": margin(count, least, least=0.6)}
@@ -237,9 +237,9 @@ def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     start, end, count = busiest(links.first_ns[chosen][order], limits.window_s)
     window = chosen[order[start:end]]
     size = (links.sent_payload[window] + links.got_payload[window]).astype(float)
-    middle = float(np.median(size))
-    deviation = float(np.median(np.abs(size - middle))) / middle if middle else 1.0
-    length = float(np.median((links.last_ns[window] - links.first_ns[window]) / 1e9))
+    middle = median(size)
+    deviation = median(np.abs(size - middle)) / middle if middle else 1.0
+    length = median((links.last_ns[window] - links.first_ns[window]) / 1e9)
     if count < limits.sessions or deviation > limits.alike or length > limits.session_s:
         return None
     source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
@@ -280,7 +280,7 @@ def _broken_off(evidence: Evidence, chosen: Array, limits: Thresholds) -> Findin
     """A few sessions that are equal to the byte, nearly, and all end by reset: attempts of one program."""
     links = evidence.links
     size = (links.sent_payload[chosen] + links.got_payload[chosen]).astype(float)
-    middle = float(np.median(size))
+    middle = median(size)
     deviation = float(np.max(np.abs(size - middle))) / middle if middle else 1.0
     resets = float(np.mean(np.isin(links.state[chosen], REFUSED_LATE)))
     remote = int(links.target_port[chosen[0]]) in REMOTE or bool(np.isin(links.application[chosen], SPOKEN).all())

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis import assess
 from analysis.claims import Words, of_links
-from analysis.columns import Array
+from analysis.columns import Array, median
 from analysis.evidence import Evidence, coded
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -46,7 +46,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     source = links.source[first]
     for pair in np.flatnonzero((sent >= limits.bytes) & (sent >= limits.ratio * np.maximum(got, 1))).tolist():
         others = np.delete(sent[source == source[pair]], np.flatnonzero(np.flatnonzero(source == source[pair]) == pair))
-        usual = float(np.median(others)) if len(others) else 0.0
+        usual = median(others) if len(others) else 0.0
         if sent[pair] >= limits.peers * usual:
             yield _finding(evidence, rows[code == pair], (float(sent[pair]), float(got[pair]), usual), limits)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, different, median
 from analysis.evidence import ACK, Evidence, busiest, large_groups
 from analysis.facts import Http
 from analysis.findings import Finding, Number, Severity
@@ -147,7 +147,7 @@ def _connections(evidence: Evidence, chosen: Array, limits: Thresholds, ports: s
         mine = chosen[links.source[chosen] == source]
         mine = mine[bursts(links.first_ns[mine], limits.seconds, int(limits.connections_per_s * limits.seconds))]
         mine_per_s, _ = rate(links.first_ns[mine], limits.seconds)
-        brief = float(np.median(links.sent_payload[mine] + links.got_payload[mine]))
+        brief = median(links.sent_payload[mine] + links.got_payload[mine])
         attacker = evidence.text(int(source))
         yield _finding(
             evidence,

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
-from analysis.columns import NO_TIME, Array, different
+from analysis.columns import NO_TIME, Array, different, median
 from analysis.evidence import ACK, SYN, Evidence, busiest, coded, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -71,7 +71,7 @@ def _segments(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         rows = row[chosen]
         sent, got = flows.packets_ab[rows], flows.packets_ba[rows]
         answered = float(got.sum() / max(1, sent.sum()))
-        each = float(np.median(sent))
+        each = median(sent)
         per_s = _rate(flows.first_ns[rows], sent, limits.seconds)
         if per_s < limits.packets_per_s or answered >= limits.answered or each > limits.each:
             continue

@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
+from analysis.columns import median
 from analysis.evidence import Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -58,10 +59,10 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         together = int((np.arange(1, len(first) + 1) - np.searchsorted(last, first)).max())
         if together < limits.connections:
             continue
-        seconds = float(np.median(length[chosen])) / 1e9
+        seconds = median(length[chosen]) / 1e9
         source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
         port = int(links.target_port[chosen[0]])
-        sent = float(np.median(links.sent_payload[chosen]))
+        sent = median(links.sent_payload[chosen])
         yield of_links(
             evidence,
             chosen,

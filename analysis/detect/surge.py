@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import NO_TIME, Array
+from analysis.columns import NO_TIME, Array, median
 from analysis.evidence import Evidence, coded
 from analysis.findings import Finding, Number, Severity
 from analysis.thresholds import Limits, limit, measured
@@ -47,17 +47,17 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     packets = np.asarray(graph.packets)
     if graph.start_ns is None or len(packets) < limits.seconds:
         return
-    median = float(np.median(packets))
-    spread = SIGMA * float(np.median(np.abs(packets - median)))
-    level = max(median + limits.z * spread, float(limits.packets_per_s), limits.times * median)
-    hot = np.flatnonzero((packets >= level) & (packets > median))
+    usual = median(packets)
+    spread = SIGMA * median(np.abs(packets - usual))
+    level = max(usual + limits.z * spread, float(limits.packets_per_s), limits.times * usual)
+    hot = np.flatnonzero((packets >= level) & (packets > usual))
     told: set[tuple[int, int]] = set()
     for bins in sorted(_episodes(hot), key=lambda bins: -int(packets[bins].sum()))[: 3 * limits.lines]:
         pair, chosen, counted = _cause(evidence, bins)
         if not len(chosen) or pair in told or len(told) >= limits.lines:
             continue
         told.add(pair)
-        z = (float(packets[bins].max()) - median) / spread if spread else float("inf")
+        z = (float(packets[bins].max()) - usual) / spread if spread else float("inf")
         yield _finding(evidence, limits, bins, chosen, counted, z)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, listed, of_facts, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, different, median
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
 from analysis.facts import Arp
 from analysis.findings import Finding, Severity
@@ -84,7 +84,7 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     silent = len(different(links.target[chosen][failed])) / len(different(links.target[chosen]))
     if hosts < limits.hosts or (not ping and silent < limits.failed_share):
         return None
-    again = float(np.median(_packets_by_target(evidence, chosen)))
+    again = median(_packets_by_target(evidence, chosen))
     if ping and silent < limits.monitored_silent and again >= limits.monitored:
         return None
     source = evidence.text(int(links.source[chosen[0]]))
