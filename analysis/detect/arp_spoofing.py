@@ -34,6 +34,7 @@ class Thresholds(Limits):
 
     changes: int = limit(2, "changes of owner", "tapwall: interleaving; one change is a new lease")
     unsolicited: int = limit(5, "replies nobody asked for", "tapwall: above 1/s for 5 s")
+    claims: int = limit(2, "claims by frames of another sender", "tapwall: one such frame may be damaged")
     claimed: int = limit(2, "addresses one MAC took over", "tapwall: the gateway and a victim, or more")
     together_s: float = limit(60.0, "s between two owners", "tapwall: a lease does not move while its owner is there")
     answer_s: float = limit(3.0, "s from question to answer", "tapwall: hosts repeat requests after 1 s")
@@ -55,8 +56,11 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if len(macs) < 2:
             continue
         changes[address] = sum(a.sender_mac != b.sender_mac for a, b in pairwise(claims))
+        whole = {claim.sender_mac for claim in claims if claim.sender_mac == claim.eth_src}
+        said = Counter(claim.sender_mac for claim in claims)
         for mac in macs[1:]:
-            taken[mac].append(address)
+            if mac in whole or said[mac] >= limits.claims:
+                taken[mac].append(address)
     for mac in {row.sender_mac for row in unsolicited if row.sender_mac not in taken}:
         taken[mac] = []
     by_mac: defaultdict[str, list[Arp]] = defaultdict(list)

@@ -13,10 +13,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from analysis import assess
 from analysis.claims import Words, addresses_filter, of_facts
 from analysis.domains import registered
-from analysis.evidence import Evidence
+from analysis.evidence import Evidence, busiest
 from analysis.facts import Dns
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -26,6 +28,7 @@ NAME = "dns-tunnel"
 blocked = assess.without_fact("dns", "DNS messages")
 CNAME, NULL, MX, TXT, KEY, SRV, PRIVATE = 5, 10, 15, 16, 25, 33, 65399
 FREE_TEXT = (NULL, TXT, CNAME, MX, KEY, SRV, PRIVATE)  # types tunnels answer with (iodine, dnscat2)
+DAY_S = 86_400.0
 REVERSE = ("in-addr.arpa", "ip6.arpa")
 # Services that look hashes and addresses up in the DNS, with free text answers: told, but low.
 LOOKUPS = frozenset(
@@ -47,9 +50,7 @@ class Thresholds(Limits):
     label: float = limit(20.0, "characters, mean of the subdomain", "tapwall: host names are shorter; nDPI looks at 27")
     entropy: float = limit(3.3, "bits per character, mean", "tapwall: hexadecimal data reaches 3.6, words 3.0")
     text_share: float = limit(0.5, "share of free text types", "tapwall's default")
-    repeats: int = limit(
-        30, "TXT or NULL queries for one name", "tapwall: orders fetched over DNS; TXT look-ups are rare"
-    )
+    repeats: int = limit(30, "TXT or NULL queries in a day", "tapwall: orders fetched over DNS; TXT look-ups are rare")
 
 
 @dataclass(slots=True)
@@ -135,11 +136,17 @@ def _judge(evidence: Evidence, asker: str, domain: str, zone: Zone, limits: Thre
         terms["free text types"] = 0.5 * text
     elif len(subs) >= limits.names and length >= limits.label:
         terms["many long names"] = margin(len(subs), limits.names, least=0.35, most=0.6)
-    elif plain >= limits.repeats and text >= limits.text_share:
+    elif text >= limits.text_share and _in_a_day(zone) >= limits.repeats:
         terms["orders by TXT"] = margin(plain, limits.repeats, least=0.5)
     else:
         return None
     return _finding(evidence, (asker, domain), zone, limits, (len(subs), length, mean, text, plain), terms)
+
+
+def _in_a_day(zone: Zone) -> int:
+    """TXT and NULL queries of the busiest day."""
+    times = sorted(row.time_ns for row in zone.rows if not row.response and row.type in (TXT, NULL))
+    return busiest(np.array(times, np.int64), DAY_S)[2]
 
 
 def _finding(

@@ -37,9 +37,8 @@ ADDRESS_SERVICES = frozenset(
         "whatismyipaddress.com", "ip.anysrc.net", "reallyfreegeoip.org",
     )
 )  # fmt: skip
-MACHINE = pattern(
-    r"[?&](?:c|u|user|pc|host|hwid|hostname|computername|username|os|guid|bot_?id|machine|av|mi|uid)=[^&]{2,}", re.I
-)
+MACHINE = pattern(r"[?&](?:pc|host|hwid|hostname|computername|username|os|bot_?id|machine|av|mi)=[^&]{2,}", re.I)
+VISITOR = pattern(r"[?&](?:c|u|user|guid|uid)=[^&]{2,}", re.I)  # advertising counts visitors by the same names
 SCRIPT_AGENT = pattern(r"WindowsPowerShell|CertUtil URL Agent|Microsoft BITS|^mshta|WinHttp\.WinHttpRequest", re.I)
 SCRIPT = pattern(r"\.(?:ps1|hta|vbs|vbe|wsf|bat|cmd|sct|sh)$", re.I)
 RANDOM_AGENT = pattern(r"^[A-Za-z]{8,24}$")
@@ -96,7 +95,7 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         terms["cheap ending of the name"] = 0.25
     if port and port not in ("80", "8080"):
         terms["odd port"] = 0.25
-    if any(RANDOM_AGENT.match(agent) for agent in agents):
+    if any(RANDOM_AGENT.match(agent) and not agent.isupper() for agent in agents):
         terms["random user agent"] = 0.45
     elif "" in agents and posts:
         terms["no user agent"] = 0.2
@@ -110,6 +109,8 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         terms["user agent of a program, not a browser"] = 0.25
     if any(MACHINE.search(row.uri) for row in rows) and len(terms):
         terms["details of the machine in the query"] = 0.3
+    elif any(VISITOR.search(row.uri) for row in rows) and len(terms):
+        terms["a number for the user in the query"] = 0.15
     if _repeats(posts) >= limits.same_posts:
         terms["the same small POST again"] = 0.35
     if any(_own_path(row) for row in posts):

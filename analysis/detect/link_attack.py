@@ -132,12 +132,29 @@ def _spanning_tree(evidence: Evidence, rows: list[LinkControl], limits: Threshol
                 "stp.type == 0x80 || stp.flags.tc == 1",
             )
     claims = [row for row in rows if row.word != "change"]
-    flips = sum(a.word != b.word for a, b in pairwise(claims))
-    roots = list(dict.fromkeys(row.word for row in claims))
+    for tree in sorted({_tree(row) for row in claims}):
+        if tree or len({_tree(row) for row in claims}) == 1:
+            yield from _root(evidence, [row for row in claims if _tree(row) in (tree, 0)], limits)
+
+
+def _tree(row: LinkControl) -> int:
+    """The VLAN of a spanning tree: the low 12 bits of the root's priority (IEEE 802.1D-2004 9.2.5), 0 where it names none."""
+    return int(row.word[:5]) & 0xFFF
+
+
+def _bridge(row: LinkControl) -> str:
+    """The root without its VLAN: one bridge is the root of many trees."""
+    return f"{int(row.word[:5]) & 0xF000:05d} {row.word[6:]}"
+
+
+def _root(evidence: Evidence, claims: list[LinkControl], limits: Thresholds) -> Iterator[Finding]:
+    """Who is the root of one tree?"""
+    flips = sum(_bridge(a) != _bridge(b) for a, b in pairwise(claims))
+    roots = list(dict.fromkeys(_bridge(row) for row in claims))
     if len(roots) < 2 or (flips < limits.roots and len(roots) < limits.senders):
         return
     best = min(roots)
-    intruders = sorted({row.source for row in claims if row.word == best})
+    intruders = sorted({row.source for row in claims if _bridge(row) == best})
     yield _claim(
         evidence,
         claims,

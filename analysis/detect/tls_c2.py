@@ -57,9 +57,10 @@ USUAL = frozenset(
     )
 )
 PLACEHOLDERS = pattern(
-    r"CN=(?:example\.com|[A-Za-z]{2,12} Server(?: CA)?|AsyncRAT|BitRAT|DcRat|Quasar|localhost|server|test)\b|Internet Widgits|Global Security,OU=IT Department|Major Cobalt Strike|Default Company Ltd",
+    r"CN=(?:example\.com|localhost|server|test)\b|Internet Widgits|Default Company Ltd|Global Security,OU=IT Department",
     re.I,
 )
+TEMPLATES = pattern(r"CN=(?:[A-Za-z]{2,12} Server(?: CA)?|AsyncRAT|BitRAT|DcRat|Quasar)\b|Major Cobalt Strike", re.I)
 FIELD = pattern(r"(?:^|,)(CN|O|OU|L)=([^,]{5,60})")
 YEAR = 31_557_600
 OLD_VERSION = 0x0301  # TLS 1.0 and no higher: no browser of this century's second decade
@@ -80,7 +81,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     groups: defaultdict[tuple[str, str, int], list[Tls]] = defaultdict(list)
     for row in evidence.facts.tls:
         link = evidence.link_of(row.flow)
-        if link >= 0 and not row.quic:
+        if link >= 0 and not row.quic and evidence.links.source[link] != evidence.links.target[link]:
             port = int(evidence.links.target_port[link])
             groups[evidence.source_of(row.flow), evidence.target_of(row.flow), port].append(row)
     for (client, server, port), rows in groups.items():
@@ -99,7 +100,10 @@ def _signs(evidence: Evidence, server: str, port: int, rows: list[Tls], limits: 
         made_up = sum(_made_up(value) for _, value in FIELD.findall(text))
         if made_up:
             terms["made-up names in the certificate"] = 0.35 if made_up == 1 else 0.5
-        if PLACEHOLDERS.search(shown.certificate_subject) and (shown.self_signed or outside):
+        template = TEMPLATES.search(shown.certificate_subject)
+        if (template and (shown.self_signed or outside)) or (
+            outside and PLACEHOLDERS.search(shown.certificate_subject)
+        ):
             terms["placeholder names in the certificate"] = 0.4
         if (outside or terms) and shown.not_after and shown.not_after - shown.not_before > limits.years * YEAR * 1.02:
             terms["a certificate for ever"] = 0.3
@@ -125,9 +129,12 @@ def _signs(evidence: Evidence, server: str, port: int, rows: list[Tls], limits: 
 
 
 def _made_up(value: str) -> bool:
-    """Random letters as generators of throw-away certificates write them: no space, changing case or no vowels."""
+    """Random letters as generators of throw-away certificates write them: no space, changing case or no vowels.
+
+    Capitals with digits, or digits alone, are a serial number.
+    """
     word = value.partition(".")[0]
-    if not word.isalnum() or len(word) < 7:
+    if not word.isalnum() or len(word) < 7 or (word == word.upper() and not word.isalpha()):
         return False
     switches = sum(a.islower() and b.isupper() for a, b in pairwise(word))
     return switches >= 4 or generated(word.lower())

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
+from analysis.domains import label
 from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
 from analysis.findings import Finding, Number, Severity
@@ -40,6 +41,7 @@ TOOLS = pattern(
 SESSION = pattern(
     r"(?:^|[;\s])((?:php|asp\.net_|j|asp)?sess(?:ion)?_?id[a-z0-9]*|connect\.sid|laravel_session)=([^;\s]{8,})", re.I
 )
+INCLUDED = pattern(r"=(?:https?|ftp)://([^/:?&\s]{1,200})", re.I)
 CALLBACK = pattern(r"^callback:\s{0,4}<?https?://(\[[0-9a-f:]+\]|[^:/>\s]{1,80})", re.I | re.M)
 DANGEROUS = frozenset(("TRACE", "TRACK", "DEBUG"))
 ATTACK = (("T1190", "Exploit Public-Facing Application"),)
@@ -66,7 +68,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         key = (evidence.source_of(http.flow), evidence.target_of(http.flow))
         (requests if http.method else answers)[key].append(http)
     for key, rows in shapes.items():
-        if len(rows) >= limits.requests:
+        names = {label(http.host.partition(":")[0]) for http in requests.get(key, ()) if http.host}
+        rows = [row for row in rows if row.shape != "php-include" or not _own_page(row.detail, names)]
+        if rows and len(rows) >= limits.requests:
             finding = _shapes(evidence, key, rows, answers.get(key, []), limits)
             if finding is not None:
                 yield finding
@@ -116,6 +120,12 @@ def _shapes(
             hosts=(client, server),
         ),
     )
+
+
+def _own_page(detail: str, names: set[str]) -> bool:
+    """Whether the addresses in a query are the site's own pages, as counters of visitors name them."""
+    targets = INCLUDED.findall(detail)
+    return bool(targets) and all(label(target) in names for target in targets)
 
 
 def _leaves(evidence: Evidence, flow: int) -> bool:

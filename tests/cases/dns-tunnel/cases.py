@@ -81,3 +81,10 @@ def reverse_zone(wire: Wire) -> None:
     """A log server asks for the names of 150 addresses."""
     for number in range(150):
         _ask(wire, f"{number}.0.0.10.in-addr.arpa", 12, f"pc{number}.lab.local", 0.1 * number)
+
+
+@silent()
+def settings_by_txt(wire: Wire) -> None:
+    """A program reads its settings from one TXT record, five times a day for a fortnight."""
+    for number in range(70):
+        _ask(wire, "2.settings.example.net", TXT, "v=2;k=" + "ab" * 40, 17_280.0 * number)

@@ -78,3 +78,21 @@ def script_from_an_address(wire: Wire) -> None:
 def stage(wire: Wire) -> None:
     """A stager asks a bare address on an odd port for four characters whose sum is 92 (Cobalt Strike, Metasploit)."""
     wire.talk(ME, MASTER, 8080, [("c", request("/aaa9", host=f"{MASTER}:8080")), ("s", response(200, wire.noise(900), "application/octet-stream"))])  # fmt: skip
+
+
+@silent()
+def film_by_address(wire: Wire) -> None:
+    """A player fetches a film from a content network's bare address; the query holds a number for the viewer."""
+    for number in range(2):
+        ask = request(
+            f"/v/u0020.p1203.{number}.mp4?guid=5f2c80c1a9d24e77&level=3", "198.51.100.45", agent="QY-Player/2.0"
+        )
+        wire.talk(ME, "198.51.100.45", 80, [("c", ask), ("s", response(200, wire.noise(4000), "video/mp4"))], at=number)
+
+
+@silent()
+def updater_in_capitals(wire: Wire) -> None:
+    """A virus scanner's updater, MCUPDATE, posts the same small form to its publisher again and again."""
+    for number in range(6):
+        ask = request("/stats/report", "us.example.org", "POST", "MCUPDATE", body=b"v=7&result=ok")
+        wire.talk(ME, "198.51.100.46", 80, [("c", ask), ("s", response())], at=60.0 * number)

@@ -136,3 +136,20 @@ def neighbours(wire: Wire) -> None:
     for number in range(20):
         _discovery(wire, f"02:dd:00:00:00:0{number % 2}", 30.0 * number)
         wire.talk(f"10.0.0.{number + 9}", "198.51.100.9", 80, [("c", request()), ("s", response())], at=30.0 * number)
+
+
+@silent()
+def tree_for_each_vlan(wire: Wire) -> None:
+    """Per-VLAN spanning tree: VLAN 1 and 5 have roots of their own, told in turn by priority with the VLAN in it."""
+    for number in range(20):
+        _spanning(wire, "02:00:00:00:00:01", 32_768 + 1, 2.0 * number)
+        _spanning(wire, "02:00:00:00:00:02", 32_768 + 5, 2.0 * number + 0.1)
+
+
+@fires(title="root is contested")
+def takeover_of_a_vlan(wire: Wire) -> None:
+    """The same, and somebody claims to be the root of VLAN 5 with a lower priority."""
+    for number in range(20):
+        _spanning(wire, "02:00:00:00:00:01", 32_768 + 1, 2.0 * number)
+        _spanning(wire, "02:00:00:00:00:02", 32_768 + 5, 2.0 * number + 0.1)
+        _spanning(wire, "02:66:66:66:66:66", 5, 2.0 * number + 1)

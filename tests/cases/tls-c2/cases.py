@@ -41,3 +41,19 @@ def mail_server(wire: Wire) -> None:
     """A small mail server with a self-signed certificate on port 993, called by name."""
     name = "CN=mail.example.org,O=Example"
     wire.talk(ME, "198.51.100.9", 993, tls("mail.example.org", made_certificate(name, name, 365)))
+
+
+@silent()
+def test_servers(wire: Wire) -> None:
+    """OpenSSL's default names: on a test server inside, and between two programs of one host."""
+    name = "C=AU,ST=Some-State,O=Internet Widgits Pty Ltd"
+    wire.talk(ME, "10.0.0.20", 8443, tls("", made_certificate(name, name, 365)))
+    wire.talk("127.0.0.1", "127.0.0.1", 9131, tls("", made_certificate("CN=qzXwVbNmKp", "CN=qzXwVbNmKp", 36_500)))
+
+
+@silent()
+def gateway_with_serial_number(wire: Wire) -> None:
+    """An office's VPN gateway outside: its certificate names its serial number and is valid for decades."""
+    name = "CN=FWF60E4Q16012050,O=Fortinet,OU=FortiGate"
+    for number in range(5):
+        wire.talk(ME, "198.51.100.9", 10_443, tls("vpn.example.net", made_certificate(name, "CN=support,O=Fortinet", 13_000)), at=4.0 * number)  # fmt: skip

@@ -161,3 +161,12 @@ def resumed_download(wire: Wire) -> None:
     """A download manager fetches three ranges, a browser accepts three encodings."""
     ask = request("/big.iso", headers="Range: bytes=0-99,100-199,200-299\r\nAccept-Encoding: gzip, deflate, br\r\n")
     _ask(wire, ask, client="10.0.0.9", server="198.51.100.9")
+
+
+@silent()
+def visitor_counter(wire: Wire) -> None:
+    """A counter of visitors is told the page and the page before it, both of the site itself."""
+    ask = request(
+        "/count/w.php?page=http://www.example.net/search/?q=a&from=http://www.example.net/?b", "www.example.org"
+    )
+    _ask(wire, ask)
