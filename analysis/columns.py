@@ -11,6 +11,7 @@ Addresses are two signed 64-bit words (bit patterns): IPv4 is (0, address), a MA
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,21 @@ Array = npt.NDArray[Any]
 
 
 def different(values: Array) -> Array:
-    """Sorted distinct values. As `np.unique`, which imports numpy.ma when asked for nothing else (60 ms)."""
-    found: Array = np.unique(values, return_counts=True)[0]
+    """Sorted distinct values. As `np.unique`, which takes 20 us for a few and imports numpy.ma (60 ms)."""
+    ordered = np.sort(values)
+    if len(ordered) < 2:
+        return ordered
+    first = np.empty(len(ordered), bool)
+    first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
+def among(values: Array, wanted: Iterable[int]) -> Array:
+    """bool: which values are some of a few. As `np.isin`, which takes 50 us for a few and may import numpy.ma."""
+    found = np.zeros(values.shape, bool)
+    for one in wanted:
+        found |= values == one
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from analysis import columns, layers
-from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows
+from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows, among, different
 from analysis.facts import Facts
 from analysis.hosts import Hosts, Network, judge_hosts
 from analysis.watchlist import Watchlist
@@ -92,6 +92,16 @@ class Links(NamedTuple):
     application: Array
 
 
+class Sides(NamedTuple):
+    """By row of Flows, as views whose items are plain ints: its link (-1: none) and address ids."""
+
+    link: memoryview[int]
+    source: memoryview[int]  # who opened it, and the other
+    target: memoryview[int]
+    a: memoryview[int]
+    b: memoryview[int]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The tables of one analysis as detectors see them."""
@@ -118,14 +128,24 @@ class Evidence:
 
     @cached_property
     def flow_link(self) -> Array:
-        """int64[flows]: index into links of a flow row, -1 where it is none."""
-        index = np.full(len(self.flows.kind), -1, np.int64)
-        index[self.links.row] = np.arange(len(self.links.row))
+        """int32[flows]: index into links of a flow row, -1 where it is none."""
+        index = np.full(len(self.flows.kind), -1, np.int32)
+        index[self.links.row] = np.arange(len(self.links.row), dtype=np.int32)
         return index
+
+    @cached_property
+    def _sides(self) -> Sides:
+        """What a fact's flow is asked for, a number at a time."""
+        ends = self.flows.a_id, self.flows.b_id
+        opened = [end.copy() for end in ends]
+        for column, one in zip(opened, (self.links.source, self.links.target), strict=True):
+            column[self.links.row] = one
+        return Sides(*(memoryview(np.ascontiguousarray(column)) for column in (self.flow_link, *opened, *ends)))  # type: ignore[arg-type]
 
     def link_of(self, flow: int) -> int:
         """The link of a fact's flow, -1 where there is none."""
-        return int(self.flow_link[flow]) if 0 <= flow < len(self.flow_link) else -1
+        links = self._sides.link
+        return links[flow] if 0 <= flow < len(links) else -1
 
     def text(self, address: int) -> str:
         """Address id -> text."""
@@ -133,26 +153,22 @@ class Evidence:
 
     def source_of(self, flow: int) -> str:
         """Text of the address that opened a fact's flow."""
-        link = self.link_of(flow)
-        return self.text(int(self.links.source[link])) if link >= 0 else self._side(flow, 0)
+        ids = self._sides.source
+        return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
 
     def target_of(self, flow: int) -> str:
         """Text of the other address."""
-        link = self.link_of(flow)
-        return self.text(int(self.links.target[link])) if link >= 0 else self._side(flow, 1)
+        ids = self._sides.target
+        return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
 
     def sender_of(self, flow: int, from_a: bool) -> str:
         """Text of the address that sent a fact."""
-        return self._side(flow, 0 if from_a else 1)
+        ids = self._sides.a if from_a else self._sides.b
+        return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
 
     def receiver_of(self, flow: int, from_a: bool) -> str:
         """Text of the address that a fact was sent to."""
-        return self._side(flow, 1 if from_a else 0)
-
-    def _side(self, flow: int, side: int) -> str:
-        if not 0 <= flow < len(self.flows.kind):
-            return ""
-        return self.text(int((self.flows.a_id, self.flows.b_id)[side][flow]))
+        return self.sender_of(flow, not from_a)
 
     def rows(self, links: Array) -> Array:
         """Rows of Flows of some links, in order of first packet."""
@@ -200,7 +216,7 @@ def _links(flows: Flows, hosts: Hosts) -> Links:
     state, icmp_error = flows.state[row], flows.icmp_error[row]
     tcp = kind == columns.TCP
     syns = pick(flows.syn_ab, flows.syn_ba)
-    failed = np.where(tcp, np.isin(state, FAILED_STATES), got == 0) | (icmp_error >> 8 == 3) & (got == 0)
+    failed = np.where(tcp, among(state, FAILED_STATES), got == 0) | (icmp_error >> 8 == 3) & (got == 0)
     return Links(
         row=row,
         kind=kind,
@@ -289,8 +305,14 @@ def distinct(code: Array, values: Array) -> Array:
     """int64[groups]: number of different values per dense group number."""
     if not len(code):
         return np.empty(0, np.int64)
-    pairs = np.unique(np.stack((code, values.astype(np.int64))), axis=1)
-    return np.bincount(pairs[0], minlength=int(code.max()) + 1)
+    values = values.astype(np.int64)
+    values -= values.min()
+    width = int(values.max()) + 1
+    if (int(code.max()) + 1) * width > 1 << 62:
+        values = np.unique(values, return_inverse=True)[1]
+        width = int(values.max()) + 1
+    pairs = different(code * width + values)
+    return np.bincount(pairs // width, minlength=int(code.max()) + 1)
 
 
 def busiest(times_ns: Array, window_s: float) -> tuple[int, int, int]:
