@@ -228,8 +228,8 @@ FLOW_COLUMNS = (
     Column("last_number", "int32", "", "frame number of the last packet"),
     Column("first_ns", "int64", "ns", "earliest time (NO_TIME: none)"),
     Column("last_ns", "int64", "ns", "latest time"),
-    Column("packets_ab", "int64", "", "frames a to b"),
-    Column("packets_ba", "int64", "", "frames b to a"),
+    Column("packets_ab", "int32", "", "frames a to b"),
+    Column("packets_ba", "int32", "", "frames b to a"),
     Column("bytes_ab", "int64", "bytes", "frame lengths a to b"),
     Column("bytes_ba", "int64", "bytes", "frame lengths b to a"),
     Column("payload_ab", "int64", "bytes", "payload above transport a to b"),
@@ -248,15 +248,8 @@ FLOW_COLUMNS = (
     Column("syn_ab", "int32", "", "bare SYN a to b, repeats counted"),
     Column("syn_ba", "int32", "", "bare SYN b to a"),
     Column("synack", "int32", "", "SYN+ACK, either way"),
-    Column("rst_ab", "int32", "", "RST a to b"),
-    Column("rst_ba", "int32", "", "RST b to a"),
-    Column("retransmissions", "int32", "", "segments with tcp.analysis.retransmission"),
-    Column("flagged", "int32", "", "segments with any tcp.analysis flag"),
-    Column("isn_ab", "int64", "", "sequence number of the first bare SYN a to b", -1),
     Column("icmp_error", "int16", "", "type * 256 + code of an ICMP error that quotes this flow", -1),
-    Column("icmp_error_number", "int32", "", "frame number of that error", -1),
-    Column("ttl_min", "int16", "", "smallest TTL a to b"),
-    Column("ttl_max", "int16", "", "largest TTL a to b"),
+    Column("ttl_min", "uint8", "", "smallest TTL a to b, 0 unknown"),
     Column("application", "uint16", "", "layer id of the protocol above transport that named most frames; 0 none"),
 )
 FLOW_FRAMES = 8  # first frame numbers kept per flow, in Flows.frames int32[flows, FLOW_FRAMES], 0 = unused
@@ -358,15 +351,8 @@ class Flows(NamedTuple):
     syn_ab: Array
     syn_ba: Array
     synack: Array
-    rst_ab: Array
-    rst_ba: Array
-    retransmissions: Array
-    flagged: Array
-    isn_ab: Array
     icmp_error: Array
-    icmp_error_number: Array
     ttl_min: Array
-    ttl_max: Array
     application: Array
     frames: Array
 

@@ -23,23 +23,23 @@ from analysis.quotes import icmp_errors, quoted_streams
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 QUOTED = 200  # kind of a row that only an ICMP error has named so far: a TCP stream of which no segment was seen
 REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")
-FIRST_ROWS = 1024  # capacity to begin with; a power of two, tables grow by half
+FIRST_ROWS = 1024  # capacity to begin with; a power of two
+LARGE_ROWS = 65_536  # from here on tables grow by less than half
 
-# The columns of Flows as the kernel keeps them: three matrices, so that one packet touches few cache lines.
-WIDE = (
-    "first_ns", "last_ns", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "payload_ab", "payload_ba", "isn_ab",
-)  # fmt: skip
-(FIRST_NS, LAST_NS, PACKETS, _, BYTES, _, PAYLOAD, _, ISN_AB) = range(9)
+# The columns of Flows as the kernel keeps them: one row of ROW_WORDS 64-bit words a flow, so that one packet touches few
+# cache lines. A column is a place in the row seen as words of its own width.
+WIDE = ("first_ns", "last_ns", "bytes_ab", "bytes_ba", "payload_ab", "payload_ba")  # int64, from byte 0
+(FIRST_NS, LAST_NS, BYTES, _, PAYLOAD, _) = range(6)
 NARROW = (
-    "a_id", "b_id", "a_port", "b_port", "kind", "stream", "first_number", "last_number", "syn_ab", "syn_ba", "synack",
-    "rst_ab", "rst_ba", "retransmissions", "flagged", "icmp_error_number",
+    "a_id", "b_id", "a_port", "b_port", "packets_ab", "packets_ba", "stream", "last_number", "syn_ab", "syn_ba", "synack",
 )  # fmt: skip
-(A_ID, B_ID, A_PORT, B_PORT, KIND, STREAM, FIRST_NUMBER, LAST_NUMBER, SYNS, _, SYNACK, RSTS, _, RETRANSMISSIONS,
- FLAGGED, ERROR_NUMBER) = range(16)  # fmt: skip
-SMALL = (
-    "originator", "tcp_flags_ab", "tcp_flags_ba", "first_tcp_flags", "icmp_error", "ttl_min", "ttl_max",
-)  # fmt: skip
-(ORIGINATOR, UNION_FLAGS, _, FIRST_FLAGS, ICMP_ERROR, TTL_MIN, TTL_MAX) = range(7)
+(A_ID, B_ID, A_PORT, B_PORT, PACKETS, _, STREAM, LAST_NUMBER, SYNS, _, SYNACK) = range(12, 23)  # int32, from byte 48
+SMALL = ("tcp_flags_ab", "tcp_flags_ba", "first_tcp_flags", "icmp_error", "application")
+(UNION_FLAGS, _, FIRST_FLAGS, ICMP_ERROR, APPLICATION) = range(46, 51)  # uint16, from byte 92; ABSENT stands for -1
+TINY = ("kind", "originator", "ttl_min")
+(KIND, ORIGINATOR, TTL_MIN) = range(102, 105)  # uint8, from byte 102; UNKNOWN stands for -1
+ROW_WORDS = 14
+ABSENT, UNKNOWN = 0xFFFF, 0xFF
 
 # The last tap of each kind and direction: what it was, and what was found for it.
 (R_SRC_HI, R_SRC_LO, R_DST_HI, R_DST_LO, R_PORTS, R_FAMILY, R_SRC, R_DST, R_ROW, R_DIRECTION) = range(10)
@@ -89,13 +89,15 @@ class _Tables(NamedTuple):
     """The state that kernels share. A slot of a hash table is 0 (empty) or hash << 32 | row + 1."""
 
     counts: Any  # int64[4]
+    room: Any  # int64[3] addresses, flows and TCP streams up to which one tap more, and what it quotes, fits
     multipliers: Any  # int64[6] odd 30-bit numbers of the hash
     address_slots: Any  # int64[power of two]
     addresses: Any  # int64[rows, 3] family, high word, low word
     flow_slots: Any  # int64[power of two]
-    wide: Any  # int64[rows, len(WIDE)]
-    narrow: Any  # int32[rows, len(NARROW)]
-    small: Any  # int16[rows, len(SMALL)]
+    wide: Any  # int64[rows, ROW_WORDS]: the flows
+    narrow: Any  # int32[rows, ...]: the same memory in narrower words
+    small: Any  # uint16[rows, ...]
+    tiny: Any  # uint8[rows, ...]
     frames: Any  # int32[rows, FLOW_FRAMES]
     recent: Any  # int64[2 * kinds, 10] the last tap of each kind and direction, R_ROW -1 where there is none
     base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
@@ -175,7 +177,8 @@ def _flow_slot(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_po
 def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int, dst_port: int) -> bool:
     """True where flow `row` is this conversation, in either direction."""
     n = tables.narrow
-    if n[row, KIND] != kind and not (kind == TCP and n[row, KIND] == QUOTED):
+    known = 0 + tables.tiny[row, KIND]
+    if known != kind and not (kind == TCP and known == QUOTED):
         return False
     if kind in (ICMP, ICMPV6):
         addresses = (n[row, A_ID] == src and n[row, B_ID] == dst) or (n[row, A_ID] == dst and n[row, B_ID] == src)
@@ -189,30 +192,17 @@ def _is_flow(tables: Any, row: int, kind: int, src: int, dst: int, src_port: int
 
 
 @inner_kernel
-def _new_flow(
-    tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int, number: int, time_ns: int
-) -> int:
-    """Append a conversation and give its row. The caller has made sure that there is room."""
+def _new_flow(tables: Any, kind: int, src: int, dst: int, src_port: int, dst_port: int, time_ns: int) -> int:
+    """Append a conversation and give its row. The caller has made sure that there is room, and room is zero."""
     row: int = tables.counts[N_FLOWS]
     tables.counts[N_FLOWS] = row + 1
-    for i in range(tables.wide.shape[1]):
-        tables.wide[row, i] = 0
-    for i in range(tables.narrow.shape[1]):
-        tables.narrow[row, i] = 0
-    for i in range(tables.small.shape[1]):
-        tables.small[row, i] = 0
-    for i in range(tables.frames.shape[1]):
-        tables.frames[row, i] = 0
-    tables.narrow[row, FIRST_NUMBER] = number
     tables.wide[row, FIRST_NS] = time_ns
     tables.wide[row, LAST_NS] = time_ns
-    tables.wide[row, ISN_AB] = -1
     tables.narrow[row, A_ID] = src
     tables.narrow[row, B_ID] = dst
     tables.narrow[row, A_PORT] = src_port
     tables.narrow[row, B_PORT] = dst_port
-    tables.narrow[row, KIND] = kind
-    tables.narrow[row, ERROR_NUMBER] = -1
+    tables.tiny[row, KIND] = kind
     stream = -1
     if kind == TCP:
         stream = tables.counts[N_TCP]
@@ -223,9 +213,9 @@ def _new_flow(
         stream = tables.counts[N_UDP]
         tables.counts[N_UDP] = stream + 1
     tables.narrow[row, STREAM] = stream
-    tables.small[row, ORIGINATOR] = -1
-    tables.small[row, FIRST_FLAGS] = -1
-    tables.small[row, ICMP_ERROR] = -1
+    tables.tiny[row, ORIGINATOR] = UNKNOWN
+    tables.small[row, FIRST_FLAGS] = ABSENT
+    tables.small[row, ICMP_ERROR] = ABSENT
     return row
 
 
@@ -237,21 +227,20 @@ def _reserve(tables: Any, quotes: Any, q: int) -> None:
     dst = _address_id(tables, family, quotes[q, 4], quotes[q, 5], True)
     at, tag = _flow_slot(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7])
     if tables.flow_slots[at] == 0:
-        row = _new_flow(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7], 0, NO_TIME)
-        tables.narrow[row, KIND] = QUOTED
+        row = _new_flow(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7], NO_TIME)
+        tables.tiny[row, KIND] = QUOTED
         tables.flow_slots[at] = (tag << 32) | (row + 1)
 
 
 @inner_kernel
-def _adopt(tables: Any, row: int, src: int, dst: int, src_port: int, dst_port: int, number: int, time_ns: int) -> None:
+def _adopt(tables: Any, row: int, src: int, dst: int, src_port: int, dst_port: int, time_ns: int) -> None:
     """The first segment of a stream that was only quoted: its sender is side a."""
     narrow = tables.narrow
-    narrow[row, KIND] = TCP
+    tables.tiny[row, KIND] = TCP
     narrow[row, A_ID] = src
     narrow[row, B_ID] = dst
     narrow[row, A_PORT] = src_port
     narrow[row, B_PORT] = dst_port
-    narrow[row, FIRST_NUMBER] = number
     tables.wide[row, FIRST_NS] = time_ns
     tables.wide[row, LAST_NS] = time_ns
 
@@ -278,38 +267,36 @@ def _bases(tables: Any, row: int, direction: int, seq: int, ack: int, flags: int
 
 
 @inner_kernel
-def _count_tcp(tables: Any, row: int, direction: int, flags: int, seq: int) -> None:
+def _count_tcp(tables: Any, row: int, direction: int, flags: int) -> None:
     """Add one segment's flags to its flow."""
     narrow = tables.narrow
     small = tables.small
-    if small[row, FIRST_FLAGS] == -1:
+    tiny = tables.tiny
+    if small[row, FIRST_FLAGS] == ABSENT:
         small[row, FIRST_FLAGS] = flags
     small[row, UNION_FLAGS + direction] = small[row, UNION_FLAGS + direction] | flags
     if flags & SYN:
         if flags & ACK:
             narrow[row, SYNACK] = narrow[row, SYNACK] + 1
-            if small[row, ORIGINATOR] == -1:
-                small[row, ORIGINATOR] = 1 - direction
+            if tiny[row, ORIGINATOR] == UNKNOWN:
+                tiny[row, ORIGINATOR] = 1 - direction
         else:
             narrow[row, SYNS + direction] = narrow[row, SYNS + direction] + 1
-            if small[row, ORIGINATOR] == -1:
-                small[row, ORIGINATOR] = direction
-            if direction == 0 and tables.wide[row, ISN_AB] == -1:
-                tables.wide[row, ISN_AB] = seq
-    if flags & RST:
-        narrow[row, RSTS + direction] = narrow[row, RSTS + direction] + 1
+            if tiny[row, ORIGINATOR] == UNKNOWN:
+                tiny[row, ORIGINATOR] = direction
 
 
 @inner_kernel
 def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: int, frame_len: int) -> None:
     """Add one packet to its flow: numbers, times, packets and bytes by direction, the first frame numbers."""
     wide = tables.wide
-    seen = wide[row, PACKETS] + wide[row, PACKETS + 1]
+    narrow = tables.narrow
+    seen = narrow[row, PACKETS] + narrow[row, PACKETS + 1]
     if seen < tables.frames.shape[1]:
         tables.frames[row, seen] = number
-    wide[row, PACKETS + direction] = wide[row, PACKETS + direction] + 1
+    narrow[row, PACKETS + direction] = narrow[row, PACKETS + direction] + 1
     wide[row, BYTES + direction] = wide[row, BYTES + direction] + frame_len
-    tables.narrow[row, LAST_NUMBER] = number
+    narrow[row, LAST_NUMBER] = number
     if time_ns != NO_TIME:
         if time_ns > wide[row, LAST_NS]:
             wide[row, LAST_NS] = time_ns
@@ -330,9 +317,7 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
     src_ports, dst_ports = taps.src_port, taps.dst_port
     numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
     n_taps = len(kinds)
-    address_room = min(len(tables.address_slots) // 2, len(tables.addresses)) - 4
-    flow_room = min(len(tables.flow_slots) // 2, len(tables.narrow)) - 2
-    stream_room = len(tables.base) - 2
+    address_room, flow_room, stream_room = tables.room[0], tables.room[1], tables.room[2]
     q = 0
     while quotes[q, 0] < first:
         q += 1
@@ -372,10 +357,10 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
             at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
             row = (tables.flow_slots[at] & 0xFFFFFFFF) - 1
             if row < 0:
-                row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+                row = _new_flow(tables, kind, src, dst, src_port, dst_port, time_ns)
                 tables.flow_slots[at] = (tag << 32) | (row + 1)
-            elif tables.narrow[row, KIND] == QUOTED:
-                _adopt(tables, row, src, dst, src_port, dst_port, number, time_ns)
+            elif tables.tiny[row, KIND] == QUOTED:
+                _adopt(tables, row, src, dst, src_port, dst_port, time_ns)
             direction = _direction(tables, row, src, src_port)
         if t == packets.transport_tap[packet]:
             flags = packets.tcp_flags[packet]
@@ -385,7 +370,7 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
                     base = tables.base[tables.narrow[row, STREAM], direction]
                     if base != -1 and base != seq:
                         at, tag = _flow_slot(tables, kind, src, dst, src_port, dst_port)
-                        row = _new_flow(tables, kind, src, dst, src_port, dst_port, number, time_ns)
+                        row = _new_flow(tables, kind, src, dst, src_port, dst_port, time_ns)
                         tables.flow_slots[at] = (tag << 32) | (row + 1)
                         direction = 0
                         known = False
@@ -394,7 +379,7 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
                         packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 if _bases(tables, row, direction, seq, packets.tcp_ack[packet], flags):
                     packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
-                _count_tcp(tables, row, direction, flags, seq)
+                _count_tcp(tables, row, direction, flags)
             tables.wide[row, PAYLOAD + direction] = tables.wide[row, PAYLOAD + direction] + packets.payload_len[packet]
             packets.flow[packet] = row
             packets.direction[packet] = direction
@@ -436,19 +421,16 @@ def _direction(tables: Any, row: int, src: int, src_port: int) -> int:
     if narrow[row, B_ID] != src:
         return 0
     # Both sides have one address: the ports decide, except for ICMP, where they belong to the exchange.
-    if narrow[row, KIND] == ICMP or narrow[row, KIND] == ICMPV6 or narrow[row, A_PORT] == src_port:
-        return 0
-    return 1
+    kind = tables.tiny[row, KIND]
+    return 0 if kind in (ICMP, ICMPV6) or narrow[row, A_PORT] == src_port else 1
 
 
 @inner_kernel
 def _count_ttl(tables: Any, row: int, ttl: int) -> None:
-    """Keep the smallest and largest TTL of side a."""
-    small = tables.small
-    if ttl > small[row, TTL_MAX]:
-        small[row, TTL_MAX] = ttl
-    if ttl >= 0 and (ttl < small[row, TTL_MIN] or small[row, TTL_MIN] == 0):
-        small[row, TTL_MIN] = ttl
+    """Keep the smallest TTL of side a."""
+    tiny = tables.tiny
+    if ttl >= 0 and (ttl < tiny[row, TTL_MIN] or tiny[row, TTL_MIN] == 0):
+        tiny[row, TTL_MIN] = ttl
 
 
 @lean_kernel
@@ -474,9 +456,7 @@ def _word(data: Any, at: int, count: int) -> int:
 
 
 @lean_kernel
-def _quoted(
-    data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, families: Any, tables: Any, packets: Any
-) -> None:
+def _quoted(data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, families: Any, tables: Any) -> None:
     """Attach ICMP errors to the flows they quote (RFC 792, RFC 4443 3): packet rows `rows`, ICMP header at `at`."""
     for i in range(len(rows)):
         packet = rows[i]
@@ -522,9 +502,8 @@ def _quoted(
             continue
         slot, _ = _flow_slot(tables, kind, src, dst, src_port, dst_port)
         row = (tables.flow_slots[slot] & 0xFFFFFFFF) - 1
-        if row >= 0 and tables.small[row, ICMP_ERROR] == -1:
+        if row >= 0 and tables.small[row, ICMP_ERROR] == ABSENT:
             tables.small[row, ICMP_ERROR] = kinds[i]
-            tables.narrow[row, ERROR_NUMBER] = packets[packet]
 
 
 class FlowTable:
@@ -534,15 +513,12 @@ class FlowTable:
         self._multipliers = _multipliers(salt)
         self._counts = np.zeros(4, dtype=np.int64)
         self._address_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
-        self._addresses = np.empty((FIRST_ROWS, 3), dtype=np.int64)
+        self._addresses = np.zeros((FIRST_ROWS, 3), dtype=np.int64)
         self._flow_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
-        self.wide = np.empty((FIRST_ROWS, len(WIDE)), dtype=np.int64)
-        self.narrow = np.empty((FIRST_ROWS, len(NARROW)), dtype=np.int32)
-        self.small = np.empty((FIRST_ROWS, len(SMALL)), dtype=np.int16)
-        self._frames = np.empty((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int32)
+        self._rows = np.zeros((FIRST_ROWS, ROW_WORDS), dtype=np.int64)
+        self._frames = np.zeros((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int32)
         self._recent = np.full((2 * len(columns.KINDS), 10), -1, dtype=np.int64)
-        self._base = np.empty((FIRST_ROWS, 2), dtype=np.int64)
-        self._application = np.zeros(FIRST_ROWS, dtype=np.uint16)
+        self._base = np.zeros((FIRST_ROWS, 2), dtype=np.int64)
 
     def update(self, batch: Batch) -> None:
         """Assign every tap of the batch to its conversation, and each packet to that of its innermost layer."""
@@ -559,28 +535,39 @@ class FlowTable:
 
     def _tables(self) -> _Tables:
         arrays = (
-            self._counts, self._multipliers, self._address_slots, self._addresses, self._flow_slots,
-            self.wide, self.narrow, self.small, self._frames, self._recent, self._base,
+            self._counts, self._room(), self._multipliers, self._address_slots, self._addresses, self._flow_slots,
+            self._rows, self.narrow, self._rows.view(np.uint16), self._rows.view(np.uint8),
+            self._frames, self._recent, self._base,
         )  # fmt: skip
         return _Tables(*map(as_kernel_sees, arrays))
 
+    def _room(self) -> Array:
+        return np.array(
+            (
+                min(_most(self._address_slots), len(self._addresses)) - 4,
+                min(_most(self._flow_slots), len(self._rows)) - 2,
+                len(self._base) - 2,
+            )
+        )
+
+    @property
+    def narrow(self) -> Array:
+        """int32[rows, ...]: the flows as `NARROW` columns see them. A view: do not keep it, the table grows."""
+        return self._rows.view(np.int32)
+
     def _grow(self) -> None:
-        """Make room in every table that the next tap, and what it quotes, might not fit into."""
-        n_addresses, n_flows, n_tcp, _ = self._counts.tolist()
-        if n_addresses + 4 > len(self._addresses):
-            self._addresses = _longer(self._addresses, n_addresses)
-        if n_flows + 2 >= len(self.narrow):
-            self.wide = _longer(self.wide, n_flows)
-            self.narrow = _longer(self.narrow, n_flows)
-            self.small = _longer(self.small, n_flows)
-            self._frames = _longer(self._frames, n_flows)
-            self._application = _longer(self._application, n_flows)
-        if n_tcp + 2 > len(self._base):
-            self._base = _longer(self._base, n_tcp)
-        if 2 * (n_addresses + 4) >= len(self._address_slots):
+        """Make room in every table that is full."""
+        addresses, flows, streams = (self._counts[:3] > self._room()).tolist()
+        if addresses and len(self._addresses) <= _most(self._address_slots):
+            lengthen(self, "_addresses")
+        elif addresses:
             self._address_slots = _wider(self._address_slots)
-        if 2 * (n_flows + 3) >= len(self._flow_slots):
+        if flows and len(self._rows) <= _most(self._flow_slots):
+            lengthen(self, "_rows", "_frames")
+        elif flows:
             self._flow_slots = _wider(self._flow_slots)
+        if streams:
+            lengthen(self, "_base")
 
     def _attach_errors(self, batch: Batch) -> None:
         """ICMP destination unreachable, source quench, time exceeded, parameter problem: mark the quoted flow."""
@@ -599,16 +586,12 @@ class FlowTable:
             families,
         )
         data, start, end, rows, at, error_kinds, families = map(as_kernel_sees, arguments)
-        numbers = as_kernel_sees(packets.number)
-        _quoted(data, start, end, rows, at, error_kinds, families, self._tables(), numbers)
+        _quoted(data, start, end, rows, at, error_kinds, families, self._tables())
 
     @property
     def application(self) -> Array:
-        """uint16[flows], writable: layer id of the protocol above transport, set by `protocols`."""
-        n_flows = int(self._counts[N_FLOWS])
-        if len(self._application) < n_flows:
-            self._application = _longer(self._application, len(self._application))
-        return self._application[:n_flows]
+        """uint16[flows], writable: layer id of the protocol above transport, set by `protocols`. A view: do not keep it."""
+        return self._rows.view(np.uint16)[: self.n_flows, APPLICATION]
 
     @property
     def n_flows(self) -> int:
@@ -621,7 +604,7 @@ class FlowTable:
         return int(self._counts[N_TCP])
 
     def flows(self) -> Flows:
-        """The table so far, as views where the dtype allows; `state` and ports' say in `originator` come with `finish`."""
+        """The table so far, as views: do not keep it. `state` and what ports say in `originator` come with `finish`."""
         return Flows(**self._columns())
 
     def finish(self) -> Flows:
@@ -633,12 +616,15 @@ class FlowTable:
 
     def _columns(self) -> dict[str, Array]:
         n = self.n_flows
-        found: dict[str, Array] = {"application": self.application, "frames": self._frames[:n]}
-        for names, matrix in ((WIDE, self.wide), (NARROW, self.narrow), (SMALL, self.small)):
-            found.update((name, matrix[:n, i]) for i, name in enumerate(names))
+        found: dict[str, Array] = {"frames": self._frames[:n], "first_number": self._frames[:n, 0]}
+        for names, dtype, first in (
+            (WIDE, np.int64, FIRST_NS), (NARROW, np.int32, A_ID), (SMALL, np.uint16, UNION_FLAGS), (TINY, np.uint8, KIND),
+        ):  # fmt: skip
+            words = self._rows.view(dtype)
+            found.update((name, words[:n, i]) for i, name in enumerate(names, first))
         for column in columns.FLOW_COLUMNS:
-            if column.name in found:
-                found[column.name] = found[column.name].astype(column.dtype, copy=False)
+            if column.absent == -1 and column.name in found:  # ABSENT and UNKNOWN, signed
+                found[column.name] = found[column.name].view(column.dtype)
         found["state"] = np.zeros(n, dtype=np.uint8)
         return found
 
@@ -665,12 +651,26 @@ def _multipliers(salt: int) -> Array:
     return np.array(numbers, dtype=np.int64)
 
 
-def _longer(array: Array, used: int) -> Array:
-    """A copy of the first `used` rows with half as much room again; the unused part is never touched."""
-    shape = (len(array) + len(array) // 2, *array.shape[1:])
-    grown = np.empty(shape, dtype=array.dtype) if array.ndim > 1 else np.zeros(shape, dtype=array.dtype)
-    grown[:used] = array[:used]
-    return grown
+def lengthen(owner: object, *names: str) -> None:
+    """Give these arrays of `owner` more rows, which are zero: half as many again, a sixteenth where that is much.
+
+    A large array keeps its memory (mremap): nothing is copied, and never are there two of it.
+    """
+    for name in names:
+        array = vars(owner).pop(name)  # numpy moves only what nobody else refers to
+        rows = len(array) + (len(array) // 2 if len(array) < LARGE_ROWS else max(LARGE_ROWS // 2, len(array) // 16))
+        try:
+            array.resize((rows, *array.shape[1:]))
+        except ValueError:  # somebody still looks at it
+            grown = np.zeros((rows, *array.shape[1:]), dtype=array.dtype)
+            grown[: len(array)] = array
+            array = grown
+        vars(owner)[name] = array
+
+
+def _most(slots: Array) -> int:
+    """How many entries a hash table may have: at three quarters a search passes one cache line, seldom two."""
+    return len(slots) // 4 * 3
 
 
 def _wider(slots: Array) -> Array:

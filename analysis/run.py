@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from analysis import kernel
+from analysis import kernel, memory
 from analysis.capture import Capture, estimate_packets, open_captures
 from analysis.facts import Facts
 from analysis.findings import Finding, NotAssessable
@@ -149,6 +149,8 @@ def analyse(
     if interval_s is not None:
         settings = replace(settings, interval_s=interval_s)
     kernel.choose(estimate_packets(paths))
+    if kernel.enabled():
+        memory.keep_little()
     with open_captures(paths) as capture:
         chosen = capture if selector is None else Selected(capture, selector)
         analysis = _tables(chosen, settings, progress, began, judge)
@@ -201,6 +203,7 @@ def _tables(
     found = properties.finish()
     facts, tcp_analysis = pipeline.naming.facts, pipeline.tcp.counts()
     del pipeline  # what the stages kept per stream makes room for the tables
+    memory.give_back()
     names = address_names(capture.names, facts, flows, texts)
     by_id = _names_by_id(names, texts)
     start_ns = found.frame_1_ns or 0

@@ -1,9 +1,9 @@
 """Wireshark's `tcp.analysis.*`, frame by frame: what each TCP segment means given those before it in its stream.
 
-In: batches whose packets have their flow (after `flows`). Out: bits of `Packets.analysis`, filled in place, and the
-counters of flagged segments of each flow. The rules are those of tshark 4.0.17, in the order of its checks
-(wireshark-statistics, section 8; sequence numbers RFC 9293 3.4, window scale RFC 7323 2). State is kept per stream and
-side, in arrays, so a capture may come in any chunks; frames of one stream must come in file order.
+In: batches whose packets have their flow (after `flows`). Out: bits of `Packets.analysis`, filled in place, and how
+many frames have each. The rules are those of tshark 4.0.17, in the order of its checks (wireshark-statistics, section 8;
+sequence numbers RFC 9293 3.4, window scale RFC 7323 2). State is kept per stream and side, in arrays, so a capture may
+come in any chunks; frames of one stream must come in file order.
 Knows nothing of protocols above TCP.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
-from analysis.flows import FLAGGED, RETRANSMISSIONS, STREAM, FlowTable, as_kernel_sees
+from analysis.flows import STREAM, FlowTable, as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
@@ -66,7 +66,7 @@ class _Segments(NamedTuple):
 
 
 class _Streams(NamedTuple):
-    """State of all streams, and of the flow table the matrix that holds stream numbers and counters."""
+    """State of all streams, and of the flow table the matrix that holds stream numbers."""
 
     numbers: Any  # int64[2 * streams, 5]
     marks: Any  # int32[2 * streams, 5]
@@ -271,12 +271,7 @@ def _analyse(segments: Any, streams: Any, known_streams: int) -> int:
             _scales(streams, fwd, rev, flags, 0 + segments.tcp_scale[i])
         if segments.tcp_options[i] & OPTIONS_CUT:
             found = 0
-        found |= segments.analysis[i]
-        segments.analysis[i] = found
-        if found:
-            streams.flows[flow, FLAGGED] = streams.flows[flow, FLAGGED] + 1
-            if found & RETRANSMISSION:
-                streams.flows[flow, RETRANSMISSIONS] = streams.flows[flow, RETRANSMISSIONS] + 1
+        segments.analysis[i] = segments.analysis[i] | found
     return known_streams
 
 
