@@ -115,7 +115,9 @@ class _Progress:
 @click.option("--fail-on", type=click.Choice(LEVELS), help="Exit with 1 if a finding is at or above this level.")
 @click.option("--filter", "expression", metavar="EXPR", help="Analyse only packets that a display filter selects.")
 @click.option("--trust", multiple=True, metavar="NET", help="Network that is never accused; may be repeated.")
-@click.option("--intel", metavar="FILE", help="File of addresses, names and fingerprints known to be bad, one a line.")
+@click.option(
+    "--intel", metavar="FILE", help="File of addresses, networks, names and fingerprints known to be bad, one a line."
+)
 @click.option("--thresholds", metavar="FILE", help="TOML file with changed thresholds of detectors.")
 @_one_line_errors
 def analyze(

@@ -49,7 +49,7 @@ def findings_page() -> str:
     parts.append(
         "\n**Stories.** Findings of medium and above with the same accountable host and of different kinds carry the same"
         " `story`, in order of time.\n\n## Settings\n\nEvery threshold stands in `analysis/thresholds.toml`; a file with"
-        " some of them changed is given with `tapwall analyze --thresholds FILE`. `--intel FILE` adds addresses, names and"
+        " some of them changed is given with `tapwall analyze --thresholds FILE`. `--intel FILE` adds addresses, networks, names and"
         " JA3 or JA4 fingerprints to the shipped list, one `value what` a line.\n\n## Detectors\n"
     )
     parts += [section(detector) for detector in DETECTORS]

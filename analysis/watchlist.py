@@ -1,7 +1,8 @@
-"""The threat-intelligence list: addresses, names and TLS fingerprints, shipped with a date and extendable by a file.
+"""The threat-intelligence list: addresses, networks, names and TLS fingerprints, shipped with a date and extendable by a file.
 
-In: lines `value what`, `#` comments, a line `# list: NAME DATE` for the list's name. A value is an address, a JA3 (32
-hexadecimal digits), a JA4 (three parts with `_`) or a domain name, which matches its subdomains too. Out: `Watchlist`.
+In: lines `value what`, `#` comments, a line `# list: NAME DATE` for the list's name. A value is an address, a network
+(`203.0.113.0/24`), a JA3 (32 hexadecimal digits), a JA4 (three parts with `_`) or a domain name, which matches its
+subdomains too. Out: `Watchlist`.
 Nothing here asks the network.
 """
 
@@ -29,6 +30,10 @@ class Entry(NamedTuple):
     list: str
 
 
+# (IP version, prefix length) -> first address -> entry: a look-up costs one step a length, however many networks there are
+Networks = dict[tuple[int, int], dict[int, Entry]]
+
+
 @dataclass(frozen=True, slots=True)
 class Watchlist:
     """Values by kind."""
@@ -36,6 +41,32 @@ class Watchlist:
     addresses: dict[str, Entry] = field(default_factory=dict)
     names: dict[str, Entry] = field(default_factory=dict)
     fingerprints: dict[str, Entry] = field(default_factory=dict)
+    networks: Networks = field(default_factory=dict)
+
+    def address(self, text: str) -> str | None:
+        """The listed address or, of the listed networks, the smallest that holds `text`; None for others and for MACs."""
+        if text in self.addresses:
+            return text
+        if not self.networks:
+            return None
+        try:
+            parsed = ipaddress.ip_address(text)
+        except ValueError:
+            return None
+        number, bits = int(parsed), parsed.max_prefixlen
+        for version, length in sorted(self.networks, reverse=True):
+            if version == parsed.version:
+                first = number >> (bits - length) << (bits - length)
+                if first in self.networks[version, length]:
+                    return f"{type(parsed)(first)}/{length}"
+        return None
+
+    def entry(self, value: str) -> Entry:
+        """What a listed address or network, as `address` returns it, stands for."""
+        if value in self.addresses:
+            return self.addresses[value]
+        network = ipaddress.ip_network(value)
+        return self.networks[network.version, network.prefixlen][int(network.network_address)]
 
     def name(self, host: str) -> str | None:
         """The listed name that `host` is or lies under."""
@@ -65,7 +96,12 @@ def load(path: str | None) -> Watchlist:
             own = parse(file.read(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise AnalysisError(f"intel {path}: {error}, expected a text file with one value a line") from error
-    return Watchlist(found.addresses | own.addresses, found.names | own.names, found.fingerprints | own.fingerprints)
+    networks = dict(found.networks)
+    for kind, listed in own.networks.items():
+        networks[kind] = networks.get(kind, {}) | listed
+    return Watchlist(
+        found.addresses | own.addresses, found.names | own.names, found.fingerprints | own.fingerprints, networks
+    )
 
 
 def parse(text: str, where: str) -> Watchlist:
@@ -73,6 +109,7 @@ def parse(text: str, where: str) -> Watchlist:
     addresses: dict[str, Entry] = {}
     names: dict[str, Entry] = {}
     fingerprints: dict[str, Entry] = {}
+    networks: Networks = {}
     title = where
     for number, line in enumerate(text.splitlines()[:LONGEST], 1):
         if line.startswith("# list:"):
@@ -85,15 +122,27 @@ def parse(text: str, where: str) -> Watchlist:
             fingerprints[value] = entry
         elif (address := _address(value)) is not None:
             addresses[address] = entry
+        elif (network := _network(value)) is not None:
+            kind = network.version, network.prefixlen
+            networks.setdefault(kind, {})[int(network.network_address)] = entry
         elif DOMAIN.match(value):
             names[value] = entry
         else:
-            raise AnalysisError(f"{where}: line {number}: got {value[:80]!r}, expected an address, name, JA3 or JA4")
-    return Watchlist(addresses, names, fingerprints)
+            raise AnalysisError(
+                f"{where}: line {number}: got {value[:80]!r}, expected an address, network, name, JA3 or JA4"
+            )
+    return Watchlist(addresses, names, fingerprints, networks)
 
 
 def _address(value: str) -> str | None:
     try:
         return str(ipaddress.ip_address(value))
+    except ValueError:
+        return None
+
+
+def _network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(value, strict=False) if "/" in value else None
     except ValueError:
         return None

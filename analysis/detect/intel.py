@@ -1,4 +1,4 @@
-"""Threat intelligence: exact matches of addresses, names and TLS fingerprints with a dated list, offline.
+"""Threat intelligence: matches of addresses, networks, names and TLS fingerprints with a dated list, offline.
 
 A small list is shipped; `--intel FILE` adds one of your own. What else looks like it: shared addresses of large hosters,
 fingerprints that harmless programs share with malware: a fingerprint alone is low, never more. Reference:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.claims import Words, of_facts, of_links
 from analysis.evidence import Evidence
 from analysis.findings import Finding, Number, Severity
 from analysis.thresholds import Limits, limit, measured
-from analysis.watchlist import Entry
+from analysis.watchlist import Entry, Watchlist
 
 NAME = "intel"
 blocked = assess.without_transport
@@ -33,7 +34,7 @@ class Thresholds(Limits):
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per entry and host."""
     listed = evidence.watchlist
-    yield from _addresses(evidence, listed.addresses, limits)
+    yield from _addresses(evidence, listed, limits)
     found: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(list)
     for row in evidence.facts.tls:
         for value in (row.ja3, row.ja4):
@@ -53,16 +54,25 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             yield of_facts(evidence, rows, _words(kind, value, host, entry, len(rows), limits))
 
 
-def _addresses(evidence: Evidence, known: dict[str, Entry], limits: Thresholds) -> Iterator[Finding]:
+def _addresses(evidence: Evidence, listed: Watchlist, limits: Thresholds) -> Iterator[Finding]:
+    """One finding per listed address, and one per listed network for all addresses that lie in it."""
     links = evidence.links
-    ids = [i for i, text in enumerate(evidence.hosts.texts) if text in known] if known else []
-    for one in ids:
-        chosen = np.flatnonzero((links.source == one) | (links.target == one))
-        if len(chosen) >= limits.matches:
-            value = evidence.text(one)
-            other = links.target if int(links.source[chosen[0]]) == one else links.source
-            host = evidence.text(int(other[chosen[0]]))
-            yield of_links(evidence, chosen, _words("address", value, host, known[value], len(chosen), limits))
+    known: defaultdict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(evidence.hosts.texts if listed.addresses or listed.networks else ()):
+        if (value := listed.address(text)) is not None:
+            known[value].append(number)
+    for value, ids in known.items():
+        from_it = np.isin(links.source, ids)
+        chosen = np.flatnonzero(from_it | np.isin(links.target, ids))
+        if not len(chosen) or len(chosen) < limits.matches:
+            continue
+        theirs = np.where(from_it, links.source, links.target)[chosen]
+        ours = np.where(from_it, links.target, links.source)[chosen]
+        host, bad = evidence.text(int(ours[0])), evidence.text(int(theirs[0]))
+        kind = "network" if "/" in value else "address"
+        words = _words(kind, value, host, listed.entry(value), len(chosen), limits)
+        only = bad if (theirs == theirs[0]).all() else ""  # a rule blocks one address; several are named by the filter
+        yield of_links(evidence, chosen, replace(words, accountable=only, hosts=(host, bad)))
 
 
 def _words(kind: str, value: str, host: str, entry: Entry, count: int, limits: Thresholds) -> Words:
@@ -80,7 +90,7 @@ def _words(kind: str, value: str, host: str, entry: Entry, count: int, limits: T
         numbers={"matches": measured(limits, "matches", count), "list": Number(entry.list)},
         subject=f"{kind} {value} {host}",
         attack=(("T1071.001", "Application Layer Protocol: Web Protocols"),),
-        accountable="" if weak else value if kind == "address" else host,
+        accountable="" if weak else host,
         side="both",
-        hosts=(host, value) if kind == "address" else (host,),
+        hosts=(host,),
     )
