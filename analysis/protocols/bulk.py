@@ -49,6 +49,7 @@ class Columns(NamedTuple):
     layers: Any
     layer_bytes: Any
     layer_pdus: Any
+    last_pdu_bytes: Any
 
 
 @inner_kernel
@@ -128,6 +129,8 @@ def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int,
         pdus += 1
     if pdus > 0:
         _put(packets, row, layer, total, pdus, max_layers)
+        if pdus > 1:  # the record that ends here, then all the rest
+            packets.last_pdu_bytes[row] = length - missing
     lanes.missing[at] = where + size - length if where < length else 0
     lanes.size[at] = size
     lanes.following[at] = (seq + length) & 0xFFFFFFFF

@@ -32,6 +32,7 @@ def test_sealed_records_are_named_without_a_dissector() -> None:
     assert paths(batch) == ["tls", "tls", "tls", "", "tls", "tls", "tls"]
     assert batch.packets.layer_bytes[:, 3].tolist() == [6, 50, 70, 0, 50 + 100, 100, 50]
     assert batch.packets.layer_pdus[:, 3].tolist() == [1, 1, 1, 0, 2, 1, 1]
+    assert int(batch.packets.last_pdu_bytes[4]) == 100  # the record that ended there is another PDU than the rest
     assert table.application.tolist() == [layers.TLS]
 
 
