@@ -131,6 +131,8 @@ def osi(walk: Walk) -> None:
         walk.rest(layers.ESIS)
     elif kind == 0x81:
         walk.rest(layers.CLNP)
+    elif kind == 0x08:
+        walk.rest(layers.Q931)
     elif kind == 0xCC:
         walk.skip(1)
         walk.go(state.IPV4)
@@ -149,18 +151,67 @@ def netbios(walk: Walk) -> None:
 
 def ipx(walk: Walk) -> None:
     """Novell IPX: 0 checksum | 2 length (2) | 4 hops | 5 type | 6 destination (10), socket (2) | 18 source (10), socket (2)."""
-    walk.need(30)
+    kind, sockets = walk.u8(5), sorted((walk.u16(16), walk.u16(28)))
     walk.trim(walk.u16(2))
-    sockets = (walk.u16(16), walk.u16(28))
     walk.layer(layers.IPX, 30)
-    if walk.left >= 4 and walk.octets(0, 4) == b"\xffSMB":
-        _smb_or_data(walk)
-    elif 0x0551 in sockets or 0x0553 in sockets:
-        walk.rest(layers.NMPI)
-    elif 0x0451 in sockets:
-        walk.rest(layers.NCP)
-    elif walk.left:
+    if sockets[1] == NAME_QUERY:  # its partner's socket may be that of SMB
+        del sockets[0]
+    for socket in sockets:
+        if socket in IPX_DISSECTORS:
+            IPX_DISSECTORS[socket](walk, kind)
+            return
+        if socket in IPX_SOCKETS:
+            walk.rest(IPX_SOCKETS[socket])
+            return
+    if kind in IPX_TYPES:
+        walk.rest(IPX_TYPES[kind])
+    else:
         walk.data_rest()
+
+
+NAME_QUERY = 0x0551
+ROUTES = 32  # eight networks that a broadcast has passed
+IPX_SOCKETS = {
+    0x0451: layers.NCP, 0x0452: layers.IPXSAP, 0x0453: layers.IPXRIP, 0x0457: layers.NW_SERIAL,
+    0x4001: layers.IPXMSG, 0x4003: layers.IPXMSG, 0x85BE: layers.EIGRP, 0x9001: layers.NLSP, 0x9004: layers.IPXWAN,
+    0x900F: layers.SNMP, 0x9010: layers.SNMP,
+}  # fmt: skip
+IPX_TYPES = {5: layers.SPX, 17: layers.NCP}
+
+
+def _name_service(walk: Walk, kind: int) -> None:
+    """NMPI: routes, then 0 operation (0xfc: a message to a mailslot follows) | 1 kind of name | 2 id (2) | 4 names (16 each)."""
+    operation = walk.u8(ROUTES)
+    walk.layer(layers.NMPI, ROUTES + 36)
+    if operation == 0xFC:
+        _smb_or_data(walk)
+
+
+def _netbios_over_ipx(walk: Walk, kind: int) -> None:
+    """NBIPX: routes in broadcasts (type 20) and in questions for names, then 0 control | 1 operation. A session (6 to 8)
+    has 18 bytes more, a datagram (11) two names of 16; both carry SMB."""
+    routes = ROUTES if kind == 20 or (walk.wire_left == 50 and walk.u8(ROUTES + 1) in range(1, 6)) else 0
+    size = {6: 18, 7: 18, 8: 18, 11: 34}.get(walk.u8(routes + 1))
+    if size is None:
+        walk.rest(layers.NBIPX)
+        return
+    walk.layer(layers.NBIPX, routes + size)
+    _smb_or_data(walk)
+
+
+def _bare_smb(walk: Walk, kind: int) -> None:
+    """SMB directly over IPX."""
+    _smb_or_data(walk)
+
+
+IPX_DISSECTORS: dict[int, Callable[[Walk, int], None]] = {
+    0x0455: _netbios_over_ipx,
+    0x0550: _bare_smb,
+    0x0551: _name_service,
+    0x0552: _bare_smb,
+    0x0553: _name_service,
+    0x0554: _bare_smb,
+}
 
 
 def _smb_or_data(walk: Walk) -> None:

@@ -17,6 +17,7 @@ from analysis.decode.state import (
     DST_HI,
     DST_LO,
     END,
+    EXTENSIONS,
     FAMILY,
     FAULT,
     FRAGMENT,
@@ -29,6 +30,7 @@ from analysis.decode.state import (
     IP_START,
     IP_TAP,
     IPV6,
+    LAYERS,
     LEAF,
     LIMIT,
     N_LAYERS,
@@ -243,11 +245,15 @@ def authentication(data: Data, s: State) -> None:
     at = s[AT]
     left = s[END] - at
     size = data[at + 1] * 4 + 8 if left >= 2 else 12
+    above_six = s[N_LAYERS] > 0 and s[LAYERS + s[N_LAYERS] - 1] == layers.IPV6
     if left < size:
-        cut(s, layers.AH, 1, BAD_IP_HEADER)
+        cut(s, layers.NONE if above_six else layers.AH, 1, BAD_IP_HEADER)
         return
-    add_layer(s, layers.AH, size)
+    if above_six:  # one of IPv6's extension headers, which count to it
+        s[BYTES + s[N_LAYERS] - 1] += size
+    else:
+        add_layer(s, layers.AH, size)
     s[AT] = at + size
     s[TYPE] = data[at]
     s[IP_PROTOCOL] = s[TYPE]
-    s[NEXT] = TRANSPORT
+    s[NEXT] = EXTENSIONS if above_six else TRANSPORT

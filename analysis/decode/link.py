@@ -16,13 +16,18 @@ from analysis.decode.state import (
     DST_LO,
     END,
     ETHERTYPE,
+    FABRIC_PATH,
     FAULT,
     IP_ANY,
     IPV4,
     IPV6,
+    IPX,
+    ISL,
     LEAF,
     LIMIT,
+    LINK,
     LLC,
+    N_LAYERS,
     NEXT,
     NULL_PPP,
     PPP,
@@ -47,6 +52,11 @@ from analysis.decode.state import (
 )
 from analysis.kernel import inner_kernel as kernel
 
+ISL_GROUP, ISL_GROUP_2 = 0x01000C0000, 0x0C000C0000  # 40 bits of the destination: a Cisco ISL frame
+FABRIC_PATH_TYPE = 0x8903  # Cisco FabricPath, where an ethertype would stand
+CISCO_HDLC = 104  # LINKTYPE_C_HDLC
+XID, XID_BASIC = 0xAF, 0x81  # IEEE 802.2 5.4.1.1.2: exchange of identification, its basic format
+
 
 @kernel
 def ethernet(data: Data, s: State, tables: Tables) -> None:
@@ -55,15 +65,19 @@ def ethernet(data: Data, s: State, tables: Tables) -> None:
     if s[END] - at < 14:  # Wireshark reads both addresses before it shows the layer
         cut(s, layers.NONE, 0, 0)
         return
-    slot = add_layer(s, layers.ETH, 14)
+    kind = u16(data, at + 12)
     s[DST_HI] = 0
     s[DST_LO] = u16(data, at) * 0x100000000 + u32(data, at + 2)
+    if kind == FABRIC_PATH_TYPE or s[DST_LO] >> 8 == ISL_GROUP or s[DST_LO] >> 8 == ISL_GROUP_2:
+        s[NEXT] = FABRIC_PATH if kind == FABRIC_PATH_TYPE else ISL  # a switch's header before the Ethernet header
+        return
+    slot = add_layer(s, layers.ETH, 14)
     s[SRC_HI] = 0
     s[SRC_LO] = u16(data, at + 6) * 0x100000000 + u32(data, at + 8)
     tap(s, ETH, 0, 0, 0)
     s[TRAILER] = slot
     s[AT] = at + 14
-    typed(data, s, u16(data, at + 12), tables)
+    typed(data, s, kind, tables)
 
 
 @kernel
@@ -82,7 +96,7 @@ def length_field(data: Data, s: State, length: int) -> None:
     at = s[AT]
     trim(s, at + length)
     if s[END] - at >= 2 and u16(data, at) == 0xFFFF:
-        s[NEXT] = LEAF + layers.IPX
+        s[NEXT] = IPX
         return
     s[NEXT] = LLC
 
@@ -129,6 +143,9 @@ def llc(data: Data, s: State, tables: Tables) -> None:
     s[AT] = at + size
     if s[AT] >= s[LIMIT]:
         s[NEXT] = DONE
+        return
+    if data[at + 2] & 0xEF == XID and s[AT] < s[END] and data[s[AT]] == XID_BASIC:
+        s[NEXT] = LEAF + layers.BASICXID
         return
     code = tables[T_SAP + dsap]
     s[NEXT] = code if code != 0 else LEAF + layers.DATA
@@ -203,6 +220,10 @@ def ppp(data: Data, s: State, tables: Tables) -> None:
     at = s[AT]
     left = s[END] - at
     size = 0
+    if s[N_LAYERS] == 0 and left >= 1 and (data[at] == 0x0F or data[at] == 0x8F):
+        s[NEXT] = LINK  # a serial line's capture does not tell PPP from Cisco HDLC, its address byte does
+        s[TYPE] = CISCO_HDLC
+        return
     if left >= 2 and data[at] == 0xFF and data[at + 1] == 0x03:
         size = 2
     if left < size + 1:

@@ -29,10 +29,18 @@ def link(walk: Walk) -> None:
         walk.data_rest()
 
 
+OSI_NLPIDS = (0x81, 0x82, 0x83)  # ISO/IEC TR 9577: CLNP, ES-IS, IS-IS
+
+
 def cisco_hdlc(walk: Walk) -> None:
-    """0 address | 1 control | 2 ethertype (2)."""
+    """0 address | 1 control | 2 ethertype (2). OSI (0xfefe) may stand behind a byte of padding."""
     kind = walk.u16(2)
     walk.layer(layers.CHDLC, 4)
+    if kind == 0xFEFE:
+        if walk.u8(0) not in OSI_NLPIDS:
+            walk.skip(1)
+        walk.go(state.OSI)
+        return
     if kind == 0x2000:
         walk.rest(layers.CDP)
     elif kind == 0x8035:
@@ -59,8 +67,12 @@ def frame_relay(walk: Walk) -> None:
             else:
                 walk.go(state.SNAP, oui << 16 | kind)
             return
+        if nlpid in OSI_NLPIDS:  # which count it as theirs
+            walk.layer(layers.FR, at)
+            walk.go(state.OSI)
+            return
         walk.layer(layers.FR, at + 1)
-        walk.go({0xCC: state.IPV4, 0x8E: state.IPV6}.get(nlpid, LEAF + layers.DATA))
+        walk.go({0xCC: state.IPV4, 0x8E: state.IPV6, 0xCF: state.PPP}.get(nlpid, LEAF + layers.DATA))
         return
     kind = walk.u16(size)
     walk.layer(layers.FR, size + 2)
@@ -75,10 +87,11 @@ def arcnet(walk: Walk) -> None:
         size += 3
     walk.layer(layers.ARCNET, size)
     walk.go(
-        {0xF0: state.IPV4, 0xF1: state.ARP, 212: state.IPV4, 213: state.ARP, 0xC4: state.IPV6}.get(
-            protocol, LEAF + layers.DATA
-        )
-    )
+        {
+            0xF0: state.IPV4, 0xF1: state.ARP, 212: state.IPV4, 213: state.ARP, 214: state.ARP, 0xC4: state.IPV6,
+            221: LEAF + layers.DDP, 236: state.IPX, 247: LEAF + layers.VINES_IP, 250: state.IPX, 205: state.LLC,
+        }.get(protocol, LEAF + layers.DATA)
+    )  # fmt: skip
 
 
 def fddi(walk: Walk) -> None:
@@ -224,6 +237,24 @@ def juniper_ethernet(walk: Walk) -> None:
     walk.go(state.ETHERNET if not flags & 2 else LEAF + layers.DATA)
 
 
+def token_ring(walk: Walk) -> None:
+    """IEEE 802.5: 0 access control | 1 frame control (1 in the upper two bits: LLC) | 2 destination (6) | 8 source (6;
+    first bit: routing information follows, 14 its length (5 bits))."""
+    control = walk.u8(1)
+    size = 14 + (walk.u8(14) & 31 if walk.u8(8) & 0x80 else 0)
+    walk.layer(layers.TR, size)
+    walk.go(state.LLC if control >> 6 == 1 else LEAF + layers.DATA)
+
+
+def solaris_ipnet(walk: Walk) -> None:
+    """LINKTYPE_IPNET: 0 version | 1 family (2 or 26) | 4 packet length (4) | header of 24 bytes."""
+    family = walk.u8(1)
+    walk.layer(layers.IPNET, 24)
+    code = {2: state.IPV4, 26: state.IPV6}.get(family)
+    if code is not None:
+        walk.go(code)
+
+
 def whole(layer: int) -> Callable[[Walk], None]:
     """A link layer that takes the whole frame."""
 
@@ -234,6 +265,7 @@ def whole(layer: int) -> Callable[[Walk], None]:
 
 
 LINKS: dict[int, Callable[[Walk], None]] = {
+    6: token_ring,
     7: arcnet,
     10: fddi,
     100: lambda walk: walk.go(state.LLC),  # RFC 1483 on ATM
@@ -247,7 +279,9 @@ LINKS: dict[int, Callable[[Walk], None]] = {
     178: juniper_ethernet,
     189: usb,
     220: usb,
+    226: solaris_ipnet,
     227: can,
+    231: whole(layers.DBUS),
     235: whole(layers.DVB_CI),
     239: netfilter_log,
     249: usb,

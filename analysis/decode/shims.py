@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from analysis import layers
-from analysis.decode import state
+from analysis.decode import state, wlan, wpan
 from analysis.decode.state import LEAF, TRAILER
 from analysis.decode.walker import Walk
 
@@ -101,6 +101,56 @@ def backbone(walk: Walk) -> None:
     walk.go(state.ETHERTYPE, kind)
 
 
+def switch_link(walk: Walk) -> None:
+    """Cisco ISL: 0 group (5), type (4 bits), user | 6 source (6) | 12 length behind it (2) | 14 SNAP | 20 VLAN (2) | ...: 26
+    bytes before the Ethernet frame with its checksum."""
+    kind, size = walk.u8(5) >> 4, walk.u16(12)
+    walk.need(26)
+    if size:
+        walk.trim(14 + size)
+    walk.layer(layers.ISL, 26)
+    walk.go(state.ETHERNET if kind == 0 else LEAF + layers.DATA)
+
+
+def timestamped(walk: Walk) -> None:
+    """Arista: 0 subtype (2) | 2 version (2): 64 bits of time (x10) or 48 (x20) | ethertype (2)."""
+    subtype, version = walk.u16(0), walk.u16(2)
+    size = 2
+    if subtype == 1:
+        size = {0x10: 12, 0x110: 12, 0x20: 10, 0x120: 10}.get(version, 0)
+        if not size:
+            walk.rest(layers.AVSP)
+            return
+    kind = walk.u16(size)
+    walk.name(layers.AVSP, walk.left)
+    walk.skip(size + 2)
+    walk.s[TRAILER] = -1
+    walk.go(state.ETHERTYPE, kind)
+
+
+def wireless_tunnel(walk: Walk) -> None:
+    """CAPWAP data (RFC 5415 4.3): 0 version, type (4 bits each; 1: DTLS) | 1 header length in words (5 bits), radio (5),
+    binding (5), then T native frame, F fragment, L, W, M, K keep-alive | 4 fragment (4) | ..."""
+    kind, flags = walk.u8(0) & 15, walk.u8(1) << 16 | walk.u16(2)
+    walk.need(8)
+    walk.name(layers.CAPWAP_DATA, walk.left)
+    size, binding, native = (flags >> 19) * 4, flags >> 9 & 31, flags & 0x100
+    if kind == 1:
+        walk.skip(4)
+        walk.rest(layers.DTLS)
+        return
+    if flags & 0x88 or size < 8:  # a fragment, a keep-alive
+        return
+    walk.skip(size)
+    walk.s[TRAILER] = -1
+    if not native:
+        walk.go(state.ETHERNET)
+    elif binding == 1:
+        wlan.frame(walk, 0, swapped=True)
+    else:
+        walk.data_rest()
+
+
 DISSECTORS: dict[int, Callable[[Walk], None]] = {
     state.NSH: service_header,
     state.VXLAN_GPE: generic_vxlan,
@@ -112,4 +162,9 @@ DISSECTORS: dict[int, Callable[[Walk], None]] = {
     state.CB_TAG: _tagged(layers.IEEE8021CB, 6),
     state.META_DATA: _tagged(layers.CMD, 8),
     state.ETHERIP: _before(layers.ETHERIP, 2, state.ETHERNET),
+    state.ISL: switch_link,
+    state.FABRIC_PATH: _before(layers.CFP, 16, state.ETHERNET),
+    state.TIMESTAMPED: timestamped,
+    state.CAPWAP: wireless_tunnel,
+    state.SENSOR: wpan.with_checksum,
 }

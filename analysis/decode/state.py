@@ -101,7 +101,11 @@ ODD = 4000
     CB_TAG,
     META_DATA,
     ETHERIP,
-) = range(ODD, ODD + 41)
+    ISL,
+    FABRIC_PATH,
+    TIMESTAMPED,
+    SENSOR,
+) = range(ODD, ODD + 45)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read

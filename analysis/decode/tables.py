@@ -144,7 +144,12 @@ ETHERTYPES = {
     0xB4E3: LEAF + layers.CL3,
     0xC0DF: LEAF + layers.NWP,
     0xCAFE: LEAF + layers.LLT,
-    0xAAAA: LEAF + layers.NONE,  # Wireshark shows nothing
+    0x809A: state.SENSOR,
+    0x88AE: LEAF + layers.BRDWLK,
+    0xABCD: LEAF + layers.BRDWLK,
+    0xD28B: state.TIMESTAMPED,
+    0x890D: LEAF + layers.NONE,  # Wireshark shows nothing
+    0xAAAA: LEAF + layers.NONE,
 }
 
 PROTOCOLS = {
@@ -166,6 +171,7 @@ PROTOCOLS = {
     58: state.ICMPV6,
     88: LEAF + layers.EIGRP,
     89: LEAF + layers.OSPF,
+    62: LEAF + layers.MIPV6,  # Mobility header's number before RFC 3775
     97: state.ETHERIP,
     103: LEAF + layers.PIM,
     108: LEAF + layers.IPCOMP,
@@ -190,6 +196,7 @@ PORTS = {
     4754: state.GRE,
     4789: state.VXLAN,
     4790: state.VXLAN_GPE,
+    5247: state.CAPWAP,
     5072: state.AYIYA,
     6081: state.GENEVE,
     6635: state.MPLS,
@@ -212,6 +219,10 @@ SAPS = {
     0x42: LEAF + layers.STP,
     0xE0: state.IPX,
     0xF0: state.NETBIOS,
+    0x14: state.OSI,
+    0x20: state.OSI,
+    0x34: state.OSI,
+    0x54: state.OSI,
     0xFE: state.OSI,
 }
 

@@ -41,6 +41,7 @@ from analysis.decode.state import (
     Tables,
     add_layer,
     cut,
+    data_leaf,
     tap,
     u16,
     u32,
@@ -176,8 +177,9 @@ def dccp(data: Data, s: State) -> None:
     if left < size or size < 12:
         cut(s, layers.DCCP, 12, BAD_TRANSPORT_HEADER)
         return
-    add_layer(s, layers.DCCP, size)
-    payload(s, at + size)
+    add_layer(s, layers.DCCP, left)
+    s[AT] = at + size
+    data_leaf(s, left - size)
 
 
 @kernel

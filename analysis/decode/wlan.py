@@ -88,8 +88,11 @@ def prism(walk: Walk) -> None:
     frame(walk, 0)
 
 
-def frame(walk: Walk, flags: int) -> None:
-    """IEEE 802.11 9.2.3: 0 frame control (2) | 2 duration (2) | 4 addresses | 22 sequence (2) | address 4, QoS, HT control."""
+def frame(walk: Walk, flags: int, *, swapped: bool = False) -> None:
+    """IEEE 802.11 9.2.3: 0 frame control (2) | 2 duration (2) | 4 addresses | 22 sequence (2) | address 4, QoS, HT control.
+
+    Access points of some makers send the two bytes of frame control the other way round (`swapped`).
+    """
     if flags & BAD_FCS:
         walk.rest(layers.WLAN)
         return
@@ -97,7 +100,7 @@ def frame(walk: Walk, flags: int) -> None:
         s = walk.s
         s[LIMIT] -= 4
         s[END] = min(s[END], s[LIMIT])
-    control = walk.le16(0)
+    control = walk.u16(0) if swapped else walk.le16(0)
     kind, subtype = control >> 2 & 3, control >> 4 & 15
     if kind == 0:
         walk.layer(layers.WLAN, 28 if control & 0x8000 else 24)

@@ -30,9 +30,18 @@ QOS_DATA = bytes.fromhex("8801 0000") + bytes(18) + bytes(2) + bytes(2)
 WEP_DATA = bytes.fromhex("0841 0000") + bytes(20) + bytes.fromhex("01020300") + b"secret" + bytes(4)
 BEACON = bytes.fromhex("8000 0000") + bytes(20) + bytes(12)
 HOP_BY_HOP = bytes.fromhex("3a00 0502 0000 0100")
+ISIS_HELLO = b"\x83" + bytes(3) + b"\x0f" * 2 + bytes(2) + bytes(4)
+CAPWAP_WLAN = bytes.fromhex("00 200320 00000000 04 00000000 000000")  # an 802.11 frame follows
 SCTP_DATA = (
     struct.pack(">HHII", 5000, 3868, 1, 0) + struct.pack(">BBHIHHI", 0, 3, 20, 1, 0, 0, 46) + b"\x01\x00\x00\x14"
 )
+
+
+def ipx(socket: int, payload: bytes, kind: int = 5, source: int = 0x4010) -> bytes:
+    """An IPX packet of type 5 (SPX)."""
+    head = struct.pack(">HHBB10xH10xH", 0xFFFF, 30 + len(payload), 0, kind, socket, source)
+    return head + payload
+
 
 # link type, frame, layers with bytes
 STACKS = [
@@ -99,6 +108,42 @@ STACKS = [
     (239, b"\2\0\0\0" + struct.pack("<HH", 32, 9) + ip4(udp(), 17), "nflog:36 ip:20 udp:8"),
     (258, struct.pack("<III", 12, 1, 1) + eth(ARP, 0x0806), "pktap:12 eth:14 arp:28"),
     (999, b"abc", "data:3"),
+    (9, b"\x0f\0\x08\0" + ip4(udp(), 17), "chdlc:4 ip:20 udp:8"),  # the same link type for both serial framings
+    (104, b"\x8f\0\xfe\xfe" + b"\3" + ISIS_HELLO, "chdlc:4 isis:12 isis.hello:4"),
+    (104, b"\x8f\0\xfe\xfe" + ISIS_HELLO, "chdlc:4 isis:12 isis.hello:4"),
+    (107, b"\x18\x41\3" + ISIS_HELLO, "fr:3 isis:12 isis.hello:4"),
+    (107, b"\x18\x41\3\xcf\0\x21" + ip4(udp(), 17), "fr:4 ppp:2 ip:20 udp:8"),
+    (7, b"\1\2\xdd" + b"abc", "arcnet:3 ddp:3"),
+    (6, b"\x10\x40" + bytes(12) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "tr:14 llc:8 ip:20 udp:8"),
+    (6, b"\x10\x40" + bytes(6) + b"\x80" + bytes(5) + b"\4" + bytes(3) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17),
+     "tr:18 llc:8 ip:20 udp:8"),  # source routed
+    (226, b"\1\2\0\0" + bytes(20) + ip4(udp(), 17), "ipnet:24 ip:20 udp:8"),
+    (231, b"l\1\1\1", "dbus:4"),
+    (1, dot3(b"\0\1\xaf\x81\1\0") + bytes(40), "eth:54 llc:3 basicxid:3"),
+    (1, bytes.fromhex("01000c000000 020000000001 0049 aaaa03 00000c 0003 0000 0000") + eth(ARP, 0x0806) + bytes(19),
+     "isl:26 eth:33 arp:28"),
+    (1, bytes.fromhex("020abd000000 020abc000000 8903 4020") + eth(ARP, 0x0806), "cfp:16 eth:14 arp:28"),
+    (1, eth(bytes.fromhex("0001 0010 0102030405060708 0806") + ARP, 0xD28B), "eth:14 avsp:42 arp:28"),
+    (1, eth(bytes.fromhex("0001 0020 010203040506 0806") + ARP, 0xD28B), "eth:14 avsp:40 arp:28"),
+    (1, eth(b"\2\0\7" + b"cs", 0x809A), "eth:14 wpan:3"),
+    (1, eth(ip6(b"\x3b\4" + bytes(22), 51), 0x86DD), "eth:14 ipv6:64"),  # there it is an extension header
+    (1, eth(ip6(b"\x11\4" + bytes(22) + udp(), 51), 0x86DD), "eth:14 ipv6:64 udp:8"),
+    (1, eth(ip6(b"\x3b\0" + bytes(6), 62), 0x86DD), "eth:14 ipv6:40 mipv6:8"),
+    (1, eth(ip4(struct.pack(">HHBBHBBHI", 1, 2, 4, 0, 0, 0, 0, 0, 0) + b"abc", 33)), "eth:14 ip:20 dccp:19 data:3"),
+    (1, eth(ipx(0x0453, b"\0\2rip"), 0x8137), "eth:14 ipx:30 ipxrip:5"),
+    (1, dot3(ipx(0x0453, b"\0\2rip")), "eth:14 ipx:30 ipxrip:5"),  # Novell's raw 802.3
+    (1, eth(ipx(0x4011, b"what?"), 0x8137), "eth:14 ipx:30 spx:5"),
+    (1, eth(ipx(0x4011, b"what?", 4), 0x8137), "eth:14 ipx:30 data:5"),
+    (1, eth(ipx(0x0455, b"\0\x0b" + bytes(32) + b"\xffSMB", 4), 0x8137), "eth:14 ipx:30 nbipx:34 smb:4"),
+    (1, eth(ipx(0x0455, bytes(33) + b"\1" + bytes(16), 4), 0x8137), "eth:14 ipx:30 nbipx:50"),
+    (1, eth(ipx(0x0551, bytes(32) + b"\xfc" + bytes(35) + b"\xffSMB", source=0x0550), 0x8137),
+     "eth:14 ipx:30 nmpi:68 smb:4"),
+    (1, eth(ipx(0x0550, b"\xffSMB"), 0x8137), "eth:14 ipx:30 smb:4"),
+    (1, eth(ip4(udp(CAPWAP_WLAN + BEACON[1::-1] + BEACON[2:], destination=5247), 17)),
+     "eth:14 ip:20 udp:8 capwap.data:52 wlan:24 wlan.mgt:12"),  # frame control the other way round
+    (1, eth(ip4(udp(b"\0\x10\0\0\0\0\0\0" + eth(ARP, 0x0806), destination=5247), 17)),
+     "eth:14 ip:20 udp:8 capwap.data:50 eth:14 arp:28"),
+    (1, eth(ip4(udp(b"\0\x10\0\x80\0\1\0\0abc", destination=5247), 17)), "eth:14 ip:20 udp:8 capwap.data:11"),
 ]  # fmt: skip
 
 
