@@ -7,7 +7,7 @@ Must not decide anything: impact, evidence and words come from the detector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -183,21 +183,19 @@ def _hosts(evidence: Evidence, links: Array) -> tuple[str, ...]:
 def _conversations(evidence: Evidence, rows: Array) -> tuple[dict[str, Any], ...]:
     """The first conversations as `outputs.md` names their ends."""
     flows = evidence.flows
+    some = rows[:MOST_CONVERSATIONS]
+    shown = (flows.kind, flows.a_id, flows.b_id, flows.a_port, flows.b_port, flows.stream)
     found = []
-    for row in rows[:MOST_CONVERSATIONS].tolist():
-        kind = columns.KINDS[int(flows.kind[row])]
-        one: dict[str, Any] = {
-            "kind": kind,
-            "a": evidence.text(int(flows.a_id[row])),
-            "b": evidence.text(int(flows.b_id[row])),
-        }
+    for number, a, b, a_port, b_port, stream, packets in zip(
+        *(column[some].tolist() for column in shown),
+        (flows.packets_ab[some] + flows.packets_ba[some]).tolist(),
+        strict=True,
+    ):
+        kind = columns.KINDS[number]
+        one: dict[str, Any] = {"kind": kind, "a": evidence.text(a), "b": evidence.text(b)}
         if kind in ("tcp", "udp", "sctp"):
-            one |= {
-                "a_port": int(flows.a_port[row]),
-                "b_port": int(flows.b_port[row]),
-                "stream": int(flows.stream[row]),
-            }
-        one["packets"] = int(flows.packets_ab[row] + flows.packets_ba[row])
+            one |= {"a_port": a_port, "b_port": b_port, "stream": stream}
+        one["packets"] = packets
         found.append(one)
     return tuple(found)
 
@@ -208,21 +206,22 @@ def first_frames(frames: Array) -> list[int]:
     return different(numbers[numbers > 0])[:MOST_FRAMES].tolist()  # type: ignore[no-any-return]
 
 
-def ranges(numbers: Iterable[int]) -> list[str]:
-    """Distinct sorted numbers as members of a display filter set: `3`, `5..9`."""
-    found: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return [str(low) if low == high else f"{low}..{high}" for low, high in found]
+def ranges(numbers: Array | Sequence[int], most: int) -> list[str] | None:
+    """Distinct sorted numbers as members of a display filter set: `3`, `5..9`; None for more members than `most`."""
+    ordered = different(np.asarray(numbers, np.int64))
+    if not len(ordered):
+        return []
+    ends = np.flatnonzero(ordered[1:] - ordered[:-1] != 1)
+    if len(ends) >= most:
+        return None
+    lows, highs = ordered[[0, *(ends + 1)]].tolist(), ordered[[*ends, -1]].tolist()
+    return [str(low) if low == high else f"{low}..{high}" for low, high in zip(lows, highs, strict=True)]
 
 
-def frame_filter(numbers: Sequence[int], most: int = MOST_FRAME_RANGES) -> str:
+def frame_filter(numbers: Array | Sequence[int], most: int = MOST_FRAME_RANGES) -> str:
     """A filter for exactly these frames, "" where it would be too long."""
-    members = ranges(numbers)
-    return f"frame.number in {{{', '.join(members)}}}" if members and len(members) <= most else ""
+    members = ranges(numbers, most)
+    return f"frame.number in {{{', '.join(members)}}}" if members else ""
 
 
 def stream_filter(evidence: Evidence, rows: Array) -> str:
@@ -230,8 +229,8 @@ def stream_filter(evidence: Evidence, rows: Array) -> str:
     flows = evidence.flows
     parts: list[str] = []
     for kind, name in ((columns.TCP, "tcp"), (columns.UDP, "udp")):
-        members = ranges(flows.stream[rows[flows.kind[rows] == kind]].tolist())
-        if len(members) > MOST_RANGES:
+        members = ranges(flows.stream[rows[flows.kind[rows] == kind]], MOST_RANGES)
+        if members is None:
             return pair_filter(evidence, rows)
         if members:
             parts.append(f"{name}.stream in {{{', '.join(members)}}}" if len(members) > 1 or ".." in members[0]
@@ -248,8 +247,7 @@ def _known_frames(evidence: Evidence, rows: Array) -> str:
     if len(rows) > MOST_FRAME_RANGES or (flows.packets_ab[rows] + flows.packets_ba[rows] > columns.FLOW_FRAMES).any():
         return ""
     numbers = flows.frames[rows].ravel()
-    members = ranges(numbers[numbers > 0].tolist())
-    return f"frame.number in {{{', '.join(members)}}}" if len(members) <= MOST_FRAMES else ""
+    return frame_filter(numbers[numbers > 0], MOST_FRAMES)
 
 
 def pair_filter(evidence: Evidence, rows: Array) -> str:

@@ -63,7 +63,13 @@ def suspicious_name(host: str) -> bool:
 
 def dynamic(host: str) -> bool:
     """Whether a host lies under a dynamic DNS provider."""
-    return any(host == one or host.endswith("." + one) for one in DYNAMIC)
+    return lies_under(host, DYNAMIC)
+
+
+def lies_under(host: str, domains: frozenset[str]) -> bool:
+    """Whether a name is one of some domains, none of which has more than four labels, or lies under one."""
+    labels = host.rsplit(".", 4)[-4:]
+    return any(".".join(labels[at:]) in domains for at in range(len(labels)))
 
 
 # Pairs of letters that make up nine tenths of the text of English words (counted over the documentation of Python's

@@ -294,11 +294,21 @@ def coded(rows: Array, *keys: Array) -> Array:
         values -= values.min()
         width = int(values.max()) + 1
         if span * width > 1 << 62:
-            code, values = (np.unique(one, return_inverse=True)[1] for one in (code, values))
+            code, values = dense(code), dense(values)
             span, width = int(code.max()) + 1, int(values.max()) + 1
         code = code * width + values
         span *= width
-    return np.asarray(np.unique(code, return_inverse=True)[1])
+    return dense(code)
+
+
+def dense(values: Array) -> Array:
+    """int64: the rank of each value among the distinct ones. Numbers from 0 that lie close are counted, not sorted."""
+    width = int(values.max()) + 1 if len(values) else 0
+    if width > 8 * len(values) + 1000:
+        return np.asarray(np.unique(values, return_inverse=True)[1])
+    present = np.zeros(width, bool)
+    present[values] = True
+    return (np.cumsum(present) - 1)[values]
 
 
 def distinct(code: Array, values: Array) -> Array:

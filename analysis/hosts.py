@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.columns import Addresses, Array
+from analysis.domains import lies_under
 from analysis.errors import AnalysisError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -21,13 +22,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 INSIDE_V4 = ((0x0A000000, 8), (0xAC100000, 12), (0xC0A80000, 16), (0x64400000, 10), (0xA9FE0000, 16), (0x7F000000, 8))
 MULTICAST_MAC_BIT = 1 << 40
 # Names of update, push and connectivity services: known reasons for regular traffic, named beside a beacon (6.5).
-WELL_KNOWN = (
+WELL_KNOWN = frozenset((
     "windowsupdate.com", "update.microsoft.com", "delivery.mp.microsoft.com", "msftconnecttest.com", "msftncsi.com",
     "push.apple.com", "captive.apple.com", "swcdn.apple.com", "mtalk.google.com", "connectivitycheck.gstatic.com",
     "update.googleapis.com", "clients2.google.com", "detectportal.firefox.com", "push.services.mozilla.com",
     "archive.ubuntu.com", "connectivity-check.ubuntu.com", "debian.org", "pool.ntp.org", "time.windows.com",
     "telemetry.mozilla.org", "events.data.microsoft.com", "settings-win.data.microsoft.com", "ocsp.digicert.com",
-)  # fmt: skip
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
 
 def well_known(name: str) -> bool:
     """Whether a name belongs to an update, push or connectivity service that is regular by design."""
-    return any(name == known or name.endswith("." + known) for known in WELL_KNOWN)
+    return lies_under(name, WELL_KNOWN)
 
 
 def judge_hosts(

@@ -44,13 +44,14 @@ def told(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _without_restatements(findings: Sequence[Finding]) -> list[Finding]:
     held: dict[str, set[int]] = defaultdict(set)
+    said = {finding.detector for finding in findings}
     for finding in findings:
-        if finding.severity >= Severity.LOW and finding.detector in RESTATES:
+        if finding.severity >= Severity.LOW and said.intersection(RESTATES.get(finding.detector, ())):
             held[finding.detector].update(finding.flows)
     kept = []
     for finding in findings:
-        mine = set(finding.flows)
         causes = [held[name] for name, weaker in RESTATES.items() if finding.detector in weaker and held.get(name)]
+        mine = set(finding.flows) if causes else set()
         if mine and any(len(mine & cause) >= SAME * len(mine) for cause in causes):
             continue
         kept.append(finding)
@@ -70,4 +71,6 @@ def _linked(findings: list[Finding]) -> list[Finding]:
             steps = list(dict.fromkeys(finding.detector for finding in ordered))
             text = f"{host}: {' → '.join(steps)}"
             stories |= {finding.id: text for finding in chapters}
+    if not stories:
+        return findings
     return [replace(finding, story=stories.get(finding.id)) for finding in findings]

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, among, different
 from analysis.evidence import ACK, RST, SYN, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -54,18 +54,19 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     row = links.row
     silent = (flows.packets_ba[row] == 0) & links.unicast
     unasked = silent & (links.kind == columns.UDP)
-    reflected = unasked & np.isin(flows.a_port[row], list(SERVICES))
-    reflected &= flows.a_port[row] != flows.b_port[row]
     victim, service = flows.b_id[row], flows.a_port[row]
+    amplifier = among(service, SERVICES)
+    reflected = unasked & amplifier & (service != flows.b_port[row])
     for chosen in large_groups(np.flatnonzero(reflected), 1, victim, service):
         yield from _reflected(evidence, chosen, limits)
-    other = unasked & ~np.isin(flows.a_port[row], list(SERVICES)) & (flows.a_port[row] < 1024)
+    other = unasked & ~amplifier & (service < 1024)
     for chosen in large_groups(np.flatnonzero(other), limits.other_sources, victim, service):
         yield from _reflected(evidence, chosen, limits)
-    misused = links.unicast & (links.kind == columns.UDP) & np.isin(links.target_port, list(SERVICES)) & links.known
+    misused = links.unicast & (links.kind == columns.UDP) & among(links.target_port, SERVICES) & links.known
     misused &= (links.target_port != DNS) & (links.got >= 1)
+    monlists = {row.flow for row in evidence.facts.payload if row.shape == "ntp-monlist"}
     for chosen in large_groups(np.flatnonzero(misused), 1, links.source, links.target, links.target_port):
-        yield from _misused(evidence, chosen, limits)
+        yield from _misused(evidence, chosen, limits, monlists)
     first = links.first_flags
     answers = (
         silent & (links.kind == columns.TCP) & (((first & (SYN | ACK)) == (SYN | ACK)) | ((first & (RST | SYN)) == RST))
@@ -117,15 +118,13 @@ def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterato
     )
 
 
-def _misused(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:
+def _misused(evidence: Evidence, chosen: Array, limits: Thresholds, monlists: set[int]) -> Iterator[Finding]:
     """Small questions to a service that answers with far more, quickly: somebody uses it against the asker's address."""
     links = evidence.links
     asked, told = int(links.sent_bytes[chosen].sum()), int(links.got_bytes[chosen].sum())
     answers = int(links.got[chosen].sum())
     seconds = max(1.0, float(links.last_ns[chosen].max() - links.first_ns[chosen].min()) / 1e9)
-    monlist = {row.flow for row in evidence.facts.payload if row.shape == "ntp-monlist"} & set(
-        links.row[chosen].tolist()
-    )
+    monlist = bool(monlists) and not monlists.isdisjoint(links.row[chosen].tolist())
     enough = answers >= limits.packets and answers / seconds >= limits.strong_per_s and told >= limits.factor * asked
     if not enough and not (monlist and answers > 1):
         return
@@ -147,7 +146,7 @@ def _misused(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[
             evidence={
                 "factor": margin(told / max(asked, 1), limits.factor, least=0.4),
                 "answers": margin(answers, limits.packets, least=0.3),
-                "monlist": 0.55 * bool(monlist),
+                "monlist": 0.55 * monlist,
             },
             numbers={
                 "factor": measured(limits, "factor", round(told / max(asked, 1), 1)),

@@ -61,12 +61,13 @@ def _finding(evidence: Evidence, chosen: Array, services: int, limits: Threshold
     first = int(chosen[0])
     target, port = evidence.text(int(links.target[first])), int(links.target_port[first])
     word = columns.KINDS[int(links.kind[first])].upper()
-    sources = [evidence.text(int(one)) for one in different(links.source[chosen])]
+    ids = different(links.source[chosen]).tolist()
+    sources = [evidence.text(one) for one in ids[:10]]
     syns = int(links.syns[chosen].sum())
     answer = _answer(evidence, chosen)
     attempts = len(chosen)
     seconds = float(links.last_ns[chosen].max() - links.first_ns[chosen].min()) / 1e9
-    who = sources[0] if len(sources) == 1 else f"{len(sources)} hosts"
+    who = sources[0] if len(ids) == 1 else f"{len(ids)} hosts"
     tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     segments = f", {syns} SYN" if syns > attempts else ""
     return of_links(
@@ -86,10 +87,10 @@ def _finding(evidence: Evidence, chosen: Array, services: int, limits: Threshold
             numbers={
                 "attempts": measured(limits, "attempts", attempts),
                 "syn_segments": Number(syns, "segments"),
-                "sources": Number(len(sources), "hosts"),
+                "sources": Number(len(ids), "hosts"),
             },
             subject=f"{word} {target}:{port}",
-            hosts=(*sources[:10], target),
+            hosts=(*sources, target),
         ),
     )
 
@@ -101,7 +102,7 @@ def _answer(evidence: Evidence, chosen: Array) -> str:
     if (errors >= 0).any():
         code = int(errors[errors >= 0][0]) & 255
         return f"ICMP {UNREACHABLE.get(code, f'unreachable, code {code}')}"
-    states = {CONN_STATES[int(state)] for state in links.state[chosen]}
+    states = {CONN_STATES[state] for state in different(links.state[chosen]).tolist()}
     if "REJ" in states:
         return "refused (RST)"
     return "no answer" if states <= {"S0", ""} else "given up before an answer"

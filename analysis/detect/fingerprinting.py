@@ -38,26 +38,24 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     plain = links.first_flags & (FIN | SYN | RST | PSH | ACK | URG)
     odd = (links.kind == columns.TCP) & (links.first_flags >= 0) & (links.sent_payload == 0)
     odd &= (plain == 0) | ((plain & FIN != 0) & (plain & ACK == 0)) | ((plain & (SYN | FIN)) == (SYN | FIN))
-    pairs = large_groups(
-        np.flatnonzero(odd & links.unicast),
-        limits.kinds,
-        evidence.flows.a_id[links.row],
-        evidence.flows.b_id[links.row],
-    )
+    ends = evidence.flows.a_id[links.row], evidence.flows.b_id[links.row]
+    pairs = large_groups(np.flatnonzero(odd & links.unicast), limits.kinds, *ends)
     for chosen in islice(pairs, MOST_PAIRS):
-        finding = _judge(evidence, chosen, plain, limits)
+        finding = _judge(evidence, chosen, plain, ends, limits)
         if finding is not None:
             yield finding
 
 
-def _judge(evidence: Evidence, chosen: Array, plain: Array, limits: Thresholds) -> Finding | None:
+def _judge(
+    evidence: Evidence, chosen: Array, plain: Array, ends: tuple[Array, Array], limits: Thresholds
+) -> Finding | None:
     flows, links = evidence.flows, evidence.links
     kinds = len(different(plain[chosen]))
     ports = len(different(flows.b_port[links.row[chosen]]))
     if kinds < limits.kinds or ports > limits.ports:
         return None
-    source, target = int(flows.a_id[links.row[chosen[0]]]), int(flows.b_id[links.row[chosen[0]]])
-    mine = np.flatnonzero((flows.a_id[links.row] == source) & (flows.b_id[links.row] == target))
+    source, target = (int(end[chosen[0]]) for end in ends)
+    mine = np.flatnonzero((ends[0] == source) & (ends[1] == target))
     near = mine[
         (links.sent_payload[mine] <= PROBE_BYTES)
         & (links.first_ns[mine] >= links.first_ns[chosen].min() - 5_000_000_000)

@@ -61,11 +61,12 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     for row in evidence.facts.http:
         if row.method:
             requests[evidence.source_of(row.flow), row.host or evidence.target_of(row.flow)].append(row)
+    logins = _logins(evidence) if requests else {}
     for (client, host), rows in requests.items():
         link = evidence.link_of(rows[0].flow)
         if link < 0 or not _outside(evidence, link) or well_known(host):
             continue
-        terms = signs(evidence, rows, host, limits)
+        terms = signs(evidence, rows, host, limits, logins)
         if len(terms) >= limits.signs and confidence(terms) >= limits.confidence:
             yield _finding(evidence, client, host, rows, terms, limits)
     yield from _chains(evidence, limits)
@@ -74,16 +75,19 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 def _outside(evidence: Evidence, link: int) -> bool:
     """Whether the server is a host outside."""
     target = evidence.links.target[link]
-    return not bool(evidence.hosts.inside[target] | evidence.hosts.group[target])
+    return not (evidence.hosts.inside[target] or evidence.hosts.group[target])
 
 
-def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -> dict[str, float]:
-    """Sign -> weight for the requests of one client to one server."""
+def signs(
+    evidence: Evidence, rows: list[Http], host: str, limits: Thresholds, logins: dict[str, int]
+) -> dict[str, float]:
+    """Sign -> weight for the requests of one client to one server; `logins` as `_logins` finds them."""
     name, _, port = host.partition(":")
+    called = _is_address(name)
     terms: dict[str, float] = {}
     posts = [row for row in rows if row.method == "POST"]
     agents = {row.user_agent for row in rows}
-    if _is_address(name):
+    if called:
         terms["server called by address"] = 0.3
         if posts:
             terms["data posted to an address"] = 0.25
@@ -91,7 +95,7 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         terms["dynamic DNS name"] = 0.4
     elif generated(label(name)):
         terms["computed name"] = 0.35
-    if not _is_address(name) and name.rpartition(".")[2].lower() in CHEAP:
+    if not called and name.rpartition(".")[2].lower() in CHEAP:
         terms["cheap ending of the name"] = 0.25
     if port and port not in ("80", "8080"):
         terms["odd port"] = 0.25
@@ -122,7 +126,7 @@ def signs(evidence: Evidence, rows: list[Http], host: str, limits: Thresholds) -
         terms["asks for its public address"] = 0.35
         if agents <= {""} or any("Mozilla" not in agent for agent in agents):
             terms["not by a browser"] = 0.15
-        if _reports(evidence, rows):
+        if logins.get(evidence.source_of(rows[0].flow), rows[0].time_ns) > rows[0].time_ns:
             terms["mail or FTP login to outside afterwards"] = 0.45
     return terms
 
@@ -149,17 +153,21 @@ def _own_path(row: Http) -> bool:
     return len(path) >= 8 and row.body.startswith(path + b"=")
 
 
-def _reports(evidence: Evidence, rows: list[Http]) -> bool:
-    client = evidence.source_of(rows[0].flow)
+def _logins(evidence: Evidence) -> dict[str, int]:
+    """Client -> time of its last mail or FTP login to outside."""
+    last: dict[str, int] = {}
     for login in evidence.facts.login:
-        link = evidence.link_of(login.flow)
-        if login.protocol in ("smtp", "ftp") and link >= 0 and _outside(evidence, link):
-            if evidence.source_of(login.flow) == client and login.time_ns > rows[0].time_ns:
-                return True
-    return False
+        if login.protocol in ("smtp", "ftp"):
+            link = evidence.link_of(login.flow)
+            if link >= 0 and _outside(evidence, link):
+                client = evidence.source_of(login.flow)
+                last[client] = max(login.time_ns, last.get(client, login.time_ns))
+    return last
 
 
 def _is_address(host: str) -> bool:
+    if ":" not in host and not host[-1:].isdigit():
+        return False  # most names; a failed conversion costs as much as all other signs
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:

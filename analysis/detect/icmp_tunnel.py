@@ -62,7 +62,8 @@ def _weigh(rows: list[Echo], limits: Thresholds) -> tuple[dict[str, float], dict
     asked = {(row.flow, row.sequence): row.digest for row in requests}
     matched = [row for row in replies if (row.flow, row.sequence) in asked]
     differing = sum(asked[row.flow, row.sequence] != row.digest for row in matched) / len(matched) if matched else 0.0
-    strange = [row for row in rows if row.size_bytes and not regular(row.sample)]
+    odd = {sample for sample in {row.sample for row in rows} if not regular(sample)}
+    strange = [row for row in rows if row.size_bytes and row.sample in odd]
     sizes = len({row.size_bytes for row in strange})
     random = sum(row.entropy >= limits.entropy and row.size_bytes >= 256 for row in rows)
     inner = sum(bool(INNER_IP.match(row.sample)) for row in strange)

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
-from analysis.columns import NO_TIME, Array, different, median
+from analysis.columns import NO_TIME, Array, among, different, median
 from analysis.evidence import ACK, SYN, Evidence, busiest, coded, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -44,7 +44,7 @@ class Thresholds(Limits):
 
 def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
     """Needs IP traffic, and both directions to tell a flood from half a conversation."""
-    if not bool(np.any(np.isin(evidence.flows.kind, (columns.IP, columns.IPV6)))):
+    if not among(evidence.flows.kind, (columns.IP, columns.IPV6)).any():
         return "no IP traffic in this capture", "a capture with IP traffic"
     return None
 
@@ -65,7 +65,7 @@ def _segments(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         (links.kind == columns.TCP) & links.unicast & (first >= 0) & ((first & SYN == 0) | (first & ~(SYN | ACK) != 0))
     )
     stray &= (flows.syn_ab[row] == 0) | (first & SYN != 0)
-    stray &= (links.synacks == 0) & np.isin(links.application, (0, layers.DATA))
+    stray &= (links.synacks == 0) & among(links.application, (0, layers.DATA))
     least = int(limits.packets_per_s * limits.seconds / max(limits.each, 1.0))
     for chosen in large_groups(np.flatnonzero(stray), max(least, limits.conversations), flows.b_id[row]):
         rows = row[chosen]
@@ -128,7 +128,7 @@ def _rate(times_ns: Array, counts: Array, window_s: float) -> float:
 def _portless(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """IP pairs whose packets are not those of their TCP, UDP and ICMP conversations, by target."""
     flows = evidence.flows
-    pairs = np.flatnonzero(np.isin(flows.kind, (columns.IP, columns.IPV6)) & (flows.first_ns != NO_TIME))
+    pairs = np.flatnonzero(among(flows.kind, (columns.IP, columns.IPV6)) & (flows.first_ns != NO_TIME))
     if not len(pairs):
         return
     rows = np.concatenate((pairs, evidence.links.row))
@@ -149,10 +149,9 @@ def _portless(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     chosen_pairs = pairs[bare]
     if not len(chosen_pairs):
         return
-    counts, answers = dict(zip(pairs.tolist(), sent.tolist())), dict(zip(pairs.tolist(), got.tolist()))
     for chosen in large_groups(chosen_pairs, limits.sources, flows.b_id):
-        packets = np.array([counts[int(one)] for one in chosen])
-        back = sum(answers[int(one)] for one in chosen)
+        at = np.searchsorted(pairs, chosen)
+        packets, back = sent[at], got[at].sum()
         seconds = max(limits.seconds, float(flows.last_ns[chosen].max() - flows.first_ns[chosen].min()) / 1e9)
         per_s = max(float(packets.sum()) / seconds, _rate(flows.first_ns[chosen], np.ones(len(chosen)), limits.seconds))
         answered = float(back / packets.sum())
@@ -191,7 +190,7 @@ def _broadcast(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """Echo requests and echo or CHARGEN datagrams to broadcast addresses: a network is used as amplifier."""
     links, group = evidence.links, evidence.hosts.group
     asks = (links.kind == columns.ICMP) & (links.target_port == ECHO)
-    asks |= (links.kind == columns.UDP) & np.isin(links.target_port, ECHO_PORTS)
+    asks |= (links.kind == columns.UDP) & among(links.target_port, ECHO_PORTS)
     rows = np.flatnonzero(asks & group[links.target] & ~group[links.source])
     for chosen in large_groups(rows, 1, links.source, links.kind):
         packets = int(links.sent[chosen].sum())

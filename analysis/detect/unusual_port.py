@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, among, different
 from analysis.evidence import Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.patterns import pattern
@@ -46,9 +46,11 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per server, port and protocol."""
     links = evidence.links
     strange = np.zeros(len(links.row), bool)
+    heard = set(different(links.application).tolist())
     for name, homes in HOMES.items():
-        if name in layers.BY_NAME:
-            strange |= (links.application == layers.BY_NAME[name]) & ~np.isin(links.target_port, list(homes))
+        if layers.BY_NAME.get(name) in heard:
+            speaks = np.flatnonzero(links.application == layers.BY_NAME[name])
+            strange[speaks] = ~among(links.target_port[speaks], homes)
     tcp = (links.kind == columns.TCP) & links.known & (links.sent_payload > 0) & (links.got_payload > 0)
     dns = (links.kind == columns.UDP) & (links.application == layers.DNS) & (links.got > 0)
     begun = _begun(evidence)

@@ -139,7 +139,8 @@ def _scanner(
     evidence: Evidence, key: tuple[str, str], sent: list[Http], answers: list[Http], limits: Thresholds
 ) -> Iterator[Finding]:
     client, server = key
-    named = [row for row in sent if TOOLS.search(row.user_agent)]
+    tools = {agent for agent in {row.user_agent for row in sent} if TOOLS.search(agent)}
+    named = [row for row in sent if row.user_agent in tools]
     missing = [row for row in answers if row.status == 404]
     if len(named) < limits.tool_requests and len(missing) < limits.missing:
         return
