@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format lint types contracts docs docs-write sizes bench bench-chat bench-firewall clean
+.PHONY: demo test check format lint types contracts docs docs-write sizes bench bench-chat bench-firewall bench-thresholds clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ bench: $(VENV)/.installed
 
 bench-firewall: $(VENV)/.installed
 	$(BIN)/python -m bench.firewall
+
+bench-thresholds: $(VENV)/.installed
+	$(BIN)/python -m bench.thresholds
 
 bench-chat: $(VENV)/.installed
 	$(BIN)/python bench/chat.py

@@ -26,6 +26,7 @@ blocked = assess.without_fact("arp", "ARP packets")
 VIRTUAL = ("00:00:5e:00:01:", "00:00:5e:00:02:", "00:00:0c:07:ac:", "00:00:0c:9f:f")  # VRRP, VRRPv3, HSRP
 # Bounds against captures made to be slow: MACs judged, addresses of one, claims of an address that are compared.
 MOST_MACS, MOST_ADDRESSES, MOST_CLAIMS = 1000, 100, 500
+COPY_NS = 50_000_000  # the same claim again within 50 ms is a copy by a mirror port
 CACHE = (("T1557.002", "Adversary-in-the-Middle: ARP Cache Poisoning"),)
 
 
@@ -33,11 +34,15 @@ class Thresholds(Limits):
     """When claims are suspicious."""
 
     changes: int = limit(2, "changes of owner", "tapwall: interleaving; one change is a new lease")
+    kept_s: float = limit(
+        300.0, "s an owner keeps an address", "tapwall: poisoners repeat within 1 to 10 s, the owner answers between"
+    )
     unsolicited: int = limit(5, "replies nobody asked for", "tapwall: above 1/s for 5 s")
     claims: int = limit(2, "claims by frames of another sender", "tapwall: one such frame may be damaged")
     claimed: int = limit(2, "addresses one MAC took over", "tapwall: the gateway and a victim, or more")
     together_s: float = limit(60.0, "s between two owners", "tapwall: a lease does not move while its owner is there")
     answer_s: float = limit(3.0, "s from question to answer", "tapwall: hosts repeat requests after 1 s")
+    unasked: float = limit(0.5, "share of unsolicited replies", "tapwall: captures lose packets, some questions too")
     alone: int = limit(10, "unsolicited replies without another owner", "tapwall: a host announces itself a few times")
 
 
@@ -55,9 +60,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         macs = list(dict.fromkeys(claim.sender_mac for claim in claims))
         if len(macs) < 2:
             continue
-        changes[address] = sum(a.sender_mac != b.sender_mac for a, b in pairwise(claims))
+        changes[address] = _interleaved(claims, limits.kept_s)
         whole = {claim.sender_mac for claim in claims if claim.sender_mac == claim.eth_src}
-        said = Counter(claim.sender_mac for claim in claims)
+        said = Counter(mac for mac, _ in {(claim.sender_mac, claim.time_ns // COPY_NS) for claim in claims})
         for mac in macs[1:]:
             if mac in whole or said[mac] >= limits.claims:
                 taken[mac].append(address)
@@ -85,6 +90,17 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     yield from _mismatched(evidence, rows, gateways, told)
 
 
+def _interleaved(claims: Sequence[Arp], kept_s: float) -> int:
+    """Changes of owner that come shortly after or before another one; who keeps an address long has taken it over for good."""
+    times = [b.time_ns for a, b in pairwise(claims) if a.sender_mac != b.sender_mac]
+    near = [b - a <= kept_s * 1e9 for a, b in pairwise(times)]
+    return (
+        sum(before or after for before, after in zip([False, *near], [*near, False], strict=True))
+        if near
+        else len(times)
+    )
+
+
 # ARP of a MAC and of the other owners of what it claims; its replies that nobody asked for; gateways; changes of owner
 Claims = tuple[Sequence[Arp], Sequence[Arp], set[str], Counter[str]]
 
@@ -96,7 +112,8 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
         told = {(row.sender, row.target) for row in pushed}
         own = Counter(row.sender for row in rows if row.sender_mac == mac).most_common(1)[0][0]
         foreign = any(sender != own or sender in gateways for sender, _ in told)
-        if len(pushed) < limits.alone or not foreign:
+        replies = sum(row.operation == 2 for row in rows if row.sender_mac == mac)
+        if len(pushed) < max(limits.alone, limits.unasked * replies) or not foreign:
             return None
     elif flips < limits.changes and len(addresses) < limits.claimed and len(pushed) < limits.unsolicited:
         if not (set(addresses) & gateways or _at_once(rows, mac, addresses, limits.together_s)):
@@ -115,6 +132,8 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
     own_address = _own_address(rows, mac, addresses)
     if addresses and own_address and _at_once(rows, mac, addresses, limits.together_s):
         terms["a host with an address of its own takes another's at once"] = 0.3
+    # Neither back and forth nor again and again: a router that was replaced looks the same.
+    again = not addresses or flips >= limits.changes or len(pushed) >= limits.unsolicited
     what = listed(addresses, 4) if addresses else listed(sorted({row.sender for row in pushed}), 4)
     return of_facts(
         evidence,
@@ -130,7 +149,7 @@ def _judge(evidence: Evidence, mac: str, addresses: list[str], claims: Claims, l
             f"{flips} times and {len(addresses)} addresses are concerned. Failover pairs with their own MACs do the same.",
             advice="Find the machine with this MAC (switch port); check the gateway's true MAC; static ARP entries or "
             "dynamic ARP inspection prevent it.",
-            impact=Severity.HIGH if concerned or len(addresses) >= limits.claimed else Severity.MEDIUM,
+            impact=Severity.HIGH if (concerned and again) or len(addresses) >= limits.claimed else Severity.MEDIUM,
             evidence=terms,
             numbers={
                 "owner_changes": measured(limits, "changes", flips),

@@ -87,14 +87,18 @@ def all_cases() -> list[Case]:
     return found
 
 
-def analysed(case: Case, folder: Path) -> Any:
-    """The analysis of a case's capture, made in `folder`."""
-    from analysis.run import Settings, analyse
-
+def made(case: Case, folder: Path) -> str:
+    """A case's capture, made in `folder`; returns its path."""
     wire = Wire(case.id, case.link)
     case.script(wire)
-    path = wire.write(folder / f"{case.detector}-{case.name}.pcap")
-    return analyse([path], settings=Settings(trusted=case.trusted))
+    return wire.write(folder / f"{case.detector}-{case.name}.pcap")
+
+
+def analysed(case: Case, folder: Path) -> Any:
+    """The analysis of a case's capture."""
+    from analysis.run import Settings, analyse
+
+    return analyse([made(case, folder)], settings=Settings(trusted=case.trusted))
 
 
 Found = list[tuple[str, str, str]]  # detector, severity, title

@@ -86,3 +86,34 @@ def damaged_frames(wire: Wire) -> None:
         broken = owner[1][:-5] + f"{number + 3:02x}" + owner[1][-3:]
         body = bytes.fromhex("0001080006040002") + bytes.fromhex(broken.replace(":", "")) + bytes(map(int, owner[0].split(".")))  # fmt: skip
         wire.frame(body + bytes(28), 0x0806, owner[1], VICTIM[1], 95.0 + 60 * number)
+
+
+@silent("medium", also=("arp-spoofing",))
+def takeover_and_back(wire: Wire) -> None:
+    """Two routers without a virtual MAC (keepalived's default): the second takes the address over for 20 minutes, then the first again."""
+    first, second = GATEWAY, ("10.0.0.1", "02:00:00:00:00:02")
+    for owner, begin, length in ((first, 0, 600), (second, 603, 1200), (first, 1806, 600)):
+        for number in range(5 if begin else 0):
+            wire.arp(2, owner[1], owner[0], owner[0], "ff:ff:ff:ff:ff:ff", at=begin + number / 5)
+        for number in range(length // 60):
+            _lookup(wire, VICTIM, owner, begin + 5 + 60.0 * number)
+
+
+@silent()
+def lease_goes_round(wire: Wire) -> None:
+    """A short lease in a café: an address goes from one telephone to another and, hours later, back."""
+    for hour, last in ((0, 30), (3, 31), (6, 30)):
+        owner = ("10.0.0.30", f"02:00:00:00:00:{last}")
+        wire.arp(1, owner[1], "10.0.0.30", "10.0.0.30", at=3600.0 * hour)
+        for number in range(5):
+            _lookup(wire, GATEWAY, owner, 3600.0 * hour + 60 + 300 * number)
+
+
+@silent()
+def lost_questions(wire: Wire) -> None:
+    """A capture that drops every eighth packet, questions to the gateway among them."""
+    for number in range(200):
+        asker = f"10.0.0.{10 + number % 20}", f"02:00:00:00:00:{10 + number % 20:02x}"
+        if number % 8:
+            wire.arp(1, asker[1], asker[0], GATEWAY[0], at=5.0 * number)
+        wire.arp(2, GATEWAY[1], GATEWAY[0], *asker, at=5.0 * number + 0.001)
