@@ -760,6 +760,16 @@ ROHC = _layer("rohc", "RObust Header Compression (ROHC)")
 TECMP = _layer("tecmp", "Technically Enhanced Capture Module Protocol")
 WAI = _layer("wai", "WAI Protocol")
 XIP = _layer("xip", "eXpressive Internet Protocol")
+COSE = _layer("cose", "CBOR Object Signing and Encryption")
+PKCS10 = _layer("pkcs10", "PKCS10 Certification Request")
+CMS = _layer("cms", "Cryptographic Message Syntax")
+ELF = _layer("elf", "Executable and Linkable Format")
+CPHA = _layer("cpha", "Check Point High Availability Protocol")
+CIPCM = _layer("cipcm", "CIP Connection Manager")
+KRB4 = _layer("krb4", "Kerberos v4")
+BPV7 = _layer("bpv7", "DTN Bundle Protocol Version 7")
+TCPCL = _layer("tcpcl", "DTN TCP Convergence Layer Protocol")
+CEMI = _layer("cemi", "Common External Message Interface")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

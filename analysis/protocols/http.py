@@ -15,8 +15,8 @@ from analysis import layers
 from analysis.facts import Http
 from analysis.patterns import pattern
 from analysis.protocols import exploits, http2, logins
-from analysis.protocols.media_types import body_layers
-from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Pdu
+from analysis.protocols.media_types import body_layers, picture
+from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Pdu
 
 METHODS = frozenset(
     b"""GET PUT POST HEAD DELETE OPTIONS TRACE CONNECT PATCH LINK UNLINK PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK
@@ -171,10 +171,12 @@ def _message(pdu: Pdu, at: int) -> int:
     if size < 0:
         return 0
     body = data[section.size : section.size + size]
-    pdu.add(layers.HTTP, section.size if body else min(section.size + size, len(data)))
+    inner = _body(section, body)
+    known = bool(inner) and inner[0][0] != layers.MEDIA
+    end = at + section.size  # Wireshark counts from the start of the unit, and where it knows no body to its end
+    pdu.add(layers.HTTP, min(end, len(data)) if known else len(data))
     _remember(pdu, message, section, body)
-    if body and size:
-        _body(pdu, message, section, body, size)
+    pdu.layers += inner
     return section.size + size
 
 
@@ -190,12 +192,13 @@ def _loose_fields(data: bytes) -> dict[bytes, bytes]:
 
 
 def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
-    """Bytes that start no message: HTTP where they look like header lines, else nothing is shown (as Wireshark does)."""
+    """Bytes that start no message: HTTP behind a request, and where they look like header lines; else nothing is shown (as
+    Wireshark does)."""
     if len(data) < left and data and data.isascii() and data[0] >= 0x20:
         raise Cut
-    if _starts_with_header(data):
+    if "http_seen" in pdu.stream.state or _starts_with_header(data):
         pdu.add(layers.HTTP, len(data))
-    elif "http_seen" not in pdu.stream.state:
+    else:
         pdu.stream.silent += 1
     return left
 
@@ -317,27 +320,19 @@ def unpack(body: bytes, encoding: bytes) -> bytes:
     return body
 
 
-def _body(pdu: Pdu, message: Message, section: Head, body: bytes, size: int) -> None:
-    """Add the layer of a message's body."""
+def _body(section: Head, body: bytes) -> list[Layer]:
+    """The layers of a message's body. One without a type, and one that cannot be unpacked, is shown inside HTTP."""
     if b"chunked" in section.fields.get(b"transfer-encoding", b"").lower():
         body = dechunk(body)
     encoding = section.fields.get(b"content-encoding", b"")
     plain = unpack(body, encoding)
-    if not plain:
-        return
-    if plain is body and encoding and encoding.lower() not in (b"identity", b""):
-        pdu.add(layers.DATA, len(body))
-        return
+    if not plain or (plain is body and encoding and encoding.lower() not in (b"identity", b"")):
+        return []
     kind = section.fields.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
-    if not kind:
-        pdu.add(layers.DATA, len(plain))
-        return
-    add_body(pdu, kind, plain)
-
-
-def add_body(pdu: Pdu, kind: str, body: bytes) -> None:
-    """Add the layers of a body of media type `kind`."""
-    pdu.layers += body_layers(kind, body)
+    found = body_layers(kind, plain) if kind else []
+    if not found or found[0][0] == layers.MEDIA:
+        return picture(plain) or found
+    return found
 
 
 def heuristic(pdu: Pdu) -> bool:

@@ -7,6 +7,7 @@ know which protocol carried the body: HTTP, SIP, mail and WebSocket ask alike.
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -46,6 +47,20 @@ _OTHERS = {
     "application/dns-message": layers.DNS,
     "application/x-amf": layers.AMF,
     "application/cbor": layers.CBOR,
+    "application/senml+cbor": layers.CBOR,
+    "application/sensml+cbor": layers.CBOR,
+    "application/cose": layers.COSE,
+    "application/cose-key": layers.COSE,
+    "application/cose-key-set": layers.COSE,
+    "application/pkcs10": layers.PKCS10,
+    "application/pkcs7-mime": layers.CMS,
+    "application/pkcs7-signature": layers.CMS,
+    "application/pkix-crl": layers.X509CE,
+    "application/vnd.apache.thrift.binary": layers.THRIFT,
+    "application/x-thrift": layers.THRIFT,
+    **dict.fromkeys(
+        (f"application/x-{kind}" for kind in ("coredump", "executable", "object", "sharedlib")), layers.ELF
+    ),
     "application/timestamp-query": layers.PKIXTSP,
     "application/timestamp-reply": layers.PKIXTSP,
     "application/pkixcmp": layers.CMP,
@@ -59,9 +74,10 @@ _OTHERS = {
     "application/x-git-upload-pack-result": layers.GIT,
     "application/x-dmap-tagged": layers.DAAP,
     "application/x-msn-messenger": layers.MSNMS,
-    "application/grpc": layers.GRPC,
-    "application/grpc-web": layers.GRPC,
+    **dict.fromkeys((f"application/grpc{kind}" for kind in ("", "+proto", "-web", "-web+proto")), layers.GRPC),
+    **dict.fromkeys((f"application/grpc-web-text{kind}" for kind in ("", "+proto")), layers.GRPC),
     "audio/mp4": layers.MP4,
+    "video/mp2t": layers.MP2T,
     "video/mp4": layers.MP4,
     "image/png": layers.PNG,
     "image/jpeg": layers.IMAGE_JFIF,
@@ -71,6 +87,7 @@ _OTHERS = {
     "image/tiff": layers.TIFF,
     "message/http": layers.MESSAGE_HTTP,
     "message/rfc822": layers.IMF,
+    "message/sip": layers.SIP,
     "message/sipfrag": layers.SIPFRAG,
 }
 
@@ -81,6 +98,14 @@ BODIES: dict[str, int] = {
     **{f"application/{name}": layers.WBXML for name in _WBXML.split()},
     **_OTHERS,
 }
+# Signature, and words one of which stands behind it.
+PICTURES = {
+    layers.PNG: (b"\x89PNG\r\n\x1a\n", 0, (b"",)),
+    layers.IMAGE_JFIF: (b"\xff\xd8", 6, (b"JFIF\0", b"Exif\0")),
+    layers.IMAGE_GIF: (b"GIF8", 4, (b"7a", b"9a")),
+}
+SMALLEST_PICTURE = 20
+MOST_CALLS = 64  # gRPC messages of one body
 SILENT = frozenset(("application/x-fcs",))  # types whose dissector shows nothing of its own
 XML_FAMILIES = ("application/vnd.3gpp", "application/vnd.etsi.", "application/vnd.oma.")
 
@@ -101,6 +126,12 @@ def body_layers(kind: str, body: bytes) -> list[Layer]:
     if kind in SILENT:
         return []
     layer = BODIES.get(kind)
+    if layer in PICTURES:
+        return picture(body) or [(layers.MEDIA, size)]
+    if layer == layers.GRPC:
+        return _calls(body, "-text" in kind)
+    if layer == layers.DATA_TEXT_LINES and body[:5].lower() == b"<?xml":
+        layer = layers.XML
     if layer is None and kind.endswith("+xml") and kind.startswith(XML_FAMILIES):
         layer = layers.XML
     if layer is None:
@@ -108,6 +139,34 @@ def body_layers(kind: str, body: bytes) -> list[Layer]:
     if layer == layers.JSON and not is_json(body):
         return [(layer, size), (layers.DATA_TEXT_LINES, size)]
     return [(layer, size)]
+
+
+def picture(body: bytes) -> list[Layer]:
+    """The layer of a picture by its first bytes, whatever its type says; nothing where it is none."""
+    for layer, (signature, at, words) in PICTURES.items():
+        if body.startswith(signature) and body.startswith(words, at) and len(body) >= SMALLEST_PICTURE:
+            return [(layer, len(body))]
+    return []
+
+
+def _calls(body: bytes, armoured: bool) -> list[Layer]:
+    """gRPC messages: 0 flags (0x80: trailers) | 1 length (4) | a Protocol Buffers message; as base64 where `armoured`."""
+    if armoured:
+        try:
+            body = base64.b64decode(body)
+        except ValueError:
+            return [(layers.MEDIA, len(body))]
+    found: list[Layer] = []
+    at = 0
+    while at + 5 <= len(body) and len(found) < MOST_CALLS:
+        size = int.from_bytes(body[at + 1 : at + 5], "big")
+        if at + 5 + size > len(body):
+            break
+        found.append((layers.GRPC, 5 + size))
+        if size and not body[at] & 0x80:
+            found.append((layers.PROTOBUF, size))
+        at += 5 + size
+    return found or [(layers.GRPC, len(body))]
 
 
 def is_json(body: bytes) -> bool:

@@ -30,7 +30,6 @@ def test_a_request_is_one_layer_and_one_fact() -> None:
         (b"text/html; charset=utf-8", "http/data-text-lines"),
         (b"application/json", "http/json/data-text-lines"),
         (b"application/xml", "http/xml"),
-        (b"image/png", "http/png"),
         (b"application/zip", "http/media"),
         (b"multipart/mixed; boundary=x", "http/mime_multipart"),
     ],
@@ -74,8 +73,40 @@ def test_headers_in_two_segments() -> None:
 
 
 def test_two_requests_in_one_segment_are_two_units() -> None:
-    """Pipelining."""
-    assert Talk(80).sized(CLIENT, GET + GET) == [(layers.HTTP, len(GET))] * 2
+    """Pipelining. As Wireshark counts, the first goes to the end of the segment, and the head of the second too."""
+    assert Talk(80).sized(CLIENT, GET + GET) == [(layers.HTTP, 2 * len(GET)), (layers.HTTP, len(GET))]
+    answer = OK % (b"text/plain", 5) + b"hello"
+    assert Talk(80).sized(SERVER, answer + answer) == [
+        (layers.HTTP, len(answer) - 5), (layers.DATA_TEXT_LINES, 5), (layers.HTTP, len(answer)), (layers.DATA_TEXT_LINES, 5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "expected"),
+    [
+        (b"", b"<a>", [(layers.HTTP, 0)]),  # no type: the body is shown inside HTTP
+        (b"Content-Encoding: zstd\r\nContent-Type: text/plain\r\n", b"(\xb5/\xfd", [(layers.HTTP, 0)]),
+        (b"Content-Type: audio/mpeg\r\n", b"ID3", [(layers.HTTP, 0), (layers.MEDIA, 3)]),  # a type nobody knows
+        (b"", b"GIF89a" + bytes(20), [(layers.HTTP, 26), (layers.IMAGE_GIF, 26)]),
+        (b"Content-Type: image/png\r\n", b"\xff\xd8\xff\xe1\0\x10Exif\0" + bytes(9),
+         [(layers.HTTP, 20), (layers.IMAGE_JFIF, 20)]),
+        (b"Content-Type: image/png\r\n", b"no picture at all", [(layers.HTTP, 0), (layers.MEDIA, 17)]),
+    ],
+)  # fmt: skip
+def test_what_wireshark_does_not_know_stays_inside_http(
+    fields: bytes, body: bytes, expected: list[tuple[int, int]]
+) -> None:
+    """HTTP has its header section where a dissector took the body, else all bytes."""
+    answer = b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (fields, len(body)) + body
+    own = len(answer) - expected[0][1]
+    assert Talk(80).sized(SERVER, answer) == [(layers.HTTP, own), *expected[1:]]
+
+
+def test_behind_a_request_everything_is_http() -> None:
+    """What starts no message continues one that nobody saw."""
+    talk = Talk(80)
+    talk.client(GET)
+    assert [talk.server(b"\x00\x01\x02"), talk.server(b"f2c\r\n")] == ["http", "http"]
 
 
 def test_no_body_where_the_standard_forbids_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,12 +33,30 @@ from analysis.protocols.media_types import body_layers, is_json
         ("application/vnd.wap.wmlc", "wbxml"),
         ("video/mp4", "mp4"),
         ("multipart/mixed", "mime_multipart"),
+        ("image/png", "media"),  # the body is no picture
+        ("application/cose", "cose"),
+        ("application/grpc", "grpc"),
         ("", "media"),
     ],
 )
 def test_types_are_looked_up_exactly(kind: str, expected: str) -> None:
     """No guessing by prefix or suffix."""
     assert "/".join(layers.NAMES[layer] for layer, _ in body_layers(kind, b"<a>b</a>")) == expected
+
+
+def test_xml_may_call_itself_text() -> None:
+    """Wireshark's dissector of text looks for the declaration."""
+    assert body_layers("text/html", b"<?XML version='1.0'?>") == [(layers.XML, 21)]
+
+
+def test_grpc_messages_carry_protocol_buffers() -> None:
+    """Five bytes of header before each; trailers are shown inside. On the web they may travel as base64."""
+    body = b"\0\0\0\0\3abc" + b"\x80\0\0\0\2ok"
+    expected = [(layers.GRPC, 8), (layers.PROTOBUF, 3), (layers.GRPC, 7)]
+
+    assert body_layers("application/grpc", body) == expected
+    assert body_layers("application/grpc-web-text", base64.b64encode(body)) == expected
+    assert body_layers("application/grpc-web-text", b"abc") == [(layers.MEDIA, 3)]
 
 
 @pytest.mark.parametrize(
