@@ -214,8 +214,9 @@ def ranges(numbers: Array | Sequence[int], most: int) -> list[str] | None:
     ends = np.flatnonzero(ordered[1:] - ordered[:-1] != 1)
     if len(ends) >= most:
         return None
-    lows, highs = ordered[[0, *(ends + 1)]].tolist(), ordered[[*ends, -1]].tolist()
-    return [str(low) if low == high else f"{low}..{high}" for low, high in zip(lows, highs, strict=True)]
+    lows, highs = np.concatenate((ordered[:1], ordered[ends + 1])), np.concatenate((ordered[ends], ordered[-1:]))
+    both = zip(lows.tolist(), highs.tolist(), strict=True)
+    return [str(low) if low == high else f"{low}..{high}" for low, high in both]
 
 
 def frame_filter(numbers: Array | Sequence[int], most: int = MOST_FRAME_RANGES) -> str:

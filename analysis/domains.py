@@ -6,6 +6,7 @@ that sell below a second level and are common; an unknown one gives a part that 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 # Second-level registries under country codes, as in the public suffix list (publicsuffix.org), common ones.
@@ -22,6 +23,7 @@ HOSTING = frozenset(
 )  # fmt: skip
 
 
+@lru_cache(4096)
 def registered(name: str) -> str:
     """The registered domain of a name in lower case; a name of one or two labels is its own."""
     labels = name.rstrip(".").lower().split(".")

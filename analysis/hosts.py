@@ -61,6 +61,8 @@ def trusted_networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
     """Whether an address in text form lies in one of the networks; names and MACs never do."""
+    if not networks:
+        return False
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

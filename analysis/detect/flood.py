@@ -16,7 +16,7 @@ import numpy as np
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
 from analysis.columns import Array, different, median
-from analysis.evidence import ACK, Evidence, busiest, large_groups
+from analysis.evidence import ACK, Evidence, busiest, dense, large_groups
 from analysis.facts import Http
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
@@ -176,7 +176,9 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
     unanswered = flows.packets_ba[links.row[rows]] == 0
     aim = np.where(unanswered, flows.b_id[links.row[rows]], links.target[rows])
     key = aim.astype(np.int64) * 16 + links.kind[rows]
-    codes, where = np.unique(key, return_inverse=True)
+    where = dense(key)
+    codes = np.zeros(int(where.max()) + 1, np.int64)
+    codes[where] = key
     sent = np.bincount(where, weights=np.where(unanswered, links.sent[rows] + links.got[rows], links.sent[rows]))
     floor = min(limits.packets_per_s, limits.pings_per_s) * limits.seconds
     from_a = np.where(unanswered, flows.a_id[links.row[rows]], links.source[rows])

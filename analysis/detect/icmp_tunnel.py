@@ -62,12 +62,14 @@ def _weigh(rows: list[Echo], limits: Thresholds) -> tuple[dict[str, float], dict
     asked = {(row.flow, row.sequence): row.digest for row in requests}
     matched = [row for row in replies if (row.flow, row.sequence) in asked]
     differing = sum(asked[row.flow, row.sequence] != row.digest for row in matched) / len(matched) if matched else 0.0
-    odd = {sample for sample in {row.sample for row in rows} if not regular(sample)}
+    samples = {row.sample for row in rows}  # a ping program sends the same again and again
+    odd = {sample for sample in samples if not regular(sample)}
+    wordy = {sample for sample in samples if WORDS.search(sample)}
     strange = [row for row in rows if row.size_bytes and row.sample in odd]
     sizes = len({row.size_bytes for row in strange})
     random = sum(row.entropy >= limits.entropy and row.size_bytes >= 256 for row in rows)
     inner = sum(bool(INNER_IP.match(row.sample)) for row in strange)
-    words = sum(bool(WORDS.search(row.sample)) for row in rows)
+    words = sum(row.sample in wordy for row in rows)
     still = len(requests) >= 4 and len({(row.flow, row.sequence) for row in requests}) <= len(requests) / 3
     digests = len({row.digest for row in strange})
     terms: dict[str, float] = {}
