@@ -8,7 +8,7 @@ In: bytes and ports. Out: layers; facts go into `Context.facts`. Nothing here kn
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from analysis import layers
 from analysis.facts import Facts
@@ -21,20 +21,38 @@ Endpoint = tuple[int, int, int]  # address (two words) and port
 MAX_ENDPOINTS = 65_536  # announced or learned endpoints remembered (media ports, TFTP clients), and logins
 
 
+Address = tuple[int, int]  # two words, as in a tap
+
+
+class Hosts(Protocol):
+    """Where the addresses of a row's packet are looked up: few rules ask."""
+
+    def source(self, row: int) -> Address:
+        """The sender."""
+        ...
+
+    def destination(self, row: int) -> Address:
+        """The receiver."""
+        ...
+
+    def family(self, row: int) -> int:
+        """4 or 6."""
+        ...
+
+
 class Datagram:
     """A UDP payload: `data` as captured, `length` as the headers say, ports, and where it belongs."""
 
     __slots__ = (
+        "_hosts",
+        "_row",
         "data",
-        "destination",
         "dst_port",
-        "family",
         "flow",
         "from_a",
         "length",
         "number",
         "quoted",
-        "source",
         "src_port",
         "time_ns",
     )
@@ -43,19 +61,28 @@ class Datagram:
         self,
         data: bytes,
         length: int,
-        ports: tuple[int, int],
-        addresses: tuple[tuple[int, int], tuple[int, int]],
-        family: int,
-        where: tuple[int, int, int, bool],
+        src_port: int,
+        dst_port: int,
+        number: int,
+        time_ns: int,
+        flow: int,
+        from_a: bool,
+        hosts: Hosts,
+        row: int,
+        quoted: bool = False,
     ) -> None:
-        """`addresses` are (source, destination) as two words each; `where` is (number, time_ns, flow, from_a)."""
+        """`row` is what `hosts` knows the packet by."""
         self.data = data
         self.length = length
-        self.src_port, self.dst_port = ports
-        self.source, self.destination = addresses
-        self.family = family
-        self.number, self.time_ns, self.flow, self.from_a = where
-        self.quoted = False  # inside an ICMP error: named, but no fact and no state comes from it
+        self.src_port = src_port
+        self.dst_port = dst_port
+        self.number = number
+        self.time_ns = time_ns
+        self.flow = flow
+        self.from_a = from_a
+        self._hosts = hosts
+        self._row = row
+        self.quoted = quoted  # inside an ICMP error: named, but no fact and no state comes from it
 
     def whole(self, layer: int) -> Layers:
         """The layer that takes the whole payload."""
@@ -68,6 +95,21 @@ class Datagram:
     def mark(self) -> int:
         """What a dissector that needs more bytes leaves: `_ws.short` where the capture cut them, else `_ws.malformed`."""
         return layers.SHORT if len(self.data) < self.length else layers.MALFORMED
+
+    @property
+    def source(self) -> Address:
+        """Address of the sender."""
+        return self._hosts.source(self._row)
+
+    @property
+    def destination(self) -> Address:
+        """Address of the receiver."""
+        return self._hosts.destination(self._row)
+
+    @property
+    def family(self) -> int:
+        """4 or 6: family of the addresses."""
+        return self._hosts.family(self._row)
 
     @property
     def source_endpoint(self) -> Endpoint:
@@ -102,6 +144,7 @@ class Context:
         self.facts = facts
         self.names = Names(facts)
         self.conversations: dict[int, Rule] = {}  # flow -> rule that has claimed it, asked before the port tables
+        self.claimed: list[int] = []  # flows that were claimed lately; the namer keeps them in an array
         self.endpoints: dict[Endpoint, Rule] = {}  # announced (SDP) or learned (TFTP) endpoints
         self.endpoint_ports: set[int] = set()  # their ports, so that most datagrams need no look-up
         self.settled: dict[int, Steady] = {}  # flow -> verdict, of this batch; the namer keeps them in arrays
@@ -115,6 +158,7 @@ class Context:
         """From now on `rule` is asked first about this flow (Wireshark: conversation dissector)."""
         if not datagram.quoted:
             self.conversations[datagram.flow] = rule
+            self.claimed.append(datagram.flow)
 
     def announce(self, endpoint: Endpoint, rule: Rule) -> None:
         """`rule` is asked first about flows from or to this endpoint."""

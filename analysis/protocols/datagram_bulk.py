@@ -57,10 +57,8 @@ def _payloads_fit(data: Array, at: Array, size: Array) -> Array:
     return np.asarray(good & ((kind == 0) | (kind == _ENCRYPTED) | (here + 4 > end)))
 
 
-def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: Array, destination: Array) -> Bulk:
-    """Judge n datagrams: payload offset, bytes captured, length by the headers, ports. The lower port decides."""
-    low, high = np.minimum(source, destination), np.maximum(source, destination)
-    port = np.where(low > 0, low, high)
+def name_at_once(data: Array, start: Array, cap: Array, length: Array, port: Array) -> Bulk:
+    """Judge n datagrams: payload offset, bytes captured, length by the headers, the lower port that has a rule."""
     first = np.zeros(len(port), np.uint16)
     second = np.zeros(len(port), np.uint16)
     size = cap.astype(np.int64)
@@ -86,3 +84,27 @@ def name_at_once(data: Array, start: Array, cap: Array, length: Array, source: A
         else:
             first[rows] = layers.ISAKMP
     return Bulk(first, size, second)
+
+
+_HEAD = 10  # bytes that decide
+
+
+def refused_by_heuristics(data: Array, start: Array, cap: Array) -> Array:
+    """bool[n]: payloads that no heuristic takes, of those whose first two bytes promise nothing.
+
+    What is left to exclude begins with any bytes: RPC, DNS, SIP, and rare forms of RakNet and Google's QUIC.
+    """
+    refused = cap >= _HEAD
+    rows = np.flatnonzero(refused)
+    head = data[start[rows, None] + np.arange(_HEAD)]
+    rpc = (head[:, 4:7] == 0).all(axis=1) & (head[:, 7] <= 1)
+    dns = (head[:, 2] & 0x78 == 0) & (head[:, 4] == 0)
+    rare = (head[:, 0] == 0x1C) | ((head[:, 0] & 0xC9 == 9) & (head[:, 9] == 0x51))
+    text = (head[:, 0] > 0x20) & (head[:, 0] < 0x7F)
+    taken = rpc | dns | rare
+    refused[rows[taken]] = False
+    text = rows[text & ~taken]
+    buffer = memoryview(data)  # type: ignore[arg-type]  # an array is a buffer
+    spans = zip(start[text].tolist(), np.minimum(cap[text], 2048).tolist())
+    refused[text] = [b"SIP/" not in bytes(buffer[at : at + size]) for at, size in spans]
+    return refused

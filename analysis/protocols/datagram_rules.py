@@ -7,6 +7,10 @@ before it has shown a layer, and after. A new protocol is a line here, or a rule
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
+
 from analysis import layers
 from analysis.protocols import datagram_checks as checks
 from analysis.protocols import datagram_heuristics as heuristics
@@ -284,33 +288,69 @@ PORTS |= {port: sized(*row) for port, row in _PLAIN.items()}
 PORTS |= SERVICES
 PORTS |= dict.fromkeys((*range(7000, 7010), 7021), checks.rx_rule)
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)
+HAS_RULE = np.zeros(65_536, bool)  # by port
+HAS_RULE[list(PORTS)] = True
 
-# Asked in this order where no port decided: Wireshark's, which is by name, backwards.
-HEURISTICS: tuple[Rule, ...] = (
-    heuristics.wake_on_lan,
-    vpn.wireguard_heuristic,
-    heuristics.udt,
-    heuristics.THRIFT,
-    management.tftp_anywhere,
-    voip.stun_heuristic,
-    voip.sip_rule,
-    heuristics.RTPS,
-    voip.rtcp_heuristic,
-    remote_calls.rpc_heuristic,
-    heuristics.raknet,
-    quic_rules.quic_heuristic,
-    heuristics.PROXY,
-    heuristics.PKTGEN,
-    heuristics.transport_stream,
-    heuristics.ICEP,
-    quic_rules.gquic_heuristic,
-    heuristics.GIOP,
-    vpn.dtls_heuristic,
-    heuristics.dns_anywhere(_dns),
-    remote_calls.dcerpc_heuristic,
-    voip.classic_stun_rule,
-    heuristics.dht,
-    heuristics.ARTNET,
-    heuristics.APPLEMIDI,
+
+@lru_cache(65_536)
+def rules_of_ports(source: int, destination: int) -> tuple[Rule, ...]:
+    """The rules of two ports, the lower port first."""
+    both = dict.fromkeys((min(source, destination), max(source, destination)))
+    return tuple(PORTS[port] for port in both if port and port in PORTS)
+
+
+_ANY, _LOW = range(256), range(4)
+
+# Asked in this order where no port decided: Wireshark's, which is by name, backwards. Beside each rule the first bytes of
+# payloads that it may take; others need not ask it.
+HEURISTICS: tuple[tuple[Rule, range | bytes], ...] = (
+    (heuristics.wake_on_lan, b"\xff"),
+    (vpn.wireguard_heuristic, range(1, 5)),
+    (heuristics.udt, b"\x80"),
+    (heuristics.THRIFT, b"\x80"),
+    (management.tftp_anywhere, b"\0"),
+    (voip.stun_heuristic, _LOW),
+    (voip.sip_rule, range(0x21, 0x7F)),  # a token's letters (RFC 3261 25.1)
+    (heuristics.RTPS, b"R"),
+    (voip.rtcp_heuristic, range(0x80, 0xC0)),
+    (remote_calls.rpc_heuristic, _ANY),
+    (heuristics.raknet, b"\1\2\5\6\7\x08\x1c"),
+    (quic_rules.quic_heuristic, range(0x40, 0x100)),
+    (heuristics.PROXY, b"P\r"),
+    (heuristics.PKTGEN, b"\xbe"),
+    (heuristics.transport_stream, b"\x47"),
+    (heuristics.ICEP, b"I"),
+    (quic_rules.gquic_heuristic, bytes(first for first in _ANY if first >= 0x80 or first & 0xC9 == 9)),
+    (heuristics.GIOP, b"G"),
+    (vpn.dtls_heuristic, range(20, 26)),
+    (heuristics.dns_anywhere(_dns), _ANY),
+    (remote_calls.dcerpc_heuristic, b"\4"),
+    (voip.classic_stun_rule, _LOW),
+    (heuristics.dht, b"d"),
+    (heuristics.ARTNET, b"A"),
+    (heuristics.APPLEMIDI, b"\xff"),
 )
+
+
+class Heuristics:
+    """The heuristics of one analysis: what accepted last is asked first from then on, as in Wireshark."""
+
+    def __init__(self) -> None:
+        self._order = list(HEURISTICS)
+        self._that_take: dict[int, list[Rule]] = {}
+
+    def that_take(self, first: int) -> list[Rule]:
+        """The rules for payloads that begin with this byte, in order."""
+        found = self._that_take.get(first)
+        if found is None:
+            found = self._that_take[first] = [rule for rule, firsts in self._order if first in firsts]
+        return found
+
+    def accepted(self, rule: Rule) -> None:
+        """Move a rule to the front."""
+        if self._order[0][0] is not rule:
+            self._order.sort(key=lambda row: row[0] is not rule)
+            self._that_take.clear()
+
+
 BEGINNINGS = heuristics.beginnings()

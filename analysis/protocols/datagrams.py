@@ -11,16 +11,17 @@ from __future__ import annotations
 import numpy as np
 
 from analysis import layers
-from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch
+from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Taps
 from analysis.facts import Facts
-from analysis.protocols.datagram import Context, Datagram, Layers, Rule
-from analysis.protocols.datagram_bulk import name_at_once
-from analysis.protocols.datagram_rules import BEGINNINGS, HEURISTICS, PORTS
-from analysis.protocols.link_facts import LinkFacts
+from analysis.protocols.datagram import Address, Context, Datagram, Layers
+from analysis.protocols.datagram_bulk import name_at_once, refused_by_heuristics
+from analysis.protocols.datagram_rules import BEGINNINGS, HAS_RULE, Heuristics, rules_of_ports
+from analysis.protocols.link_facts import LinkFacts, last_layers
 from analysis.protocols.voip import announce_media
 
 UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
 
+BLOCK = 1024  # rows that are read before those of flows that became steady are taken out of the rest
 REFUSALS_TO_DATA = 8  # payloads of one flow that no rule took, after which only promising beginnings are read
 BULK_FROM_ROWS = 64  # undecided datagrams of a batch from which numpy's overhead is worth it
 MAX_READ = 65_535  # bytes of a payload handed to a rule
@@ -28,14 +29,16 @@ MAX_READ = 65_535  # bytes of a payload handed to a rule
 LOOK = 4  # bytes that heuristics look at without asking whether the capture has them
 
 # Layers whose end no dissector reads: a capture that cut them leaves no mark.
-UNREAD = (
+_UNREAD = np.zeros(len(layers.NAMES), bool)
+_UNREAD[[
     layers.DATA, layers.QUIC, layers.RTP, layers.ESP, layers.WG, layers.TLS, layers.SSDP, layers.SYSLOG, layers.RPC,
     layers.PORTMAP, layers.DB_LSP_DISC, layers.MEMCACHE,
-)  # fmt: skip
+]] = True  # fmt: skip
 
 # ICMP errors quote the packet that caused them; Wireshark dissects the quoted UDP payload as a layer of the frame.
-ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792
-ICMPV6_ERRORS = (1, 2, 3, 4)  # RFC 4443 3
+_ICMP_ERRORS, _ICMPV6_ERRORS = np.zeros(256, bool), np.zeros(256, bool)
+_ICMP_ERRORS[[3, 4, 5, 11, 12]] = True  # RFC 792
+_ICMPV6_ERRORS[[1, 2, 3, 4]] = True  # RFC 4443 3
 
 
 class DatagramNaming:
@@ -44,9 +47,10 @@ class DatagramNaming:
     def __init__(self, facts: Facts) -> None:
         self._context = Context(facts)
         self._link = LinkFacts(facts, self._context.names)
-        self._heuristics = list(HEURISTICS)
-        self._refusals: dict[int, int] = {}
-        self._candidates: dict[tuple[int, int], tuple[Rule, ...]] = {}
+        self._heuristics = Heuristics()
+        self._refusals: Array = np.zeros(0, np.int32)  # by flow
+        self._claimed: Array = np.zeros(0, bool)
+        self._announced_at = 0  # first row of a block that announced an endpoint
         self._steady_layer: Array = np.zeros(0, np.uint16)
         self._steady_mask: Array = np.zeros(0, np.uint16)
         self._steady_value: Array = np.zeros(0, np.uint16)
@@ -69,7 +73,7 @@ class DatagramNaming:
     # -- datagrams -------------------------------------------------------------------------------------------------
 
     def _datagrams(self, batch: Batch, rows: Array) -> None:
-        """Read what must be read, row by row in file order; name the rest at once."""
+        """Read what must be read, in file order, a block at a time; name the rest at once."""
         packets = batch.packets
         flow = packets.flow[rows].astype(np.int64)
         self._grow(int(flow.max(initial=-1)) + 1)
@@ -79,18 +83,31 @@ class DatagramNaming:
         second = readable & (packets.payload_cap[rows] > 1)
         first[second] |= batch.data[at[second] + 1]
         steady = self._is_steady(flow, first) & readable
-        cut = packets.payload_cap[rows] < packets.payload_len[rows]
-        undecided = ~steady
-        undecided[undecided] = ~self._bulk(batch, rows[undecided], readable[undecided])
-        fresh = self._read_rows(batch, rows[undecided], readable[undecided])
-        if fresh:  # flows that became steady while this batch was read: the rows that were left for numpy
-            late = np.isin(rows, np.array(fresh, dtype=rows.dtype), assume_unique=True)
-            steady |= late
-        if steady.any():
-            named, layer = rows[steady], self._steady_layer[flow[steady]]
-            _write_layer(batch, named, layer, packets.payload_cap[named])
-            short = named[cut[steady] & ~np.isin(layer, UNREAD)]
-            _write_layer(batch, short, np.full(len(short), layers.SHORT), np.zeros(len(short), np.int64))
+        settled = [(rows[steady], self._steady_layer[flow[steady]])]
+        left = np.flatnonzero(~steady)
+        left = left[~self._bulk(batch, rows[left], readable[left])]
+        writer = _Writer()
+        for begin in range(0, len(left), BLOCK):
+            block = left[begin : begin + BLOCK]
+            if begin:  # flows that have become steady in this batch
+                steady = self._is_steady(flow[block], first[block]) & readable[block]
+                settled.append((rows[block[steady]], self._steady_layer[flow[block[steady]]]))
+                block = block[~steady]
+            aside = self._refused_by_all(batch, rows[block], first[block], readable[block])
+            others = block[~aside]
+            settled.append(self._read(batch, rows[others], first[others], readable[others], writer))
+            block = block[aside]
+            if self._announced_at < len(packets.number):  # what comes after an announcement may be what was announced
+                later = block[rows[block] > self._announced_at]
+                block = block[rows[block] < self._announced_at]
+                settled.append(self._read(batch, rows[later], first[later], readable[later], writer))
+            settled.append((rows[block], np.full(len(block), layers.DATA)))
+            self._refuse(flow[block])
+        writer.write(batch)
+        named, layer = (np.concatenate(parts) for parts in zip(*settled))
+        _write_layer(batch, named, layer, packets.payload_cap[named])
+        short = named[(packets.payload_cap[named] < packets.payload_len[named]) & ~_UNREAD[layer]]
+        _write_layer(batch, short, np.full(len(short), layers.SHORT), np.zeros(len(short), np.int64))
 
     def _bulk(self, batch: Batch, rows: Array, readable: Array) -> Array:
         """Name what needs no rule; bool[n] says which rows. Small batches are as fast through the rules."""
@@ -102,13 +119,13 @@ class DatagramNaming:
             return done
         chosen, tap = rows[usable], tap[usable]
         source, destination = taps.src_port[tap], taps.dst_port[tap]
+        low, high = np.minimum(source, destination), np.maximum(source, destination)
         found = name_at_once(
             batch.data,
             packets.payload_start[chosen],
             packets.payload_cap[chosen],
             packets.payload_len[chosen],
-            source,
-            destination,
+            np.where(HAS_RULE[low], low, high),
         )
         named = found.first > 0
         if self._context.endpoint_ports:  # an announced endpoint is asked first
@@ -122,6 +139,31 @@ class DatagramNaming:
         _write_layer(batch, chosen[two], found.second[named][two], rest)
         return done
 
+    def _refused_by_all(self, batch: Batch, rows: Array, first: Array, readable: Array) -> Array:
+        """bool[n]: rows whose flow holds nothing in this block that a rule could take. Few rows are as fast through the rules."""
+        packets, taps, context = batch.packets, batch.taps, self._context
+        tap, flow = packets.transport_tap[rows], packets.flow[rows]
+        refused = readable & (tap >= 0) & (flow >= 0)
+        if np.count_nonzero(refused) < BULK_FROM_ROWS:
+            return np.zeros(len(rows), bool)
+        source, destination = taps.src_port[tap], taps.dst_port[tap]
+        taken = HAS_RULE.copy()
+        taken[list(context.endpoint_ports)] = True
+        refused &= ~(taken[source] | taken[destination] | self._claimed[flow])
+        refused &= ~(BEGINNINGS[first] | (bool(context.quic_ids) & (first >> 14 == 1)))
+        at = np.flatnonzero(refused)
+        chosen = rows[at]
+        refused[at] = refused_by_heuristics(batch.data, packets.payload_start[chosen], packets.payload_cap[chosen])
+        mixed = np.zeros(int(flow.max()) + 1, bool)
+        mixed[flow[~refused & (flow >= 0)]] = True
+        return np.asarray(refused & ~mixed[flow])
+
+    def _refuse(self, flow: Array) -> None:
+        """Count payloads that no rule took; flows with many of them are steady `data`, until they begin like something."""
+        np.add.at(self._refusals, flow, 1)
+        flow = flow[self._refusals[flow] >= REFUSALS_TO_DATA]
+        self._steady_layer[flow], self._steady_mask[flow], self._steady_value[flow] = layers.DATA, 0, 0
+
     def _is_steady(self, flow: Array, first: Array) -> Array:
         known = flow >= 0
         at = np.where(known, flow, 0)
@@ -134,71 +176,75 @@ class DatagramNaming:
         have = len(self._steady_layer)
         if flows >= have:
             size = max(1024, 2 * flows)
-            for name in ("_steady_layer", "_steady_mask", "_steady_value"):
+            for name in ("_steady_layer", "_steady_mask", "_steady_value", "_refusals", "_claimed"):
                 old = getattr(self, name)
                 new = np.zeros(size, old.dtype)
                 new[:have] = old
                 setattr(self, name, new)
 
-    def _read_rows(self, batch: Batch, rows: Array, readable: Array) -> list[int]:
-        """Ask the rules about each row. Returns the rows whose flow became steady on the way, left unnamed."""
+    def _read(self, batch: Batch, rows: Array, first: Array, readable: Array, writer: _Writer) -> tuple[Array, Array]:
+        """Ask the rules about each row. Returns the rows whose flow became steady on the way, unnamed, and their layers."""
         packets, taps = batch.packets, batch.taps
         buffer = memoryview(batch.data)  # type: ignore[arg-type]  # an array is a buffer
+        hosts = _Hosts(taps)
         tap = packets.transport_tap[rows]
-        tap = np.where(tap >= 0, tap, 0)
-        has_tap = len(taps.kind) > 0
-        zeros = np.zeros(len(rows), np.int64)
-
-        def of_tap(column: Array) -> list[int]:
-            values: list[int] = (column[tap] if has_tap else zeros).tolist()
-            return values
-
+        ports = np.zeros(len(rows), np.int64)
+        if len(taps.kind):
+            ports = np.where(tap >= 0, taps.src_port[tap].astype(np.int64) << 16 | taps.dst_port[tap], 0)
         columns = zip(
             rows.tolist(),
+            packets.flow[rows].tolist(),
+            first.tolist(),
             readable.tolist(),
             packets.payload_start[rows].tolist(),
-            packets.payload_cap[rows].tolist(),
+            np.minimum(packets.payload_cap[rows], MAX_READ).tolist(),
             packets.payload_len[rows].tolist(),
-            zip(of_tap(taps.src_port), of_tap(taps.dst_port)),
-            zip(
-                zip(of_tap(taps.src_hi), of_tap(taps.src_lo)),
-                zip(of_tap(taps.dst_hi), of_tap(taps.dst_lo)),
-            ),
-            of_tap(taps.ip_family),
-            zip(
-                packets.number[rows].tolist(),
-                packets.time_ns[rows].tolist(),
-                packets.flow[rows].tolist(),
-                (packets.direction[rows] == 0).tolist(),
-            ),
+            ports.tolist(),
+            packets.number[rows].tolist(),
+            packets.time_ns[rows].tolist(),
+            packets.direction[rows].tolist(),
+            tap.tolist(),
         )
-        settled = self._context.settled
-        settled.clear()
-        fresh: list[int] = []
-        writer = _Writer()
-        for row, can_read, start, cap, length, ports, addresses, family, where in columns:
-            if settled and can_read and where[2] in settled:
-                verdict = settled[where[2]]
-                first = buffer[start] << 8 | (buffer[start + 1] if cap > 1 else 0)
-                if first & verdict.mask == verdict.value and not (verdict.layer == layers.DATA and BEGINNINGS[first]):
-                    fresh.append(row)
+        settled, endpoints = self._context.settled, self._context.endpoints
+        announced, self._announced_at = len(endpoints), len(packets.number)
+        late: list[int] = []
+        late_layers: list[int] = []
+        for row, flow, begins, can_read, start, size, length, port, number, time_ns, direction, at in columns:
+            verdict = settled.get(flow)
+            if verdict is not None and can_read and begins & verdict.mask == verdict.value:
+                if verdict.layer != layers.DATA or not BEGINNINGS[begins]:
+                    late.append(row)
+                    late_layers.append(verdict.layer)
                     continue
-            data = bytes(buffer[start : start + (cap if cap < MAX_READ else MAX_READ)]) if can_read else b""
-            writer.add(row, self._ask(Datagram(data, length, ports, addresses, family, where)))
-        for flow, verdict in settled.items():
+            data = bytes(buffer[start : start + size]) if can_read else b""
+            datagram = Datagram(
+                data, length, port >> 16, port & 0xFFFF, number, time_ns, flow, direction == 0, hosts, at
+            )
+            writer.add(row, self._ask(datagram))
+            if len(endpoints) > announced:
+                self._announced_at, announced = min(self._announced_at, row), len(endpoints)
+        claimed = self._context.claimed
+        self._claimed[[flow for flow in claimed if flow >= 0]] = True
+        claimed.clear()
+        for flow, steady in settled.items():
             if flow >= 0:
-                self._steady_layer[flow] = verdict.layer
-                self._steady_mask[flow] = verdict.mask
-                self._steady_value[flow] = verdict.value
-        writer.write(batch)
-        return fresh
+                self._steady_layer[flow] = steady.layer
+                self._steady_mask[flow] = steady.mask
+                self._steady_value[flow] = steady.value
+        settled.clear()
+        return np.array(late, np.int64), np.array(late_layers, np.uint16)
 
     def _ask(self, datagram: Datagram) -> Layers:
         """The layers of one datagram. One that the capture cut ends early, unless nothing reads its end."""
         if not datagram.data:  # the capture kept nothing of it
             return [(datagram.mark(), 0)]
         found = self._judge(datagram)
-        if len(datagram.data) < datagram.length and found and found[-1][0] not in (layers.SHORT, *UNREAD):
+        if (
+            len(datagram.data) < datagram.length
+            and found
+            and found[-1][0] != layers.SHORT
+            and not _UNREAD[found[-1][0]]
+        ):
             return [*found, (layers.SHORT, 0)]
         return found
 
@@ -219,35 +265,23 @@ class DatagramNaming:
                     found = rule(datagram, context)
                     if found is not None:
                         return found
-        for candidate in self._by_port(datagram.src_port, datagram.dst_port):
+        for candidate in rules_of_ports(datagram.src_port, datagram.dst_port):
             found = candidate(datagram, context)
             if found is not None:
                 return found
-        if len(datagram.data) < min(LOOK, datagram.length):
+        data = datagram.data
+        if len(data) < min(LOOK, datagram.length):
             return [(layers.SHORT, 0)]
-        for at, candidate in enumerate(self._heuristics):
+        for candidate in self._heuristics.that_take(data[0]):
             found = candidate(datagram, context)
             if found is not None:
-                if at:  # what accepted is asked first from now on, as in Wireshark
-                    self._heuristics.insert(0, self._heuristics.pop(at))
+                self._heuristics.accepted(candidate)
                 return found
-        if not datagram.quoted:
-            refusals = self._refusals.get(flow, 0) + 1
-            self._refusals[flow] = refusals
-            if refusals == REFUSALS_TO_DATA and flow not in context.conversations:
+        if flow >= 0:
+            self._refusals[flow] += 1
+            if self._refusals[flow] == REFUSALS_TO_DATA and flow not in context.conversations:
                 context.settle(datagram, layers.DATA)
         return datagram.whole(layers.DATA)
-
-    def _by_port(self, source: int, destination: int) -> tuple[Rule, ...]:
-        key = (source, destination)
-        found = self._candidates.get(key)
-        if found is None:
-            low, high = min(key), max(key)
-            found = tuple(PORTS[port] for port in dict.fromkeys((low, high)) if port and port in PORTS)
-            if len(self._candidates) >= 65_536:
-                self._candidates.clear()
-            self._candidates[key] = found
-        return found
 
     def announce_media(self, description: bytes) -> None:
         """Claim the media endpoints of a session description that travelled elsewhere (SIP or RTSP over TCP)."""
@@ -258,52 +292,94 @@ class DatagramNaming:
     def _quotes(self, batch: Batch) -> None:
         """Name the UDP payload that an ICMP error quotes; what would be malformed there is not marked."""
         packets = batch.packets
-        protocol, kind = packets.ip_protocol, packets.icmp_type
-        error = (protocol == ICMP_NUMBER) & np.isin(kind, ICMP_ERRORS)
-        error |= (protocol == ICMPV6_NUMBER) & np.isin(kind, ICMPV6_ERRORS)
+        rows = np.flatnonzero((packets.icmp_type >= 0) & (packets.transport_start >= 0))
+        protocol, kind = packets.ip_protocol[rows], packets.icmp_type[rows]
+        error = (protocol == ICMP_NUMBER) & _ICMP_ERRORS[kind]
+        error |= (protocol == ICMPV6_NUMBER) & _ICMPV6_ERRORS[kind]
+        rows = rows[error]
+        last = last_layers(packets)[rows] if len(rows) else rows
         writer = _Writer()
-        for row in np.flatnonzero(error & (packets.transport_start >= 0)).tolist():
-            last = int(packets.layers[row, max(int(packets.n_layers[row]) - 1, 0)])
-            if last not in (layers.ICMP, layers.ICMPV6):
-                continue
-            datagram = self._quoted(batch, row)
+        for row in rows[(last == layers.ICMP) | (last == layers.ICMPV6)].tolist():
+            datagram = _quoted(batch, row)
             if datagram is not None:
                 found = self._ask(datagram)
                 writer.add(row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
         writer.write(batch)
 
-    @staticmethod
-    def _quoted(batch: Batch, row: int) -> Datagram | None:
-        """The UDP datagram quoted behind the eight bytes of an ICMP error, None where it is not UDP or has no payload."""
-        packets = batch.packets
-        start = int(packets.start[row])
-        begin = int(packets.transport_start[row]) + 8
-        end = start + int(packets.cap_len[row])
-        if packets.fragment[row] == 2:
-            end = int(packets.payload_start[row]) + int(packets.payload_cap[row])
-        data = bytes(batch.data[begin : max(begin, min(end, begin + 2048))])
-        if len(data) < 28:
-            return None
-        if data[0] >> 4 == 4 and data[9] == UDP_NUMBER and not (data[6] & 0x1F or data[7]):
-            at, family = (data[0] & 15) * 4, 4
-            source, destination = (0, int.from_bytes(data[12:16], "big")), (0, int.from_bytes(data[16:20], "big"))
-        elif data[0] >> 4 == 6 and data[6] == UDP_NUMBER and len(data) > 48:
-            at, family = 40, 6
-            words = [int.from_bytes(data[i : i + 8], "big", signed=True) for i in range(8, 40, 8)]
-            source, destination = (words[0], words[1]), (words[2], words[3])
-        else:
-            return None
-        payload = data[at + 8 :]
-        if at < 20 or not payload:
-            return None
-        length = int.from_bytes(data[at + 4 : at + 6], "big") - 8
-        if 0 < length < len(payload):  # an ICMP extension or padding follows the quote
-            payload = payload[:length]
-        ports = (int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big"))
-        where = (int(packets.number[row]), int(packets.time_ns[row]), -1, True)
-        datagram = Datagram(payload, max(length, len(payload)), ports, (source, destination), family, where)
-        datagram.quoted = True
-        return datagram
+
+class _Hosts:
+    """The addresses of a batch's taps, by row of the tap; -1 is a packet without."""
+
+    def __init__(self, taps: Taps) -> None:
+        self._taps = taps
+
+    def source(self, row: int) -> Address:
+        taps = self._taps
+        return (int(taps.src_hi[row]), int(taps.src_lo[row])) if row >= 0 else (0, 0)
+
+    def destination(self, row: int) -> Address:
+        taps = self._taps
+        return (int(taps.dst_hi[row]), int(taps.dst_lo[row])) if row >= 0 else (0, 0)
+
+    def family(self, row: int) -> int:
+        return int(self._taps.ip_family[row]) if row >= 0 else 0
+
+
+class _QuotedHosts:
+    """The addresses of the packet that an ICMP error quotes."""
+
+    def __init__(self, source: Address, destination: Address, family: int) -> None:
+        self._source, self._destination, self._family = source, destination, family
+
+    def source(self, row: int) -> Address:
+        return self._source
+
+    def destination(self, row: int) -> Address:
+        return self._destination
+
+    def family(self, row: int) -> int:
+        return self._family
+
+
+def _quoted(batch: Batch, row: int) -> Datagram | None:
+    """The UDP datagram quoted behind the eight bytes of an ICMP error, None where it is not UDP or has no payload."""
+    packets = batch.packets
+    start = int(packets.start[row])
+    begin = int(packets.transport_start[row]) + 8
+    end = start + int(packets.cap_len[row])
+    if packets.fragment[row] == 2:
+        end = int(packets.payload_start[row]) + int(packets.payload_cap[row])
+    data = batch.data[begin : max(begin, min(end, begin + 2048))].tobytes()
+    if len(data) < 28:
+        return None
+    if data[0] >> 4 == 4 and data[9] == UDP_NUMBER and not (data[6] & 0x1F or data[7]):
+        at, family = (data[0] & 15) * 4, 4
+        source, destination = (0, int.from_bytes(data[12:16], "big")), (0, int.from_bytes(data[16:20], "big"))
+    elif data[0] >> 4 == 6 and data[6] == UDP_NUMBER and len(data) > 48:
+        at, family = 40, 6
+        words = [int.from_bytes(data[i : i + 8], "big", signed=True) for i in range(8, 40, 8)]
+        source, destination = (words[0], words[1]), (words[2], words[3])
+    else:
+        return None
+    payload = data[at + 8 :]
+    if at < 20 or not payload:
+        return None
+    length = int.from_bytes(data[at + 4 : at + 6], "big") - 8
+    if 0 < length < len(payload):  # an ICMP extension or padding follows the quote
+        payload = payload[:length]
+    return Datagram(
+        payload,
+        max(length, len(payload)),
+        int.from_bytes(data[at : at + 2], "big"),
+        int.from_bytes(data[at + 2 : at + 4], "big"),
+        int(packets.number[row]),
+        int(packets.time_ns[row]),
+        -1,
+        True,
+        _QuotedHosts(source, destination, family),
+        row,
+        quoted=True,
+    )
 
 
 def _write_layer(batch: Batch, rows: Array, layer: Array, size: Array) -> None:
@@ -327,7 +403,7 @@ class _Writer:
         self._steps: list[int] = []
         self._layers: list[int] = []
         self._sizes: list[int] = []
-        self._pdus: list[int] = []
+        self._pdus: dict[int, int] = {}  # entry: PDUs, where more than one
         self._repeated: dict[int, int] = {}  # row: own bytes of its last PDU, where the last layer repeats
 
     def add(self, row: int, found: Layers) -> None:
@@ -335,16 +411,17 @@ class _Writer:
         step, before = 0, 0
         for layer, size in found:
             if layer == before:
-                self._sizes[-1] += size
-                self._pdus[-1] += 1
+                entry = len(self._layers) - 1
+                self._sizes[entry] += size
+                self._pdus[entry] = self._pdus.get(entry, 1) + 1
                 self._repeated[row] = size
                 continue
-            self._repeated.pop(row, None)
+            if step:
+                self._repeated.pop(row, None)
             self._rows.append(row)
             self._steps.append(step)
             self._layers.append(layer)
             self._sizes.append(size)
-            self._pdus.append(1)
             step, before = step + 1, layer
 
     def write(self, batch: Batch) -> None:
@@ -353,14 +430,15 @@ class _Writer:
             return
         packets = batch.packets
         rows = np.array(self._rows)
-        steps = np.array(self._steps)
-        at = packets.n_layers[rows].astype(np.int64) + steps
+        pdus = np.ones(len(rows), np.uint16)
+        pdus[list(self._pdus)] = list(self._pdus.values())
+        at = packets.n_layers[rows] + np.array(self._steps)
         room = at < MAX_LAYERS
         packets.fault[rows[~room]] |= TOO_MANY_LAYERS
         rows, at = rows[room], at[room]
         packets.layers[rows, at] = np.array(self._layers)[room]
         packets.layer_bytes[rows, at] = np.array(self._sizes)[room]
-        packets.layer_pdus[rows, at] = np.array(self._pdus)[room]
-        np.maximum.at(packets.n_layers, rows, (at + 1).astype(np.uint8))
+        packets.layer_pdus[rows, at] = pdus[room]
+        packets.n_layers[rows] = at + 1  # of entries for one row the last one stays, which is the deepest
         for row, size in self._repeated.items():
             packets.last_pdu_bytes[row] = size

@@ -22,6 +22,7 @@ MAX_CLIENTS = 65_536  # host names remembered by client MAC until the acknowledg
 
 _MESSAGE, _HOST, _SERVER, _ROUTER, _DNS, _FQDN, _REQUESTED = 53, 12, 54, 3, 6, 81, 50
 _ACK, _INFORM = 5, 8
+_NOBODY = bytes(4)  # 0.0.0.0
 
 
 class Lease(NamedTuple):
@@ -38,29 +39,29 @@ class Lease(NamedTuple):
     complete: bool  # False: an option runs off the message
 
 
-def _ipv4(data: bytes) -> str:
-    return ".".join(str(octet) for octet in data[:4]) if len(data) >= 4 else ""
+def _ipv4(data: bytes, at: int = 0) -> str:
+    """The address at `at`; "" where there is none."""
+    return f"{data[at]}.{data[at + 1]}.{data[at + 2]}.{data[at + 3]}" if len(data) >= at + 4 else ""
 
 
 def _options(data: bytes, at: int) -> tuple[dict[int, bytes], bool]:
     """Options by number, the first of each kept, and whether they end as they should (RFC 2132 2)."""
     found: dict[int, bytes] = {}
+    end = len(data)
     for _ in range(MAX_OPTIONS):
-        if at >= len(data):
+        if at >= end or data[at] == 255:
             return found, True
         kind = data[at]
-        if kind == 255:
-            return found, True
         if kind == 0:
             at += 1
             continue
-        if at + 2 > len(data):
+        if at + 2 > end:
             return found, False
-        size = data[at + 1]
-        if at + 2 + size > len(data):
+        value, at = at + 2, at + 2 + data[at + 1]
+        if at > end:
             return found, False
-        found.setdefault(kind, data[at + 2 : at + 2 + size])
-        at += 2 + size
+        if kind not in found:
+            found[kind] = data[value:at]
     return found, True
 
 
@@ -74,22 +75,21 @@ def parse(data: bytes) -> Lease | None:
         options, complete = _options(data, HEADER_BYTES)
     elif len(data) < BOOTP_BYTES:
         complete = False
-    message = options.get(_MESSAGE, b"\0")
-    name = options.get(_HOST, b"") or options.get(_FQDN, b"")[3:]
-    servers = options.get(_DNS, b"")
-    zero = "0.0.0.0"
-    offered, client = _ipv4(data[16:20]), _ipv4(data[12:16])
+    option = options.get
+    message = option(_MESSAGE, b"")
+    name = option(_HOST, b"") or option(_FQDN, b"")[3:]
+    servers = option(_DNS, b"")
     size = data[2] if data[2] <= 16 else 6
     return Lease(
-        message=message[0] if message else 0,
-        client_mac=":".join(f"{octet:02x}" for octet in data[28 : 28 + size]),
-        server=_ipv4(options.get(_SERVER, b"")),
-        offered=offered if offered != zero else _ipv4(options.get(_REQUESTED, b"")),
-        host_name=name.rstrip(b"\0").decode("utf-8", "replace"),
-        router=_ipv4(options.get(_ROUTER, b"")),
-        dns=tuple(_ipv4(servers[i : i + 4]) for i in range(0, len(servers) - 3, 4)),
-        client="" if client == zero else client,
-        complete=complete,
+        message[0] if message else 0,
+        data[28 : 28 + size].hex(":") if size else "",
+        _ipv4(option(_SERVER, b"")),
+        _ipv4(option(_REQUESTED, b"")) if data[16:20] == _NOBODY else _ipv4(data, 16),
+        name.rstrip(b"\0").decode("utf-8", "replace"),
+        _ipv4(option(_ROUTER, b"")),
+        tuple([_ipv4(servers, at) for at in range(0, len(servers) - 3, 4)]),
+        "" if data[12:16] == _NOBODY else _ipv4(data, 12),
+        complete,
     )
 
 
@@ -144,14 +144,16 @@ _CLIENT_ID, _SERVER_ID, _IA_NA, _IA_ADDRESS, _RELAY_MESSAGE, _DNS6, _FQDN6 = 1, 
 def _options6(data: bytes, at: int) -> dict[int, bytes]:
     """Options by number, the first of each kept; one that does not fit ends them (Wireshark notes it, no more)."""
     found: dict[int, bytes] = {}
+    end = len(data)
     for _ in range(MAX_OPTIONS):
-        if at + 4 > len(data):
+        if at + 4 > end:
             break
-        kind, size = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big")
-        if at + 4 + size > len(data):
+        kind, value = data[at] << 8 | data[at + 1], at + 4
+        at = value + (data[at + 2] << 8 | data[at + 3])
+        if at > end:
             break
-        found.setdefault(kind, data[at + 4 : at + 4 + size])
-        at += 4 + size
+        if kind not in found:
+            found[kind] = data[value:at]
     return found
 
 

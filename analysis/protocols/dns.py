@@ -7,6 +7,7 @@ an exception. This file knows no packet and no port: callers say which of the fo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT = 1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 32, 33
@@ -141,12 +142,14 @@ def _netbios_name(data: bytes, at: int) -> tuple[str, int]:
     return netbios_text(head) + (f".{scope}" if scope else ""), end
 
 
+_NIBBLES = str.maketrans("ABCDEFGHIJKLMNOP", "0123456789abcdef")
+
+
 def netbios_text(encoded: str) -> str:
     """`CKAAAA…` (32 letters A-P) as `*<00>`: fifteen characters and the suffix; other text comes back as it is."""
-    if len(encoded) != 32 or not all("A" <= letter <= "P" for letter in encoded):
+    if len(encoded) != 32 or encoded.strip("ABCDEFGHIJKLMNOP"):
         return encoded
-    codes = [ord(letter) - 65 for letter in encoded]
-    octets = bytes(high << 4 | low for high, low in zip(codes[::2], codes[1::2]))
+    octets = bytes.fromhex(encoded.translate(_NIBBLES))
     return octets[:15].rstrip(b" \0").decode("ascii", "backslashreplace") + f"<{octets[15]:02x}>"
 
 
@@ -180,6 +183,7 @@ def _txt(body: bytes) -> str:
     return b"".join(parts)[:MAX_DATA_CHARACTERS].decode("utf-8", "replace")
 
 
+@lru_cache(4096)  # the same hosts are named again and again
 def ipv6_text(body: bytes) -> str:
     """Sixteen bytes as an address in RFC 5952's form."""
     from ipaddress import IPv6Address

@@ -2,7 +2,8 @@
 
 In: decoded batches. Out: `Payload` facts with the shapes `fragment-overlap`, `fragment-too-long` (ping of death),
 `routing-header-0`, `land` and `urgent-netbios` (WinNuke), at most so many of each; and `tunnel`, one a pair of hosts and
-kind, whose flow is the outer IP conversation and whose detail is `kind packets bytes`. Everything is judged in columns; Python sees only the packets found. It says what was there, never why.
+kind, whose flow is the outer IP conversation and whose detail is `kind packets bytes`. Everything is judged in columns;
+Python sees only the packets found. It says what was there, never why.
 """
 
 from __future__ import annotations
@@ -55,15 +56,13 @@ class HeaderShapes:
         """GRE, and IP directly inside IP: per outer IP conversation; tunnels over UDP: per outer UDP conversation."""
         packets, taps = batch.packets, batch.taps
         deeper = packets.ip_tap - packets.first_tap >= 2  # the innermost IP layer is not the first
-        rows = np.flatnonzero(
-            (packets.ip_start >= 0) & (packets.first_tap >= 0) & (deeper | (packets.ip_protocol == 47))
-        )
+        rows = np.flatnonzero(deeper | (packets.ip_protocol == 47))
+        rows = rows[(packets.ip_start[rows] >= 0) & (packets.first_tap[rows] >= 0)]
         if not len(rows):
             return
         stack = packets.layers[rows]
         gre = (stack == layers.GRE).any(axis=1)
-        inner = np.isin(stack[:, 1:], (layers.IP, layers.IPV6)) & np.isin(stack[:, :-1], (layers.IP, layers.IPV6))
-        kind = np.where(gre, 0, np.where(inner.any(axis=1), 1, -1))
+        kind = np.where(gre, 0, np.where(_ip_in_ip(stack).any(axis=1), 1, -1))
         for layer, number in CARRIERS.items():
             kind[(stack == layer).any(axis=1)] = number
         rows, kind, stack = rows[kind >= 0], kind[kind >= 0], stack[kind >= 0]
@@ -77,7 +76,7 @@ class HeaderShapes:
         fits = (taps.packet[tap] == rows) & ((kind < 4) | (taps.kind[tap] == UDP))
         rows, kind, stack, tap = rows[fits], kind[fits], stack[fits], tap[fits]
         plain = (kind == 1).nonzero()[0]
-        place = (np.isin(stack[plain, :-1], (layers.IP, layers.IPV6)) & np.isin(stack[plain, 1:], (layers.IP, layers.IPV6))).argmax(axis=1)  # fmt: skip
+        place = _ip_in_ip(stack[plain]).argmax(axis=1)
         six = stack[plain, place + 1] == layers.IPV6
         kind[plain] = np.where((stack[plain, place] == layers.IP) & six, 1, np.where(six, 3, 2))
         for row, flow, one in zip(rows.tolist(), taps.flow[tap].tolist(), kind.tolist()):
@@ -101,13 +100,19 @@ class HeaderShapes:
             self._facts.add("payload", fact)
 
 
+def _ip_in_ip(stack: Array) -> Array:
+    """bool[n, MAX_LAYERS - 1]: where in the layers an IP header stands directly above another one."""
+    is_ip = (stack == layers.IP) | (stack == layers.IPV6)
+    return np.asarray(is_ip[:, :-1] & is_ip[:, 1:])
+
+
 def source_routed(batch: Batch) -> Array:
     """Rows with an IPv6 routing header of type 0 (deprecated by RFC 5095), directly or in a first fragment."""
     packets, data = batch.packets, batch.data
-    end = packets.start + packets.cap_len
-    rows = np.flatnonzero((packets.ip_start >= 0) & (packets.ip_start + IPV6_HEADER + 12 <= end))
-    if not len(rows):
-        return rows
+    rows = batch.taps.packet[batch.taps.ip_family == 6]  # in packet order, an IP layer and its transport or more
+    rows = rows[np.diff(rows, prepend=-1) > 0]
+    rows = rows[packets.ip_start[rows] >= 0]
+    rows = rows[packets.ip_start[rows] + IPV6_HEADER + 12 <= packets.start[rows] + packets.cap_len[rows]]
     at = packets.ip_start[rows]
     six = data[at] >> 4 == 6
     rows, at = rows[six], at[six]
@@ -122,12 +127,11 @@ def source_routed(batch: Batch) -> Array:
 def to_itself(batch: Batch) -> Array:
     """Rows of TCP or UDP whose source equals their destination, ports too; loopback is left out (RFC 9288 knows none)."""
     packets, taps = batch.packets, batch.taps
-    rows = np.flatnonzero((packets.transport_tap >= 0) & (packets.tcp_flags & 2 != 0) & (packets.tcp_flags >= 0))
-    if not len(rows):
-        return rows
+    rows = np.flatnonzero((packets.transport_tap >= 0) & (packets.tcp_flags & SYN != 0) & (packets.tcp_flags >= 0))
     tap = packets.transport_tap[rows]
+    same = taps.src_port[tap] == taps.dst_port[tap]
+    rows, tap = rows[same], tap[same]
     same = (taps.src_lo[tap] == taps.dst_lo[tap]) & (taps.src_hi[tap] == taps.dst_hi[tap])
-    same &= taps.src_port[tap] == taps.dst_port[tap]
     loopback = (taps.src_hi[tap] == 0) & ((taps.src_lo[tap] >> 24 == 127) | (taps.src_lo[tap] == 1))
     return np.asarray(rows[same & ~loopback])
 
@@ -150,6 +154,7 @@ def urgent(batch: Batch) -> Array:
     """Rows of TCP with the URG flag alone of its kind and data to a NetBIOS port (WinNuke, CVE-1999-0153)."""
     packets, taps = batch.packets, batch.taps
     flags = packets.tcp_flags
-    rows = np.flatnonzero((flags >= 0) & (flags & URG != 0) & (flags & SYN == 0) & (packets.payload_len > 0))
+    rows = np.flatnonzero((flags & URG != 0) & (flags >= 0))
+    rows = rows[(flags[rows] & SYN == 0) & (packets.payload_len[rows] > 0)]
     rows = rows[packets.transport_tap[rows] >= 0]
     return np.asarray(rows[np.isin(taps.dst_port[packets.transport_tap[rows]], URGENT_PORTS)])

@@ -14,7 +14,7 @@ import numpy as np
 from analysis import layers
 from analysis.columns import Array, Batch, address_text
 from analysis.facts import Facts, LinkControl, Neighbour, Payload
-from analysis.protocols.link_facts import before_last_layer
+from analysis.protocols.link_facts import before_last_layer, last_layers
 
 MOST = 20_000  # rows of one protocol
 READ = 64  # bytes of a frame's body that are looked at
@@ -23,7 +23,8 @@ DNS_OPTION = 25  # RFC 8106 5.1: its length is odd; an even one overflows CVE-20
 WLAN_WORDS = {0x80: "beacon", 0xA0: "disassociation", 0xC0: "deauthentication"}
 HSRP_WORDS = {0: "hello", 1: "coup", 2: "resign"}
 HSRP_ACTIVE = 16
-NAMED = {layers.CDP: "cdp", layers.DTP: "dtp", layers.VTP: "vtp"}
+
+Words = tuple[str, str]  # `word` and `about` of a fact
 
 
 class LinkControls:
@@ -36,18 +37,18 @@ class LinkControls:
     def update(self, batch: Batch) -> None:
         """Look at the frames of one batch."""
         packets = batch.packets
-        n = len(packets.number)
-        last = packets.layers[np.arange(n), np.maximum(packets.n_layers.astype(np.int64) - 1, 0)]
-        self._bodies(batch, np.flatnonzero(last == layers.STP), self._spanning_tree)
+        last = last_layers(packets)
+        rows = np.flatnonzero(_HAS_BODY[last])
+        last = last[rows]
+        self._bodies(batch, rows[last == layers.STP], layers.STP)
         self._changes(batch)
-        for layer in NAMED:
-            self._bodies(batch, np.flatnonzero(last == layer), self._named)
-        self._bodies(batch, np.flatnonzero(last == layers.HSRP), self._standby)
+        for layer in (layers.CDP, layers.DTP, layers.VTP, layers.HSRP):
+            self._bodies(batch, rows[last == layer], layer)
         self._wireless(batch)
-        six = packets.ip_protocol == 58
-        if six.any():
-            self._neighbours(batch, np.flatnonzero(six & (packets.icmp_type == NEIGHBOUR_ADVERT)))
-            self._adverts(batch, np.flatnonzero(six & (packets.icmp_type == ROUTER_ADVERT)))
+        rows = np.flatnonzero(packets.icmp_type >= ROUTER_ADVERT)
+        rows = rows[packets.ip_protocol[rows] == 58]
+        self._neighbours(batch, rows[packets.icmp_type[rows] == NEIGHBOUR_ADVERT])
+        self._adverts(batch, rows[packets.icmp_type[rows] == ROUTER_ADVERT])
 
     def _room(self, protocol: str, rows: Array) -> list[int]:
         """The rows that still fit."""
@@ -56,19 +57,27 @@ class LinkControls:
         self._left[protocol] = left - len(fit)
         return fit
 
-    def _bodies(self, batch: Batch, rows: Array, read: Callable[[str, int, int, str, bytes], None]) -> None:
-        """Hand the first bytes of the last layer and the sender's MAC to `read`."""
+    def _bodies(self, batch: Batch, rows: Array, layer: int) -> None:
+        """Facts of frames that end in `layer`: what the first bytes of it say, and the sender's MAC."""
         if not len(rows):
             return
-        packets = batch.packets
-        before = before_last_layer(batch, rows)
-        name = layers.NAMES[int(packets.layers[rows[0], packets.n_layers[rows[0]] - 1])]
-        for row, offset in zip(self._room(name, rows), before.tolist()):
-            start = int(packets.start[row])
-            end = start + int(packets.cap_len[row])
-            body = bytes(batch.data[start + offset : min(end, start + offset + READ)])
-            source = bytes(batch.data[start + 6 : start + 12]).hex(":") if int(packets.link_type[row]) == 1 else ""
-            read(name, int(packets.number[row]), int(packets.time_ns[row]), source, body)
+        packets, name, read = batch.packets, layers.NAMES[layer], _BODIES[layer]
+        rows = np.array(self._room(name, rows), np.int64)
+        buffer = memoryview(batch.data)  # type: ignore[arg-type]  # an array is a buffer
+        start = packets.start[rows]
+        columns = zip(
+            packets.number[rows].tolist(),
+            packets.time_ns[rows].tolist(),
+            (packets.link_type[rows] == 1).tolist(),
+            start.tolist(),
+            (start + before_last_layer(batch, rows)).tolist(),
+            (start + packets.cap_len[rows]).tolist(),
+        )
+        for number, time_ns, ethernet, begin, body, end in columns:
+            words = read(bytes(buffer[body : min(end, body + READ)]))
+            if words is not None:
+                source = bytes(buffer[begin + 6 : begin + 12]).hex(":") if ethernet else ""
+                self._facts.add("link_control", LinkControl(number, time_ns, name, source, *words))
 
     def _add(self, number: int, time_ns: int, protocol: str, source: str, word: str, about: str) -> None:
         self._facts.add("link_control", LinkControl(number, time_ns, protocol, source, word, about))
@@ -76,7 +85,8 @@ class LinkControls:
     def _changes(self, batch: Batch) -> None:
         """Topology change notifications: four bytes behind LLC 42 42 03, too short to count as STP above."""
         packets, data = batch.packets, batch.data
-        rows = np.flatnonzero((packets.link_type == 1) & (packets.layers[:, 1] == layers.LLC) & (packets.cap_len >= 21))
+        rows = np.flatnonzero(packets.layers[:, 1] == layers.LLC)
+        rows = rows[(packets.link_type[rows] == 1) & (packets.cap_len[rows] >= 21)]
         if len(rows):
             at = packets.start[rows]
             rows = rows[
@@ -87,33 +97,19 @@ class LinkControls:
             source = bytes(data[start + 6 : start + 12]).hex(":")
             self._add(int(packets.number[row]), int(packets.time_ns[row]), "stp", source, "change", "")
 
-    def _spanning_tree(self, name: str, number: int, time_ns: int, source: str, body: bytes) -> None:
-        """Protocol 0, version, type, flags, the root's identifier (IEEE 802.1D 9.3.1); changes are told by `_changes`."""
-        if len(body) < 4 or body[:2] != b"\0\0":
-            return
-        if len(body) >= 13 and body[3] != 0x80:
-            word = f"{int.from_bytes(body[5:7], 'big'):05d} {body[7:13].hex(':')}"
-            self._add(number, time_ns, "stp", source, word, "change" if body[4] & 1 else "")
-
-    def _named(self, name: str, number: int, time_ns: int, source: str, body: bytes) -> None:
-        self._add(number, time_ns, name, source, "", "")
-
-    def _standby(self, name: str, number: int, time_ns: int, source: str, body: bytes) -> None:
-        """HSRP version 1 (RFC 2281 5): version, operation, state …, priority, group, virtual address."""
-        if len(body) >= 20 and body[0] == 0 and body[1] in HSRP_WORDS:
-            word = HSRP_WORDS[body[1]] + (" active" if body[2] == HSRP_ACTIVE else "")
-            self._add(number, time_ns, "hsrp", source, word, ".".join(str(b) for b in body[16:20]))
-
     def _wireless(self, batch: Batch) -> None:
         """Management frames that end or announce an association."""
         packets, data = batch.packets, batch.data
-        has = (packets.layers == layers.WLAN) & (np.arange(packets.layers.shape[1]) < packets.n_layers[:, None])
-        rows = np.flatnonzero(has.any(axis=1))
+        columns = packets.layers.shape[1]
+        rows, place = np.divmod(np.flatnonzero(packets.layers.reshape(-1) == layers.WLAN), columns)
+        first = np.ones(len(rows), bool)
+        first[1:] = rows[1:] != rows[:-1]
+        first &= place < packets.n_layers[rows]
+        rows, place = rows[first], place[first]
         if not len(rows):
             return
-        place = has[rows].argmax(axis=1)
         sizes = packets.layer_bytes[rows].astype(np.int64)
-        sizes[np.arange(sizes.shape[1])[None, :] >= place[:, None]] = 0
+        sizes[np.arange(columns)[None, :] >= place[:, None]] = 0
         at = packets.start[rows] + sizes.sum(axis=1)
         fits = at + 24 <= packets.start[rows] + packets.cap_len[rows]
         rows, at = rows[fits], at[fits]
@@ -158,6 +154,36 @@ class LinkControls:
                     self._facts.add("payload", Payload(number, time_ns, flow, "bad-neighbour", detail, from_a))
                     break
                 at += 8 * body[at + 1]
+
+
+def _spanning_tree(body: bytes) -> Words | None:
+    """Protocol 0, version, type, flags, the root's identifier (IEEE 802.1D 9.3.1); changes are told by `_changes`."""
+    if len(body) < 13 or body[:2] != b"\0\0" or body[3] == 0x80:
+        return None
+    return f"{body[5] << 8 | body[6]:05d} {body[7:13].hex(':')}", "change" if body[4] & 1 else ""
+
+
+def _name_only(body: bytes) -> Words | None:
+    return "", ""
+
+
+def _standby(body: bytes) -> Words | None:
+    """HSRP version 1 (RFC 2281 5): version, operation, state …, priority, group, virtual address."""
+    if len(body) < 20 or body[0] or body[1] not in HSRP_WORDS:
+        return None
+    word = HSRP_WORDS[body[1]] + (" active" if body[2] == HSRP_ACTIVE else "")
+    return word, ".".join(str(octet) for octet in body[16:20])
+
+
+_BODIES: dict[int, Callable[[bytes], Words | None]] = {
+    layers.STP: _spanning_tree,
+    layers.CDP: _name_only,
+    layers.DTP: _name_only,
+    layers.VTP: _name_only,
+    layers.HSRP: _standby,
+}
+_HAS_BODY = np.zeros(len(layers.NAMES), bool)  # by layer: frames that end in it are read
+_HAS_BODY[list(_BODIES)] = True
 
 
 def _icmp(batch: Batch, row: int) -> bytes:

@@ -6,13 +6,12 @@ read row by row; a flood is bounded by the limits of `Facts` and by reading no m
 
 from __future__ import annotations
 
-import math
 import zlib
 
 import numpy as np
 
 from analysis import layers
-from analysis.columns import Array, Batch, address_text
+from analysis.columns import Array, Batch, Packets, address_text
 from analysis.facts import LIMIT, Arp, Echo, Facts, RouterAdvert
 from analysis.protocols.dns import ipv6_text
 from analysis.protocols.names import Names
@@ -33,16 +32,15 @@ class LinkFacts:
     def update(self, batch: Batch) -> None:
         """Collect the facts of one batch."""
         packets = batch.packets
-        last = packets.layers[np.arange(len(packets.number)), np.maximum(packets.n_layers.astype(np.int64) - 1, 0)]
-        self._arp(batch, np.flatnonzero(last == layers.ARP))
-        kind = packets.icmp_type
-        if (kind >= 0).any():
-            six = packets.ip_protocol == 58
+        self._arp(batch, np.flatnonzero(last_layers(packets) == layers.ARP))
+        rows = np.flatnonzero(packets.icmp_type >= 0)
+        if len(rows):
+            kind, six = packets.icmp_type[rows], packets.ip_protocol[rows] == 58
             request = np.where(six, _ECHO_REQUEST6, _ECHO_REQUEST)
             reply = np.where(six, _ECHO_REPLY6, _ECHO_REPLY)
-            echo = ((kind == request) | (kind == reply)) & (packets.payload_len > 0)
-            self._echo(batch, np.flatnonzero(echo))
-            self._adverts(batch, np.flatnonzero(six & (kind == _ROUTER_ADVERT)))
+            echo = ((kind == request) | (kind == reply)) & (packets.payload_len[rows] > 0)
+            self._echo(batch, rows[echo])
+            self._adverts(batch, rows[six & (kind == _ROUTER_ADVERT)])
 
     def _room(self, kind: str, rows: Array) -> list[int]:
         """The rows that still fit; the others are counted as dropped."""
@@ -61,52 +59,65 @@ class LinkFacts:
         body = start + before_last_layer(batch, rows)
         fits = body + ARP_BYTES <= start + packets.cap_len[rows]
         rows, start, body = rows[fits], start[fits], body[fits]
-        bodies = data[body[:, None] + np.arange(ARP_BYTES)].tobytes()
-        ethernet = ((packets.link_type[rows] == 1) & (packets.cap_len[rows] >= 14)).tolist()
-        heads = data[np.minimum(start[:, None] + np.arange(12), len(data) - 1)].tobytes()
-        numbers, times = packets.number[rows].tolist(), packets.time_ns[rows].tolist()
+        wanted = (data[body + 4] == 6) & (data[body + 5] == 4)
+        rows, start, body = rows[wanted], start[wanted], body[wanted]
+        arps = data[body[:, None] + np.arange(ARP_BYTES)].tobytes()
+        heads = data[np.minimum(start[:, None] + np.arange(12), len(data) - 1)]
+        # One text of all bytes: a MAC is a slice of it, two digits and a colon a byte.
+        macs, frame_macs = f"{arps.hex(':')}:", f"{heads.tobytes().hex(':')}:"
+        columns = zip(
+            range(0, ARP_BYTES * len(rows), ARP_BYTES),
+            range(0, 36 * len(rows), 36),
+            packets.number[rows].tolist(),
+            packets.time_ns[rows].tolist(),
+            ((packets.link_type[rows] == 1) & (packets.cap_len[rows] >= 14)).tolist(),
+        )
         append = self._facts.arp.append
-        for index, number in enumerate(numbers):
-            arp = bodies[index * ARP_BYTES : (index + 1) * ARP_BYTES]
-            if arp[4] != 6 or arp[5] != 4:
-                continue
-            head = heads[index * 12 : index * 12 + 12] if ethernet[index] else b""
+        for at, head, number, time_ns, ethernet in columns:
+            mac = 3 * at
+            a, b, c, d = arps[at + 14 : at + 18]
+            e, f, g, h = arps[at + 24 : at + 28]
             append(
                 Arp(
                     number,
-                    times[index],
-                    arp[6] << 8 | arp[7],
-                    arp[8:14].hex(":"),
-                    f"{arp[14]}.{arp[15]}.{arp[16]}.{arp[17]}",
-                    arp[18:24].hex(":"),
-                    f"{arp[24]}.{arp[25]}.{arp[26]}.{arp[27]}",
-                    head[6:12].hex(":"),
-                    head[0:6].hex(":"),
+                    time_ns,
+                    arps[at + 6] << 8 | arps[at + 7],
+                    macs[mac + 24 : mac + 41],
+                    f"{a}.{b}.{c}.{d}",
+                    macs[mac + 54 : mac + 71],
+                    f"{e}.{f}.{g}.{h}",
+                    frame_macs[head + 18 : head + 35] if ethernet else "",
+                    frame_macs[head : head + 17] if ethernet else "",
                 )
             )
 
     def _echo(self, batch: Batch, rows: Array) -> None:
         packets = batch.packets
-        for row in self._room("echo", rows):
-            start = int(packets.transport_start[row])
-            body = int(packets.payload_start[row])
-            if start < 0 or body < 0:
-                continue
-            data = bytes(batch.data[body : body + min(int(packets.payload_cap[row]), ECHO_READ)])
-            sequence = bytes(batch.data[start + 6 : start + 8])
-            self._facts.echo.append(
-                Echo(
-                    int(packets.number[row]),
-                    int(packets.time_ns[row]),
-                    int(packets.flow[row]),
-                    int(packets.icmp_type[row]) in (_ECHO_REQUEST, _ECHO_REQUEST6),
-                    int.from_bytes(sequence, "big"),
-                    int(packets.payload_len[row]),
-                    zlib.crc32(data),
-                    round(entropy(data), 3),
-                    data[:ECHO_SAMPLE],
-                )
-            )
+        rows = np.array(self._room("echo", rows), np.int64)
+        rows = rows[(packets.transport_start[rows] >= 0) & (packets.payload_start[rows] >= 0)]
+        if not len(rows):
+            return
+        buffer = memoryview(batch.data)  # type: ignore[arg-type]  # an array is a buffer
+        start, body = packets.transport_start[rows], packets.payload_start[rows]
+        size = np.clip(np.minimum(packets.payload_cap[rows], ECHO_READ), 0, len(batch.data) - body)
+        kind = packets.icmp_type[rows]
+        columns = zip(
+            packets.number[rows].tolist(),
+            packets.time_ns[rows].tolist(),
+            packets.flow[rows].tolist(),
+            ((kind == _ECHO_REQUEST) | (kind == _ECHO_REQUEST6)).tolist(),
+            start.tolist(),
+            body.tolist(),
+            size.tolist(),
+            packets.payload_len[rows].tolist(),
+            entropies(batch.data, body, size).tolist(),
+        )
+        append = self._facts.echo.append
+        for number, time_ns, flow, request, header, at, captured, length, bits in columns:
+            data = bytes(buffer[at : at + captured])
+            sequence = int.from_bytes(buffer[header + 6 : header + 8], "big")
+            digest, sample = zlib.crc32(data), data[:ECHO_SAMPLE]
+            append(Echo(number, time_ns, flow, request, sequence, length, digest, round(bits, 3), sample))
 
     def _adverts(self, batch: Batch, rows: Array) -> None:
         packets, taps = batch.packets, batch.taps
@@ -136,14 +147,24 @@ class LinkFacts:
 _ETHERNET_HEADER = 14
 
 
+def last_layers(packets: Packets) -> Array:
+    """uint16[n]: the last layer of each packet."""
+    columns = packets.layers.shape[1]
+    at = np.arange(0, len(packets.number) * columns, columns)
+    at += np.maximum(packets.n_layers, 1)
+    at -= 1
+    return np.asarray(packets.layers.reshape(-1).take(at))
+
+
 def before_last_layer(batch: Batch, rows: Array) -> Array:
     """int64[n]: header bytes before the last layer. An Ethernet layer's own bytes count padding; its header is 14."""
     packets = batch.packets
-    sizes = packets.layer_bytes[rows].astype(np.int64)
-    sizes[packets.layers[rows] == layers.ETH] = _ETHERNET_HEADER
-    behind = np.arange(sizes.shape[1]) >= packets.n_layers[rows].astype(np.int64)[:, None] - 1
-    sizes[behind] = 0
-    return np.asarray(sizes.sum(axis=1))
+    count = packets.n_layers[rows].astype(np.int64)
+    deepest = int(count.max(initial=0))
+    sizes = packets.layer_bytes[rows, :deepest]
+    sizes[packets.layers[rows, :deepest] == layers.ETH] = _ETHERNET_HEADER
+    sizes[np.arange(deepest) >= count[:, None] - 1] = 0
+    return np.asarray(sizes.sum(axis=1, dtype=np.int64))
 
 
 def _advert_options(advert: bytes) -> tuple[str, tuple[str, ...]]:
@@ -162,10 +183,25 @@ def _advert_options(advert: bytes) -> tuple[str, tuple[str, ...]]:
     return mac, tuple(prefixes)
 
 
-def entropy(data: bytes) -> float:
-    """Shannon entropy in bits per byte; 0 for no bytes."""
-    if not data:
-        return 0.0
-    counts = np.bincount(np.frombuffer(data, np.uint8))
-    shares = counts[counts > 0] / len(data)
-    return max(0.0, float(-(shares * np.log2(shares)).sum())) if len(shares) > 1 else math.fabs(0.0)
+_AT_ONCE = 1 << 18  # bytes counted at once, so that the tables below stay small
+
+
+def entropies(data: Array, start: Array, size: Array) -> Array:
+    """float64[n]: Shannon entropy in bits per byte of data[start : start + size]; 0 where there is no byte."""
+    found = np.zeros(len(start))
+    ends = np.cumsum(size, dtype=np.int64)
+    at = 0
+    while at < len(start):
+        before = int(ends[at - 1]) if at else 0
+        stop = max(at + 1, int(np.searchsorted(ends, before + _AT_ONCE)))
+        stop = min(stop, at + _AT_ONCE // 256)
+        sizes = size[at:stop].astype(np.int64)
+        span = np.repeat(np.arange(stop - at), sizes)
+        inside = np.arange(len(span)) - np.repeat(ends[at:stop] - before - sizes, sizes)
+        octets = data[np.repeat(start[at:stop], sizes) + inside]
+        counts = np.bincount(span << 8 | octets, minlength=(stop - at) << 8)
+        cells = np.flatnonzero(counts)  # by span and byte value
+        shares = counts[cells] / sizes[cells >> 8]
+        found[at:stop] = -np.bincount(cells >> 8, shares * np.log2(shares), stop - at)
+        at = stop
+    return np.maximum(found, 0)  # not -0.0

@@ -136,10 +136,16 @@ def gquic_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     data = datagram.data
     if len(data) < 13:
         return None
-    if data[0] & 0xC0:
-        if not (data[0] & 0x80 and data[1:5] == b"Q046"):
+    if data[0] >= 0x80:
+        if data[1:5] != b"Q046":
             return None
-    elif not (data[0] & _GQUIC_VERSION and data[0] & _GQUIC_ID and data[9:11] == b"Q0" and data[11] in b"234"):
+    elif not (
+        data[0] < 0x40
+        and data[0] & _GQUIC_VERSION
+        and data[0] & _GQUIC_ID
+        and data[9:11] == b"Q0"
+        and data[11] in b"234"
+    ):
         return None
     context.claim(datagram, gquic_rule)
     return gquic_rule(datagram, context)

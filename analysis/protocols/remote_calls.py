@@ -45,15 +45,14 @@ def rpc_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     data = datagram.data
     if len(data) < 8:
         return None
-    kind = int.from_bytes(data[4:8], "big")
-    calls = _calls(context)
-    transaction = (datagram.flow, data[:4])
-    if kind == _CALL:
+    if data[4] or data[5] or data[6] or data[7] > _REPLY:
+        return None
+    if data[7] == _CALL:
         if len(data) < 24 or int.from_bytes(data[8:12], "big") != 2:
             return None
         if int.from_bytes(data[12:16], "big") not in PROGRAMS:
             return None
-    elif kind != _REPLY or transaction not in calls:
+    elif (datagram.flow, data[:4]) not in _calls(context):
         return None
     return rpc_rule(datagram, context)
 

@@ -23,6 +23,8 @@ SIP_METHODS = frozenset(
 
 def looks_like_sip(data: bytes) -> bool:
     """True where the first line is a request of three words or a status line, of SIP."""
+    if data.find(b"SIP/", 0, 2048) < 0:  # what most payloads lack
+        return False
     line = data[:2048].split(b"\n", 1)[0].rstrip(b"\r")
     words = line.split(b" ")
     if len(words) < 3:

@@ -13,7 +13,8 @@ from analysis import layers
 from analysis.columns import MAX_LAYERS
 from analysis.facts import Facts
 from analysis.protocols import datagrams
-from analysis.protocols.datagram_rules import PORTS
+from analysis.protocols.datagram import Context, Datagram
+from analysis.protocols.datagram_rules import HEURISTICS, PORTS
 from analysis.protocols.datagrams import DatagramNaming
 
 DNS_QUERY = bytes.fromhex("1a2b01000001000000000000") + b"\x03www\x07example\x03com\0\0\x01\0\x01"
@@ -323,3 +324,52 @@ def test_no_mutated_payload_raises(
     )
     DatagramNaming(Facts()).update(made)
     assert np.all(made.packets.n_layers >= 3)
+
+
+UNKNOWN = st.one_of(
+    st.binary(min_size=1, max_size=40),
+    st.sampled_from(list(b"\x1c\x0b\x80\x40\x09Xd1")).flatmap(
+        lambda first: st.binary(min_size=11, max_size=40).map(lambda rest: bytes([first]) + rest)
+    ),
+    st.binary(max_size=9).map(lambda text: b"XY " + text + b" SIP/2.0"),
+    st.binary(min_size=4, max_size=4).map(
+        lambda word: b"\x60" + word[:3] + b"\0\0\0\0\0\0\0\2\0\1\x86\xa0" + bytes(24)
+    ),
+    st.binary(min_size=2, max_size=2).map(lambda word: b"\x60" + word[:1] + b"\1\0\0\1" + bytes(6) + b"\1a\0\0\1\0\1"),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(UNKNOWN, st.integers(0, 3)), min_size=1, max_size=4))
+def test_what_is_refused_at_once_is_what_the_rules_refuse(sent: list[tuple[bytes, int]]) -> None:
+    """Payloads of ports that nobody owns, many and one by one: the same names, the same flows go quiet."""
+    repeated = [Sent(data, source_port=50_000 + flow) for data, flow in sent * datagrams.BULK_FROM_ROWS]
+    made, flows = batch(*repeated), {}  # type: ignore[var-annotated]
+    DatagramNaming(Facts()).update(made)
+    naming = DatagramNaming(Facts())
+    for row, one in enumerate(repeated):
+        single = batch(one, first_number=row + 1, flows=flows)
+        naming.update(single)
+        assert above_udp(single) == above_udp(made, row), (row, one)
+
+
+def test_media_is_data_until_it_is_announced() -> None:
+    """Among many datagrams that nobody takes: those before the announcement stay data, those behind it are RTP."""
+    body = b"v=0\r\nc=IN IP4 10.0.0.9\r\nm=audio 6000 RTP/AVP 8\r\n"
+    unknown = [Sent(b"zzzzzzzzzzzz", source_port=20_000 + row) for row in range(datagrams.BULK_FROM_ROWS)]
+    media = Sent(b"\x80\x08" + b"\x55" * 20, "10.0.0.1", 7000, "10.0.0.9", 6000)
+    call = Sent(b"INVITE sip:a@b SIP/2.0\r\n\r\n" + body, destination_port=5060)
+    made = batch(*unknown, media, call, media, *unknown, media)
+    DatagramNaming(Facts()).update(made)
+    named = [path(made, row) for row in range(2 * len(unknown) + 4)]
+    assert named == ["data"] * len(unknown) + ["data", "sip", "rtp"] + ["data"] * len(unknown) + ["rtp"]
+
+
+def test_each_heuristic_is_asked_about_what_it_takes() -> None:
+    """The first bytes beside a heuristic hold those of every sample that it accepts."""
+    nowhere = datagrams._QuotedHosts((0, 0), (0, 0), 4)
+    for rule, firsts in HEURISTICS:
+        for _, port, payload, _, _ in CASES:
+            one = Datagram(payload, len(payload), 40_000, port, 1, 0, -1, True, nowhere, 0, quoted=True)
+            if payload and rule(one, Context(Facts())) is not None:
+                assert payload[0] in firsts, rule

@@ -16,7 +16,7 @@ from analysis.columns import ICMP, Batch, empty_packets, empty_taps
 from analysis.facts import LIMIT, Facts
 from analysis.protocols import kerberos
 from analysis.protocols.datagrams import DatagramNaming
-from analysis.protocols.link_facts import LinkFacts, entropy
+from analysis.protocols.link_facts import LinkFacts, entropies
 from analysis.protocols.names import Names
 
 
@@ -265,10 +265,22 @@ def test_a_flood_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(facts.arp) == 3 and facts.dropped["arp"] == 3 and LIMIT > 3
 
 
-@pytest.mark.parametrize(("data", "bits"), [(b"", 0.0), (b"aaaa", 0.0), (b"abab", 1.0), (bytes(range(256)), 8.0)])
-def test_entropy(data: bytes, bits: float) -> None:
-    """Bits per byte."""
-    assert entropy(data) == bits
+def test_entropies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits per byte of each span, also where they are counted in many portions."""
+    cases = [
+        (b"", 0.0),
+        (b"aaaa", 0.0),
+        (b"abab", 1.0),
+        (bytes(range(256)), 8.0),
+        (bytes(range(128)) * 9, 7.0),
+        (b"", 0.0),
+    ]
+    data = np.frombuffer(b"".join(text for text, _ in cases), np.uint8)
+    size = np.array([len(text) for text, _ in cases], np.int32)
+    start = np.cumsum(size) - size
+    for at_once in (1 << 18, 1024, 256):
+        monkeypatch.setattr("analysis.protocols.link_facts._AT_ONCE", at_once)
+        assert entropies(data, start, size).tolist() == [bits for _, bits in cases]
 
 
 def test_names_are_kept_once_and_without_their_dot() -> None:
