@@ -20,29 +20,40 @@ from analysis.thresholds import Limits, limit, measured
 
 NAME = "name-poisoning"
 blocked = assess.without_fact("dns", "name service messages")
+PROTOCOLS = ("llmnr", "nbns", "mdns")
+ADDRESSES = (1, 28)  # A, AAAA
 POISON = (("T1557.001", "Adversary-in-the-Middle: LLMNR/NBT-NS Poisoning and SMB Relay"),)
 
 
 class Thresholds(Limits):
     """When answering is poisoning."""
 
-    names: int = limit(3, "different names answered with one's own address", "tapwall's default")
+    names: int = limit(3, "different names answered with one address", "tapwall's default")
     wpad: int = limit(1, "answers for wpad or isatap", "tapwall: these names are asked for and owned by nobody")
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per answering host."""
-    answers: defaultdict[str, list[Dns]] = defaultdict(list)
+    answers: defaultdict[tuple[str, str], dict[str, Dns]] = defaultdict(dict)  # sender, address -> name -> answer
+    rows: defaultdict[tuple[str, str], list[Dns]] = defaultdict(list)
+    asked = {_plain(row.name) for row in evidence.facts.dns if row.protocol == "mdns" and not row.response}
     for row in evidence.facts.dns:
-        if row.protocol in ("llmnr", "nbns") and row.response and row.rcode == 0 and row.answers:
+        if row.protocol in PROTOCOLS and row.response and row.rcode == 0 and row.answers:
             sender = evidence.sender_of(row.flow, row.from_a)
-            if any(text == sender for _, _, _, text in row.answers):
-                answers[sender].append(row)
-    for sender, rows in answers.items():
-        names = sorted({_plain(row.name) for row in rows if _plain(row.name)})
+            for owner, kind, _, text in row.answers:
+                if row.protocol == "nbns" and text != sender:
+                    continue  # a WINS server confirms what its clients register
+                name = _plain(owner if row.protocol == "mdns" else row.name)
+                if name and (row.protocol != "mdns" or (kind in ADDRESSES and name in asked)):
+                    answers[sender, text].setdefault(name, row)
+                    rows[sender, text].append(row)
+    told: set[str] = set()
+    for (sender, address), found in sorted(answers.items(), key=lambda item: -len(item[1])):
+        names = sorted(found)
         bait = [name for name in names if name in ("wpad", "isatap")]
-        if len(names) >= limits.names or len(bait) >= limits.wpad:
-            yield _finding(evidence, sender, names, bait, rows, limits)
+        if sender not in told and (len(names) >= limits.names or len(bait) >= limits.wpad):
+            told.add(sender)
+            yield _finding(evidence, (sender, address), names, bait, rows[sender, address], limits)
 
 
 def _plain(name: str) -> str:
@@ -51,9 +62,11 @@ def _plain(name: str) -> str:
 
 
 def _finding(
-    evidence: Evidence, sender: str, names: list[str], bait: list[str], rows: list[Dns], limits: Thresholds
+    evidence: Evidence, ends: tuple[str, str], names: list[str], bait: list[str], rows: list[Dns], limits: Thresholds
 ) -> Finding:
+    sender, address = ends
     victims = sorted({evidence.receiver_of(row.flow, row.from_a) for row in rows})
+    aliases = all(row.protocol == "mdns" for row in rows)  # a proxy of services publishes several names of its own
     terms = {"names": margin(len(names), limits.names, least=0.6)} if len(names) >= limits.names else {}
     if bait:
         terms["answers for wpad or isatap"] = 0.55
@@ -63,11 +76,11 @@ def _finding(
         Words(
             detector=NAME,
             title=f"{sender} answers for {len(names)} names that others ask for: {listed(names, 4)}",
-            explanation=f"{len(rows)} answers to {len(victims)} hosts give its own address for {len(names)} different names. Who "
+            explanation=f"{len(rows)} answers to {len(victims)} hosts give {'its own address' if address == sender else address} for {len(names)} different names. Who "
             "believes it sends the login there.",
             benign=f"A host answers for its own name, in one or two forms; here for {len(names)} names.",
             advice="Switch LLMNR and NetBIOS names off on the clients; find the program on this host; reset the passwords of who logged in to it.",
-            impact=Severity.HIGH if len(names) >= limits.names else Severity.MEDIUM,
+            impact=Severity.HIGH if len(names) >= limits.names and not aliases else Severity.MEDIUM,
             evidence=terms,
             numbers={
                 "names": measured(limits, "names", len(names)),

@@ -1,7 +1,7 @@
 """Scenes of a host that answers for names of others, and of hosts that answer for their own."""
 
 from cases import fires, silent
-from payloads import dns_query, llmnr_answer, nbns_answer, nbns_query
+from payloads import A, dns_answer, dns_query, llmnr_answer, nbns_answer, nbns_query
 from traffic import Wire
 
 EVIL, VICTIM = "10.0.0.66", "10.0.0.9"
@@ -53,3 +53,38 @@ def nobody_answers(wire: Wire) -> None:
     """Mistyped names that nobody has."""
     for number in range(10):
         wire.udp(VICTIM, 137, "10.0.0.255", 137, nbns_query(f"GONE{number}"), at=number)
+
+
+@fires("high", title="answers for")
+def over_ipv6(wire: Wire) -> None:
+    """Responder over IPv6: the answers go from its link-local address and name its IPv4 address, for five names."""
+    for number, name in enumerate(("filesrv", "printre", "intranett", "sharepiont", "olddc")):
+        port = wire.port()
+        wire.udp("fe80::9", port, "ff02::1:3", 5355, dns_query(name, id=7), at=10.0 * number)
+        wire.udp("fe80::66", 5355, "fe80::9", port, llmnr_answer(name, EVIL), at=10.0 * number + 0.01)
+
+
+@fires(title="answers for")
+def over_mdns(wire: Wire) -> None:
+    """The same over multicast DNS: whatever .local name is asked for is answered with one address."""
+    for number, name in enumerate(("filesrv.local", "printre.local", "intranett.local", "olddc.local")):
+        wire.udp(VICTIM, 5353, "224.0.0.251", 5353, dns_query(name, id=0), at=10.0 * number)
+        wire.udp(
+            EVIL, 5353, "224.0.0.251", 5353, dns_answer(name, A, (EVIL,), id=0, flags=0x8400), at=10.0 * number + 0.01
+        )
+
+
+@silent()
+def wins_server(wire: Wire) -> None:
+    """A WINS server confirms the four names that a client registers, with the client's address in each answer."""
+    for number, name in enumerate(("WORKSTATION", "OFFICE", "ANNA", "SERVICE")):
+        wire.udp(VICTIM, 137, "10.0.0.2", 137, nbns_query(name), at=number)
+        wire.udp("10.0.0.2", 137, VICTIM, 137, nbns_answer(name, VICTIM), at=number + 0.01)
+
+
+@silent()
+def sleep_proxy(wire: Wire) -> None:
+    """A sleep proxy answers over multicast DNS for four sleeping hosts, with the address of each."""
+    for number in range(4):
+        wire.udp(VICTIM, 5353, "224.0.0.251", 5353, dns_query(f"mac{number}.local", id=0), at=10.0 * number)
+        wire.udp("10.0.0.3", 5353, "224.0.0.251", 5353, dns_answer(f"mac{number}.local", A, (f"10.0.0.{40 + number}",), id=0, flags=0x8400), at=10.0 * number + 0.01)  # fmt: skip
