@@ -385,11 +385,11 @@ def empty_flows(k: int) -> Flows:
 
 def address_text(family: int, hi: int, lo: int) -> str:
     """An address in canonical text: dotted IPv4, RFC 5952 IPv6, colon-separated lower-case MAC."""
-    import ipaddress
-
     if family == 4:
-        return str(ipaddress.IPv4Address(lo & 0xFFFFFFFF))
+        return f"{lo >> 24 & 255}.{lo >> 16 & 255}.{lo >> 8 & 255}.{lo & 255}"
     if family == 6:
+        import ipaddress
+
         return str(ipaddress.IPv6Address(((hi & 0xFFFFFFFFFFFFFFFF) << 64) | (lo & 0xFFFFFFFFFFFFFFFF)))
     return ":".join(f"{(lo >> shift) & 255:02x}" for shift in range(40, -1, -8))
 
