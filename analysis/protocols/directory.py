@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from analysis import layers
 from analysis.protocols import exploits, logins
-from analysis.protocols.framing import Framing
+from analysis.protocols.framing import LONGEST_UNIT
 from analysis.protocols.pdu import ONE_MORE, Pdu, framed
 
 SEQUENCE = 0x30
@@ -102,7 +102,10 @@ def _message(pdu: Pdu) -> None:
 
 # ---------------------------------------------------------------------------------------------------- Kerberos
 
-KERBEROS_TAGS = frozenset(range(0x60 + 10, 0x60 + 31))
+
+def _kerberos_size(pdu: Pdu, at: int) -> int:
+    """Length behind four bytes; its first bit is reserved."""
+    return 4 + min(pdu.be32(at) & 0x7FFFFFFF, LONGEST_UNIT)
 
 
 def _kerberos(pdu: Pdu) -> None:
@@ -111,7 +114,5 @@ def _kerberos(pdu: Pdu) -> None:
 
 
 def dissect_kerberos(pdu: Pdu) -> bool:
-    """Kerberos records: four length bytes, then a message with an application tag (RFC 4120 7.2.2)."""
-    if len(pdu.data) >= 5 and (pdu.data[4] not in KERBEROS_TAGS or pdu.be32(0) >= LONGEST):
-        return False
-    return framed(pdu, 4, Framing(4, 0, 4, "big", 4).size, _kerberos)
+    """Kerberos records: four length bytes, then a message (RFC 4120 7.2.2); on its port nothing is refused."""
+    return framed(pdu, 4, _kerberos_size, _kerberos)

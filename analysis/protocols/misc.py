@@ -59,8 +59,9 @@ RTSP_STARTS = (
 
 
 def looks_like_sip(data: bytes) -> bool:
-    """A request line with a SIP method, or a SIP status line."""
-    return data.startswith(SIP_METHODS)
+    """A request line with a SIP method and the version (where it is whole), or a SIP status line."""
+    line, end, _ = data.partition(b"\n")
+    return data.startswith(SIP_METHODS) and (not end or line.startswith(b"SIP/") or b" SIP/" in line)
 
 
 def _text_size(pdu: Pdu, at: int) -> int:
@@ -88,6 +89,17 @@ def dissect_sip(pdu: Pdu) -> bool:
     if not looks_like_sip(pdu.data):
         return False
     return framed(pdu, 4, _text_size, _sip)
+
+
+def dissect_sip_port(pdu: Pdu) -> bool:
+    """The same on its port, where lines continue a message that nobody saw and other bytes show nothing."""
+    if dissect_sip(pdu):
+        return True
+    if b"\n" not in pdu.data and pdu.whole:
+        pdu.wish(0, ONE_MORE)
+    elif pdu.data[:1].isalnum():
+        pdu.add(layers.SIP)
+    return True
 
 
 def _rtsp(pdu: Pdu) -> None:

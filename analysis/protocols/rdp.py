@@ -7,7 +7,7 @@ Wireshark nests them; RDP fast-path PDUs, which have no TPKT header, are `rdp`. 
 from __future__ import annotations
 
 from analysis import layers
-from analysis.protocols import logins
+from analysis.protocols import logins, tls_records
 from analysis.protocols.pdu import ONE_MORE, Cut, Malformed, Pdu
 
 HEADER = 4
@@ -96,6 +96,7 @@ def _other(pdu: Pdu, at: int) -> None:
             pdu.add(layers.MALFORMED, 0)
         return
     pdu.add(layers.TPKT, len(data))
+    tls_records.look(pdu.part(at))  # agreed on by RDP: Wireshark keeps the first name, the hellos tell all the same
 
 
 def cotp(pdu: Pdu) -> None:
@@ -130,8 +131,6 @@ def _connection(pdu: Pdu, header: int, kind: int) -> None:
         pdu.add(layers.RDP, len(body))
     elif body:
         raise Malformed
-    if kind == CONNECTION_CONFIRM and len(body) >= 8 and body[0] == 2 and body[4] in (1, 2, 8):
-        pdu.stream.shared.start_tls(pdu)
 
 
 def _above(pdu: Pdu) -> None:

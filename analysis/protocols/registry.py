@@ -90,7 +90,7 @@ TABLE: tuple[Protocol, ...] = (
     Protocol("vnc", (5500, 5501, 5900, 5901), vnc.dissect, _by_start(vnc.dissect, vnc.starts)),
     Protocol("x11", tuple(range(6000, 6064)), misc.dissect_x11),
     Protocol("rtsp", (554, 7236, 8554), misc.dissect_rtsp),
-    Protocol("sip", (5060,), misc.dissect_sip, _by_start(misc.dissect_sip, misc.looks_like_sip)),
+    Protocol("sip", (5060,), misc.dissect_sip_port, _by_start(misc.dissect_sip, misc.looks_like_sip)),
     Protocol("mysql", (3306,), databases.mysql),
     Protocol("pgsql", (5432,), databases.dissect_pgsql),
     Protocol("tds", (1433, 2433), databases.dissect_tds, databases.heuristic_tds),

@@ -246,17 +246,27 @@ def _smpp_starts(pdu: Pdu) -> bool:
     return command in SMPP_REQUESTS and pdu.be32(8) == 0
 
 
+FIX_START = b"8=FIX"
+FIX_BODY_LENGTH = b"9="
+FIX_CHECKSUM = 7  # bytes of the field `10=nnn` and its SOH
+
+
 def _fix_size(pdu: Pdu, at: int) -> int:
-    """FIX: the message ends behind its checksum field `10=nnn`."""
-    end = pdu.data.find(b"\x0110=", at)
-    return 0 if end < 0 or end + 8 > len(pdu.data) else end + 8 - at
+    """FIX: `8=FIX…`, `9=` the length of what stands between it and the checksum; other bytes last until a message begins."""
+    data = pdu.data
+    first = data.find(b"\x01", at)
+    second = data.find(b"\x01", first + 1)
+    digits = data[first + 3 : second]
+    told = data.startswith(FIX_START, at) and second > first > 0 and data.startswith(FIX_BODY_LENGTH, first + 1)
+    if told and digits.isdigit() and len(digits) < 9:
+        return second + 1 - at + int(digits) + FIX_CHECKSUM
+    following = data.find(b"\x01" + FIX_START, at)
+    return (following + 1 if following >= 0 else pdu.length) - at
 
 
 def dissect_fix(pdu: Pdu) -> bool:
     """FIX messages of fields `tag=value` with SOH behind each."""
-    if not pdu.data.startswith(b"8="):
-        return False
-    return framed(pdu, 7, _fix_size, lambda unit: unit.add(layers.FIX))
+    return framed(pdu, 1, _fix_size, lambda unit: unit.add(layers.FIX))
 
 
 dissect_ymsg = units(layers.YMSG, Framing(10, 8, 2, "big", 20))
@@ -360,7 +370,7 @@ ROWS: tuple[tuple[str, tuple[int, ...], Dissect, Dissect | None], ...] = (
     ("giop", (), dissect_giop, recognised(dissect_giop, lambda pdu: len(pdu.data) >= 12 and pdu.data[:4] == b"GIOP")),
     ("drda", (), dissect_drda, recognised(dissect_drda, _drda_starts)),
     ("smpp", (), dissect_smpp, recognised(dissect_smpp, _smpp_starts)),
-    ("fix", (), dissect_fix, recognised(dissect_fix, _begins(b"8=FIX.", b"8=FIXT."))),
+    ("fix", (), dissect_fix, recognised(dissect_fix, _begins(FIX_START))),
     ("ymsg", (), dissect_ymsg, recognised(dissect_ymsg, _begins(b"YMSG"))),
     ("iscsi", (), dissect_iscsi, recognised(dissect_iscsi, _iscsi_starts)),
     ("thrift", (), dissect_thrift, recognised(dissect_thrift, _thrift_starts)),

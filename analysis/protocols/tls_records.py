@@ -71,7 +71,7 @@ def _is_ssl2(data: bytes, at: int, known: bool) -> bool:
         return False
     if known:
         return bool(data[at] & 0x80) and data[at + 2] == 1 and data[at + 3 : at + 5] in SSL2_VERSIONS
-    return data[at + 2] in SSL2_MESSAGES
+    return bool(data[at] & 0x80) and data[at + 2] in SSL2_MESSAGES
 
 
 def _ssl2_size(data: bytes, at: int) -> int:
@@ -91,6 +91,15 @@ def _record(pdu: Pdu, at: int, size: int) -> None:
         tls_facts.record(pdu, kind, pdu.data[at + HEADER : at + size], size - HEADER)
         if kind in (CHANGE_CIPHER_SPEC, APPLICATION):
             state["tls_sealed", pdu.direction] = True
+
+
+def look(pdu: Pdu) -> None:
+    """Read what the records that begin a segment tell, without naming them: TLS inside a protocol that keeps its name."""
+    at = 0
+    while looks_like_tls(pdu.data[at : at + HEADER]):
+        size = HEADER + (pdu.data[at + 3] << 8 | pdu.data[at + 4])
+        _record(pdu, at, size)
+        at += size
 
 
 def heuristic(pdu: Pdu) -> bool:

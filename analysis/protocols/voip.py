@@ -260,7 +260,7 @@ def stun_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     size = int.from_bytes(data[2:4], "big")
     kind = data[0] << 8 | data[1]
     method = kind & 0x0F | (kind & 0xE0) >> 1 | (kind & 0x3E00) >> 2
-    if size % 4 or size + 20 != datagram.length or method > MAX_STUN_METHOD:
+    if size + 20 != datagram.length or method > MAX_STUN_METHOD:
         return None
     context.claim(datagram, stun_rule)
     return datagram.whole(layers.STUN)

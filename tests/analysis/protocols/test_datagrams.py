@@ -88,6 +88,7 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
     ("sip", 5060, SIP, "sip", [len(SIP)]),
     ("sip on another port", 40001, SIP, "sip", None),
     ("stun", 40001, STUN, "stun", [20]),
+    ("stun of no whole words", 40001, b"\0\1\0\2" + STUN[4:] + b"ab", "stun", [22]),
     ("rtcp, two parts", 40001, b"\x80\xc9\0\1abcd\x81\xca\0\1efgh", "rtcp", [16]),
     ("rtcp whose reports do not fit", 40001, b"\x9f\xc9\0\1abcd", "rtcp/_ws.malformed", None),
     ("wireguard", 40001, WG_INITIATION, "wg", [148]),

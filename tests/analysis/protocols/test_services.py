@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from protocol_samples import DATAGRAMS, STREAMS, Exchange, Payload
-from tcp_talk import Talk
+from tcp_talk import CLIENT, Talk
 from udp_batches import Sent, batch, path
 
+from analysis import layers
 from analysis.facts import Facts
 from analysis.protocols import registry, services
 from analysis.protocols.datagrams import DatagramNaming
@@ -96,3 +97,13 @@ def test_http_through_a_socks_tunnel_stays_below_it() -> None:
     assert talk.client(request) == "socks/http"
     assert [talk.client(request[:20]), talk.client(request[20:])] == ["", "socks/http"]
     assert talk.client(request) == "socks/http"
+
+
+def test_fix_goes_on_where_messages_are_broken() -> None:
+    """A conversation of FIX stays it: what is no message lasts until the next one begins, a message as long as it says."""
+    talk = Talk(4000)
+    logon = b"8=FIX.4.2\x019=5\x0135=0\x0110=123\x01"
+    assert talk.client(logon) == "fix"
+    assert talk.client(b"8=O\x019=0075\x0135=G\x01\x02 ") == "fix"
+    assert talk.sized(CLIENT, b"nonsense\x01" + logon) == [(layers.FIX, 9), (layers.FIX, len(logon))]
+    assert [talk.client(logon[:-7]), talk.client(logon[-7:])] == ["", "fix"]

@@ -56,6 +56,7 @@ def test_plain_text_is_refused_and_continuations_are_kept() -> None:
     """Four printable bytes are no TLS; other bytes may be the rest of a record that was missed."""
     assert Talk(443).client(b"HELO there") == "data"
     assert Talk(443).sized(CLIENT, b"\xf0\x01\xff\x7f\x33" * 9) == [(layers.TLS, 45)]
+    assert Talk(443).client(b"\x01\xff\x04\x04\x03\x02") == "tls"  # no SSL 2: its first byte has the high bit
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ def test_kerberos_records() -> None:
     """Four length bytes, then an application tag."""
     body = b"\x6a\x03\x30\x01\x00"
     assert Talk(88).sized(CLIENT, len(body).to_bytes(4, "big") + body) == [(layers.KERBEROS, 9)]
-    assert Talk(88).client(b"\x00\x00\x00\x05hello") == "data"
+    assert Talk(88).client(b"\x00\x00\x00\x05hello") == "kerberos"  # on its port nothing is refused
+    talk = Talk(88)
+    assert [talk.client(b"\x5f\x98\x6b\x8bmiddle of a record"), talk.client(b"and more of it")] == ["", ""]
 
 
 def test_rdp_connection() -> None:
@@ -183,6 +185,10 @@ def test_rdp_connection() -> None:
     assert talk.client(b"\x04\x06\x01\x02\x03\x04") == "rdp"
     assert talk.client(b"\x80\x06\x01\x02\x03\x04") == "rdp/_ws.malformed"
     assert talk.client(b"\x80\x90\x01\x02\x03\x04") == "tpkt"
+    hello = b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x03" + bytes(32) + b"\x00\x00\x02\x13\x01\x01\x00"
+    assert talk.client(hello) == "tpkt"  # TLS that was agreed on keeps the name, and still tells who it is
+    answer = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03" + bytes(32) + b"\x00\x13\x01\x00"
+    assert talk.server(answer + b"\x14\x03\x03\x00\x01\x01") == "tpkt" and len(talk.facts.tls) == 1
     assert [rdp.fast_path_size(data) for data in (b"\x00\x81\x02", b"\x01\x05", b"\x04\x05")] == [258, 0, 5]
 
 
