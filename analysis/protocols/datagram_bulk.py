@@ -20,6 +20,11 @@ ISAKMP_HEADER = 28
 _BY_SIZE = {19: (layers.CHARGEN, 1), 123: (layers.NTP, 48), 389: (layers.CLDAP, 1), 11211: (layers.MEMCACHE, 1)}
 
 
+_ISAKMP = ((500, 0), (4500, 4))  # port, bytes before the message
+AT_ONCE = np.zeros(65_536, bool)  # ports that are known here
+AT_ONCE[[*_BY_SIZE, *(port for port, _ in _ISAKMP)]] = True
+
+
 class Bulk(NamedTuple):
     """For n rows: the first layer (0: not named here), its bytes, and a second layer that takes the rest (or 0)."""
 
@@ -67,7 +72,7 @@ def name_at_once(data: Array, start: Array, cap: Array, length: Array, port: Arr
         first[(port == number) & whole & (cap >= shortest)] = layer
     private = np.flatnonzero(first == layers.NTP)
     first[private[data[start[private]] & 7 == 7]] = 0  # these leave facts
-    for number, before in ((500, 0), (4500, 4)):
+    for number, before in _ISAKMP:
         rows = np.flatnonzero((port == number) & whole & (cap >= before + ISAKMP_HEADER))
         if not len(rows):
             continue

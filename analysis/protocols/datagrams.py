@@ -14,7 +14,7 @@ from analysis import layers
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Taps
 from analysis.facts import Facts
 from analysis.protocols.datagram import Address, Context, Datagram, Layers
-from analysis.protocols.datagram_bulk import name_at_once, refused_by_heuristics
+from analysis.protocols.datagram_bulk import AT_ONCE, name_at_once, refused_by_heuristics
 from analysis.protocols.datagram_rules import BEGINNINGS, HAS_RULE, Heuristics, rules_of_ports
 from analysis.protocols.link_facts import LinkFacts, last_layers
 from analysis.protocols.voip import announce_media
@@ -117,15 +117,18 @@ class DatagramNaming:
         usable = np.flatnonzero(readable & (tap >= 0))
         if len(usable) < BULK_FROM_ROWS:
             return done
-        chosen, tap = rows[usable], tap[usable]
-        source, destination = taps.src_port[tap], taps.dst_port[tap]
+        source, destination = taps.src_port[tap[usable]], taps.dst_port[tap[usable]]
         low, high = np.minimum(source, destination), np.maximum(source, destination)
+        port = np.where(HAS_RULE[low], low, high)
+        known = np.flatnonzero(AT_ONCE[port])
+        usable, source, destination = usable[known], source[known], destination[known]
+        chosen = rows[usable]
         found = name_at_once(
             batch.data,
             packets.payload_start[chosen],
             packets.payload_cap[chosen],
             packets.payload_len[chosen],
-            np.where(HAS_RULE[low], low, high),
+            port[known],
         )
         named = found.first > 0
         if self._context.endpoint_ports:  # an announced endpoint is asked first

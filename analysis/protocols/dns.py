@@ -7,6 +7,7 @@ an exception. This file knows no packet and no port: callers say which of the fo
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ MAX_DATA_CHARACTERS = 1024  # of one answer's data: TXT tunnels need their lengt
 
 # Bytes that a record's fixed fields need (RFC 1035 3.3, 3.4, RFC 2782, RFC 3596, RFC 4034); fewer make it malformed.
 LEAST_DATA = {A: 4, NS: 1, CNAME: 1, SOA: 22, PTR: 1, MX: 3, TXT: 1, AAAA: 16, SRV: 7, 43: 4, 46: 18, 48: 4}
+
+_HEADER, _RECORD = struct.Struct(">6H"), struct.Struct(">HHIH")  # RFC 1035 4.1.1; 4.1.3 behind the name
 
 Answer = tuple[str, int, int, str]  # name, type, ttl_s, text of the data
 
@@ -44,14 +47,12 @@ def parse(data: bytes, *, netbios: bool = False, additional: bool = False) -> Me
     size = len(data)
     if size < 12:
         return None
-    flags = data[2] << 8 | data[3]
-    questions = data[4] << 8 | data[5]
-    answer_count = data[6] << 8 | data[7]
-    other_count = (data[8] << 8 | data[9]) + (data[10] << 8 | data[11])
+    id_, flags, questions, answer_count, authority_count, additional_count = _HEADER.unpack_from(data)
     name, kind, at = "", 0, 12
     answers: list[Answer] = []
     malformed = False
     read_name = _netbios_name if netbios else _name
+    pointed: dict[bytes, str] = {}  # compression pointer -> name: most owners of records are one pointer
     try:
         for index in range(questions):
             text, at = read_name(data, at)
@@ -62,30 +63,31 @@ def parse(data: bytes, *, netbios: bool = False, additional: bool = False) -> Me
                 name, kind = text, data[at] << 8 | data[at + 1]
             at += 4
         if not malformed:
-            for index in range(min(answer_count + other_count, MAX_RECORDS)):
-                keep = (index < answer_count or additional) and len(answers) < MAX_ANSWERS
-                text, at = read_name(data, at)
+            for index in range(min(answer_count + authority_count + additional_count, MAX_RECORDS)):
+                pointer = data[at : at + 2]
+                if pointer in pointed:
+                    text, at = pointed[pointer], at + 2
+                else:
+                    text, at = read_name(data, at)
+                    if pointer >= b"\xc0":
+                        pointed[pointer] = text
                 start = at + 10
                 if start > size:
                     malformed = True
                     break
-                at = start + (data[start - 2] << 8 | data[start - 1])
-                if at > size:
+                record, _, ttl, length = _RECORD.unpack_from(data, at)
+                at = start + length
+                if at > size or (0 < length < LEAST_DATA.get(record, 0) and not netbios):
                     malformed = True
                     break
-                record = data[start - 10] << 8 | data[start - 9]
-                if 0 < at - start < LEAST_DATA.get(record, 0) and not netbios:
-                    malformed = True
-                    break
-                if keep:
-                    ttl = int.from_bytes(data[start - 6 : start - 2], "big")
+                if (index < answer_count or additional) and len(answers) < MAX_ANSWERS:
                     answers.append((text, record, ttl, _data_text(data, record, start, at, netbios)))
     except _BadName:
         malformed = True
     if not questions and answers:
         name, kind = answers[0][0], answers[0][1]
     return Message(
-        data[0] << 8 | data[1],
+        id_,
         flags,
         flags >= 0x8000,
         flags >> 11 & 15,

@@ -12,6 +12,7 @@ from analysis.facts import Dns
 from analysis.protocols import dns
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 
+_ADDRESS_RECORDS = (dns.A, dns.AAAA)
 MAX_CACHED = 4096  # messages remembered by their bytes: clients ask the same again and again
 
 
@@ -70,13 +71,16 @@ def dns_facts(datagram: Datagram, context: Context, message: dns.Message, protoc
 
 def names_of_answers(context: Context, message: dns.Message, protocol: str, number: int) -> None:
     """Address records under the name that was asked for; in mDNS and NetBIOS under the record's own name."""
-    for name, kind, _, text in message.answers:
-        if protocol == "nbns":
+    add, asked = context.names.add, message.name
+    if protocol == "nbns":
+        for name, kind, _, text in message.answers:
             if kind == dns.NB:
-                context.names.add(text, _host(name), protocol, number)
-        elif kind in (dns.A, dns.AAAA) and text:
-            own = protocol == "mdns" or not message.name
-            context.names.add(text, name if own else message.name, protocol, number)
+                add(text, _host(name), protocol, number)
+        return
+    own = protocol == "mdns" or not asked
+    for name, kind, _, text in message.answers:
+        if kind in _ADDRESS_RECORDS and text:
+            add(text, name if own else asked, protocol, number)
 
 
 def _host(netbios: str) -> str:
