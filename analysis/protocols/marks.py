@@ -127,14 +127,14 @@ def found(data: Array, begin: Array, end: Array) -> Iterator[Sequence[int]]:
 
 
 def _one_by_one(data: Array, begin: Array, end: Array) -> Iterator[tuple[int, int, int]]:
-    """A search of the whole buffer for each mark."""
-    low, high = int(begin[0]), int(end.max())
-    whole = data[low:high].tobytes()
+    """A search of all spans, joined, for each mark."""
+    whole = b"".join(data[low:high] for low, high in zip(begin.tolist(), end.tolist(), strict=True))
+    last = np.cumsum(end - begin)  # where each span ends in the whole
     for number, (_, mark) in enumerate(MARKS):
         at, hits = whole.find(mark), 0
         while at >= 0 and hits < MOST_HITS:
-            index = int(np.searchsorted(begin, low + at, side="right")) - 1
-            if index >= 0 and low + at + len(mark) <= int(end[index]):
-                yield index, low + at, number
+            index = int(np.searchsorted(last, at, side="right"))
+            if at + len(mark) <= int(last[index]):
+                yield index, int(end[index]) - int(last[index]) + at, number
                 hits += 1
             at = whole.find(mark, at + 1)
