@@ -25,6 +25,7 @@ SNAP_LEAVES = {
     0x00E02B_00BB: layers.EDP,
     0x00E052_2000: layers.FDP,
     0x0080C2_000E: layers.STP,
+    0x004096_0000: layers.WLCCP,
 }
 SNAP_BRIDGED = (0x0080C2_0001, 0x0080C2_0007)  # RFC 2684 5.2: an Ethernet frame with and without checksum
 

@@ -32,14 +32,24 @@ def link(walk: Walk) -> None:
 OSI_NLPIDS = (0x81, 0x82, 0x83)  # ISO/IEC TR 9577: CLNP, ES-IS, IS-IS
 
 
+# Types that Cisco's framing knows; `0xfefe` is OSI.
+CISCO_TYPES = (0x0111, 0x0600, 0x0800, 0x2000, 0x4242, 0x6003, 0x6558, 0x8035, 0x8038, 0x809B, 0x80F3, 0x8137, 0x86DD,
+               0x8847, 0x8848, 0xFEFE)  # fmt: skip
+
+
+def _padded_osi(walk: Walk) -> None:
+    """OSI, perhaps behind a byte of padding."""
+    if walk.u8(0) not in OSI_NLPIDS:
+        walk.skip(1)
+    walk.go(state.OSI)
+
+
 def cisco_hdlc(walk: Walk) -> None:
     """0 address | 1 control | 2 ethertype (2). OSI (0xfefe) may stand behind a byte of padding."""
     kind = walk.u16(2)
     walk.layer(layers.CHDLC, 4)
     if kind == 0xFEFE:
-        if walk.u8(0) not in OSI_NLPIDS:
-            walk.skip(1)
-        walk.go(state.OSI)
+        _padded_osi(walk)
         return
     if kind == 0x2000:
         walk.rest(layers.CDP)
@@ -47,6 +57,16 @@ def cisco_hdlc(walk: Walk) -> None:
         walk.rest(layers.SLARP)
     else:
         walk.go(state.ETHERTYPE, kind)
+
+
+def _circuit(address: bytes) -> int:
+    """The data link connection of a Q.922 address of 2 to 4 bytes; 0 is the one for signalling."""
+    number = address[0] >> 2 << 4 | address[1] >> 4
+    if len(address) == 4:
+        number = number << 7 | address[2] >> 1
+    if len(address) > 2 and not address[-1] & 2:
+        number = number << 6 | address[-1] >> 2
+    return number
 
 
 def frame_relay(walk: Walk) -> None:
@@ -75,8 +95,22 @@ def frame_relay(walk: Walk) -> None:
         walk.go({0xCC: state.IPV4, 0x8E: state.IPV6, 0xCF: state.PPP}.get(nlpid, LEAF + layers.DATA))
         return
     kind = walk.u16(size)
-    walk.layer(layers.FR, size + 2)
-    walk.go(state.ETHERTYPE, kind)
+    if kind in CISCO_TYPES:
+        walk.layer(layers.FR, size + 2)
+        if kind == 0xFEFE:
+            _padded_osi(walk)
+        else:
+            walk.go(state.ETHERTYPE, kind)
+        return
+    at = size + (1 if walk.u8(size) == 0 else 0)  # padding, a control field, and then perhaps what RFC 2427 numbers
+    at += 1 if walk.u8(at) & 3 == 3 else 2
+    if _circuit(walk.octets(0, size)) and walk.left > at and walk.u8(at) in OSI_NLPIDS:
+        walk.layer(layers.FR, at)
+        walk.go(state.OSI)
+    else:
+        walk.name(layers.FR, walk.left)
+        walk.skip(size)
+        walk.data_rest()
 
 
 def arcnet(walk: Walk) -> None:

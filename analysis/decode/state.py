@@ -105,7 +105,8 @@ ODD = 4000
     FABRIC_PATH,
     TIMESTAMPED,
     SENSOR,
-) = range(ODD, ODD + 45)
+    PIM,
+) = range(ODD, ODD + 46)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read

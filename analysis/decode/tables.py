@@ -173,7 +173,7 @@ PROTOCOLS = {
     89: LEAF + layers.OSPF,
     62: LEAF + layers.MIPV6,  # Mobility header's number before RFC 3775
     97: state.ETHERIP,
-    103: LEAF + layers.PIM,
+    103: state.PIM,
     108: LEAF + layers.IPCOMP,
     112: LEAF + layers.VRRP,
     113: LEAF + layers.PGM,
@@ -276,7 +276,6 @@ LEAST = {
     layers.LCP: (1, 4),
     layers.IPCP: (1, 4),
     layers.OSPF: (4, 24),
-    layers.PIM: (1, 4),
     layers.STP: (27, 35),
     layers.VRRP: (1, 8),
     layers.CDP: (0, 4),

@@ -13,7 +13,7 @@ from analysis.decode.state import (
     AT,
     TRAILER,
 )
-from analysis.decode.walker import Walk
+from analysis.decode.walker import Cut, Walk
 
 # SCTP payload protocol identifiers (IANA) and ports -> layer.
 SCTP_PAYLOADS = {
@@ -194,6 +194,19 @@ def _user(protocol: int, ports: tuple[int, int]) -> int:
     return layers.DATA
 
 
+def multicast_routing(walk: Walk) -> None:
+    """PIM (RFC 7761 4.9): 0 version, type (4 bits each) | 4 flags (4); a register message (1) carries the packet itself."""
+    head = walk.u8(0)
+    walk.name(layers.PIM, walk.left)
+    walk.need(4)
+    code = {4: state.IPV4, 6: state.IPV6}.get(walk.u8(8) >> 4) if head == 0x21 and walk.left > 8 else None
+    if code is not None:
+        walk.skip(8)
+        walk.go(code)
+    elif walk.left < walk.wire_left:
+        raise Cut
+
+
 def cooked(walk: Walk) -> None:
     """A cooked capture of what is no ethertype; `walk.type` is ARPHRD << 16 | protocol."""
     hardware, kind = walk.type >> 16, walk.type & 0xFFFF
@@ -228,5 +241,6 @@ DISSECTORS: dict[int, Callable[[Walk], None]] = {
     state.L2TP3: l2tp_over_ip,
     state.CHUNKS: sctp,
     state.COOKED: cooked,
+    state.PIM: multicast_routing,
     state.NULL_PPP: ppp_in_loopback,
 }

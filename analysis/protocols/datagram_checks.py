@@ -185,8 +185,8 @@ def edonkey(data: bytes) -> bool:
 
 
 def aodv(data: bytes) -> bool:
-    """Ad hoc distance vector (RFC 3561 5): message types 1 to 4."""
-    return 1 <= data[0] <= 4
+    """Ad hoc distance vector (RFC 3561 5): message types 1 to 4, and those of its IPv6 draft."""
+    return 1 <= data[0] <= 4 or 16 <= data[0] <= 19
 
 
 def megaco(data: bytes) -> bool:

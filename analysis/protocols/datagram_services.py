@@ -105,11 +105,22 @@ def io_rule(datagram: Datagram, context: Context) -> Layers | None:
     return found
 
 
+# Services that carry a cEMI frame, and the size of the headers before it.
+_CEMI_SERVICES = {b"\x03\x10": 10, b"\x04\x20": 10, b"\x05\x30": 6}
+
+
 def knx_rule(datagram: Datagram, context: Context) -> Layers | None:
     """KNXnet/IP: header length 6, version 0x10."""
-    if len(datagram.data) < 2:
+    data = datagram.data
+    if len(data) < 2:
         return [(datagram.mark(), 0)]
-    return datagram.whole(layers.KIP) if datagram.data[0] else []
+    if not data[0]:
+        return []
+    found = datagram.whole(layers.KIP)
+    size = _CEMI_SERVICES.get(data[2:4], 0)
+    if size and len(data) > size:
+        found.append((layers.CEMI, len(data) - size))
+    return found
 
 
 def gprs_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -139,6 +150,21 @@ def modbus_rule(datagram: Datagram, context: Context) -> Layers | None:
     return [(layers.MBUDP, len(data)), (layers.MODBUS, len(data) - 7)]
 
 
+_LSD_GROUP = (0, 0xEFC0988F)  # 239.192.152.143
+
+
+def lsd_rule(datagram: Datagram, context: Context) -> Layers | None:
+    """BitTorrent's local service discovery (BEP 14): lines to its group."""
+    if datagram.dst_port != 6771 or (datagram.family == 4 and datagram.destination != _LSD_GROUP):
+        return None
+    return datagram.whole(layers.LSD) if b"\n" in datagram.data else None
+
+
+def krb4(data: bytes) -> bool:
+    """Kerberos 4: version 4 (24 of Transarc's), then a message type whose lowest bit is the byte order."""
+    return len(data) >= 2 and data[0] in (4, 24) and data[1] >> 1 in (1, 2, 3, 4, 5, 6, 7, 8, 63)
+
+
 def oicq(data: bytes) -> bool:
     """Tencent QQ: a start byte."""
     return data[:1] == b"\x02" and len(data) >= 7
@@ -163,6 +189,7 @@ SERVICES: dict[int, Rule] = {
     464: sized(layers.KPASSWD, 2, 6),
     502: modbus_rule,
     698: olsr_rule,
+    750: checked(layers.KRB4, krb4),
     921: sized(layers.LWRES, 4, 8),
     1755: at_least(layers.MSMMS, 20),
     2157: gprs_rule,
@@ -178,8 +205,10 @@ SERVICES: dict[int, Rule] = {
     4713: starting(layers.SYNPHASOR, b"\xaa"),
     4729: gsmtap_rule,
     6160: at_least(layers.ECMP, 2),
+    6771: lsd_rule,
     7075: at_least(layers.NANO, 8),
     8000: _qq,
+    8116: starting(layers.CPHA, b"\x1a\x90", shortest=4),
     8200: sized(layers.ADP, 0, 4),
     8211: headed(layers.PAPI, 8, b"\x49\x72"),
     9214: sized(layers.DVB_IPDC),

@@ -38,7 +38,9 @@ def hsrp_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 
 def rip_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """RIP (RFC 2453 4): a header and whole entries of 20 bytes."""
+    """RIP (RFC 2453 4): a header and whole entries of 20 bytes; a digest behind them may have any size (RFC 4822 2)."""
+    if datagram.data[4:8] == b"\xff\xff\0\3" and len(datagram.data) == datagram.length:
+        return datagram.whole(layers.RIP)
     return _entries(datagram, layers.RIP)
 
 

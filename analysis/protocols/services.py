@@ -201,9 +201,8 @@ OPENFLOW_PORTS = (6633, 6634, 6653)  # before IANA's, and IANA's
 
 
 def _openflow_starts(pdu: Pdu) -> bool:
-    """A hello to a controller's port: 0 version | 1 type 0 | 2 length (2)."""
-    controller = pdu.stream.b_port if pdu.direction == 0 else pdu.stream.a_port
-    return controller in OPENFLOW_PORTS and len(pdu.data) >= 8 and pdu.data[0] in OPENFLOW and pdu.data[1] == 0
+    """Whatever goes to a controller's port."""
+    return (pdu.stream.b_port if pdu.direction == 0 else pdu.stream.a_port) in OPENFLOW_PORTS
 
 
 # --------------------------------------------------------------------------------------------------- by magic number

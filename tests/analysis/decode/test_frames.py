@@ -112,6 +112,9 @@ STACKS = [
     (104, b"\x8f\0\xfe\xfe" + b"\3" + ISIS_HELLO, "chdlc:4 isis:12 isis.hello:4"),
     (104, b"\x8f\0\xfe\xfe" + ISIS_HELLO, "chdlc:4 isis:12 isis.hello:4"),
     (107, b"\x18\x41\3" + ISIS_HELLO, "fr:3 isis:12 isis.hello:4"),
+    (107, b"\0\x0c\5\x22\0" + ISIS_HELLO, "fr:5 isis:12 isis.hello:4"),  # an address of three bytes, a control of two
+    (107, b"\0\x0c\7\x22\0" + ISIS_HELLO, "fr:17 data:14"),  # circuit 0 signals
+    (107, b"\x18\x41\xfe\xfe" + ISIS_HELLO, "fr:4 isis:12 isis.hello:4"),
     (107, b"\x18\x41\3\xcf\0\x21" + ip4(udp(), 17), "fr:4 ppp:2 ip:20 udp:8"),
     (7, b"\1\2\xdd" + b"abc", "arcnet:3 ddp:3"),
     (6, b"\x10\x40" + bytes(12) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "tr:14 llc:8 ip:20 udp:8"),
@@ -126,6 +129,10 @@ STACKS = [
     (1, eth(bytes.fromhex("0001 0010 0102030405060708 0806") + ARP, 0xD28B), "eth:14 avsp:42 arp:28"),
     (1, eth(bytes.fromhex("0001 0020 010203040506 0806") + ARP, 0xD28B), "eth:14 avsp:40 arp:28"),
     (1, eth(b"\2\0\7" + b"cs", 0x809A), "eth:14 wpan:3"),
+    (1, eth(ip4(b"\x20\0\0\0abcd", 103)), "eth:14 ip:20 pim:8"),
+    (1, eth(ip4(b"\x21\0\0\0\0\0\0\0" + ip4(udp(), 17), 103)), "eth:14 ip:20 pim:36 ip:20 udp:8"),  # a register
+    (1, eth(ip4(b"\x21\0\0\0\0\0\0\0" + bytes(20), 103)), "eth:14 ip:20 pim:28"),
+    (1, eth(ip4(b"\x20", 103)), "eth:14 ip:20 pim:1 _ws.malformed:0"),
     (1, eth(ip6(b"\x3b\4" + bytes(22), 51), 0x86DD), "eth:14 ipv6:64"),  # there it is an extension header
     (1, eth(ip6(b"\x11\4" + bytes(22) + udp(), 51), 0x86DD), "eth:14 ipv6:64 udp:8"),
     (1, eth(ip6(b"\x3b\0" + bytes(6), 62), 0x86DD), "eth:14 ipv6:40 mipv6:8"),

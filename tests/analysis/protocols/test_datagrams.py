@@ -85,6 +85,14 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
     ("art-net", 40001, b"Art-Net\0\0\x50", "artnet", None),
     ("bfd", 3784, b"\x20\xc0\3\x18" + bytes(20), "bfd", [24]),
     ("rip", 520, b"\2\2\0\0" + bytes(20), "rip", [24]),
+    ("rip with half an entry", 520, b"\2\2\0\0" + bytes(30), "rip/_ws.malformed", None),
+    ("rip with a digest", 520, b"\2\2\0\0\xff\xff\0\3" + bytes(60), "rip", [68]),
+    ("cluster of check point", 8116, b"\x1a\x90\0\1" + bytes(8), "cpha", None),
+    ("kerberos 4", 750, b"\4\2" + bytes(8), "krb4", None),
+    ("kerberos 4 that is none", 750, b"\5\2" + bytes(8), "data", None),
+    ("knx with a frame", 3671, b"\6\x10\4\x20\0\x15\4\1\0\0" + bytes(11), "kip/cemi", [21, 11]),
+    ("knx without", 3671, b"\6\x10\2\1\0\x0e" + bytes(8), "kip", [14]),
+    ("local service discovery elsewhere", 6771, b"BT-SEARCH * HTTP/1.1\r\n", "data", None),
     ("sip", 5060, SIP, "sip", [len(SIP)]),
     ("sip on another port", 40001, SIP, "sip", None),
     ("stun", 40001, STUN, "stun", [20]),
@@ -117,6 +125,14 @@ def test_one_datagram_is_named(port: int, payload: bytes, expected: str, sizes: 
     assert path(made) == expected
     if sizes is not None:
         assert [size for _, size, _ in above_udp(made)] == sizes
+
+
+def test_local_service_discovery_goes_to_its_group() -> None:
+    """239.192.152.143 port 6771, or that port over IPv6."""
+    for source, group in (("10.0.0.1", "239.192.152.143"), ("fe80::1", "ff15::efc0:988f")):
+        made = batch(Sent(b"BT-SEARCH * HTTP/1.1\r\n", source=source, destination=group, destination_port=6771))
+        DatagramNaming(Facts()).update(made)
+        assert path(made) == "lsd"
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
