@@ -2,9 +2,10 @@
 
 In: the payload segments of a batch, sorted by flow, and per flow and direction a lane. Out: layers of all segments up
 to the first that needs a dissector. Lanes: EVERY (each segment is one layer, as in a connection that nobody knows or
-in encrypted SSH), RECORDS (TLS records whose content is encrypted: only their lengths matter) and COLLECT (the middle
-of one long unit, whose bytes are gathered later). Segments with TCP analysis flags that change anything, and gaps, go
-to the dissectors. It must not know how a lane was chosen.
+in encrypted SSH), RECORDS (TLS records whose content is encrypted: only their lengths matter), COLLECT (the middle
+of one long unit, whose bytes are gathered later) and SILENT (bytes on an HTTP port that are none: nothing is shown).
+Segments with TCP analysis flags that change anything, and gaps, go to the dissectors. It must not know how a lane was
+chosen.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.columns import MAX_LAYERS, Array, Batch
+from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Packets
 from analysis.flows import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
-from analysis.protocols.streams import Segment
+from analysis.protocols.pdu import Layer
+from analysis.protocols.streams import Segment, Stream, deliver_next
 
-DISSECT, EVERY, RECORDS, COLLECT = range(4)  # lanes
+DISSECT, EVERY, RECORDS, COLLECT, SILENT = range(5)  # lanes
 HEADER = 5  # of a TLS record
+LOOKED_AT = 64  # bytes of an HTTP body in which a sign that it is no header must be found
 
 # Bits of Packets.analysis (columns.TCP_FLAGS).
 RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER, KEEP_ALIVE = 1, 2, 4, 8, 1 << 12
@@ -63,8 +66,40 @@ def _put(packets: Any, row: int, layer: int, size: int, pdus: int, max_layers: i
 
 
 @inner_kernel
-def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telling: Any, max_layers: int) -> bool:
-    """A segment of lane EVERY; False where its first two bytes look as if a protocol began."""
+def _is_body(data: Any, start: int, end: int) -> bool:
+    """Bytes that neither begin a message of HTTP nor look like a header line, and never will (http.py judges the same).
+
+    False in doubt: a capital letter could begin a method, a version or a preface; a line is a header where a colon
+    comes before any byte that no field name has.
+    """
+    if 0x41 <= int(data[start]) <= 0x5A:
+        return False
+    ended = False  # by a byte that makes a longer line senseless
+    named = True  # could all bytes so far be a field name?
+    for at in range(start, min(end, start + LOOKED_AT)):
+        byte = int(data[at])
+        if named:
+            if byte == 0x3A or byte == 0x0A or byte == 0x0D:
+                return False
+            # RFC 9110 5.1: a token has no space, no control and none of ()<>@,;\"/[]?={}
+            named = 0x20 < byte < 0x7F and not (
+                byte == 0x22 or byte == 0x28 or byte == 0x29 or byte == 0x2C or byte == 0x2F or byte == 0x3B
+                or 0x3C <= byte <= 0x40 or 0x5B <= byte <= 0x5D or byte == 0x7B or byte == 0x7D
+            )  # fmt: skip
+        ended = ended or byte == 0x0A or byte == 0 or byte >= 0x80
+        if ended and not named:
+            return True
+    return False
+
+
+@inner_kernel
+def _every(
+    packets: Any, data: Any, row: int, lane: int, layer: int, data_layer: int, telling: Any, max_layers: int
+) -> bool:
+    """A segment of lanes EVERY and SILENT; False where its first two bytes look as if a protocol began.
+
+    In lane SILENT HTTP takes whatever comes, so nothing but HTTP could begin.
+    """
     bits = int(packets.analysis[row])
     cap = int(packets.payload_cap[row])
     if bits & SPURIOUS:
@@ -81,7 +116,8 @@ def _every(packets: Any, data: Any, row: int, layer: int, data_layer: int, telli
         return False  # how a dissector that shows nothing takes a cut segment depends on where it is cut
     if (layer == data_layer or layer == 0) and cap > 1:
         start = int(packets.payload_start[row])
-        if telling[int(data[start]) << 8 | int(data[start + 1])]:
+        told = telling[int(data[start]) << 8 | int(data[start + 1])]
+        if told and (lane != SILENT or not _is_body(data, start, start + cap)):
             return False
     if layer != 0:
         _put(packets, row, layer, cap, 1, max_layers)
@@ -177,8 +213,8 @@ def _advance(
             at = 2 * int(packets.flow[row]) + int(packets.direction[row])
             lane = int(lanes.lane[at])
             layer = int(lanes.layer[at])
-            if lane == EVERY:
-                if not _every(packets, data, row, layer, data_layer, telling, max_layers):
+            if lane in (EVERY, SILENT):
+                if not _every(packets, data, row, lane, layer, data_layer, telling, max_layers):
                     break
             elif lane == RECORDS:
                 if not _records(packets, data, row, at, lanes, layer, max_layers):
@@ -229,25 +265,35 @@ class Bulk:
 
 
 class Walk:
-    """The passage of one batch: `advance` runs the kernel, the caller serves the flows that stopped."""
+    """The passage of one batch: `advance` runs the kernel, the caller serves the flows that stopped.
+
+    Columns of the batch stand here as memory views: Python reads and writes a single value quicker through them.
+    """
 
     def __init__(self, bulk: Bulk, batch: Batch, rows: Array) -> None:
-        flow = batch.packets.flow[rows]
-        starts = np.flatnonzero(np.concatenate(([True], flow[1:] != flow[:-1])))
-        self.first = starts
-        self.cursor = starts.copy()
-        self.ends = np.append(starts[1:], len(rows))
-        self.rows = rows.tolist()
         packets = batch.packets
-        self._data = memoryview(batch.data)  # type: ignore[arg-type]
-        self._segment = tuple(memoryview(getattr(packets, name)) for name in SEGMENT_COLUMNS)
-        self.direction = memoryview(packets.direction)  # type: ignore[arg-type]
+        flow = packets.flow[rows]
+        starts = np.flatnonzero(np.concatenate(([True], flow[1:] != flow[:-1])))
+        ends = np.append(starts[1:], len(rows))
+        cursor = starts.copy()
+        self.rows = rows.tolist()
+        self.first, self.cursor, self.ends = (_view(array) for array in (starts, cursor, ends))
+        self.flow = _view(packets.flow)
+        self.direction = _view(packets.direction)
+        self.plain = _view(_plain(packets))
+        self._data = _view(batch.data)
+        self._segment = tuple(_view(getattr(packets, name)) for name in SEGMENT_COLUMNS)
+        self._n_layers = _view(packets.n_layers)
+        self._last_pdu_bytes, self._fault = _view(packets.last_pdu_bytes), _view(packets.fault)
+        matrices = (packets.layers, packets.layer_bytes, packets.layer_pdus)
+        self._layers, self._layer_bytes, self._layer_pdus = (_view(matrix.reshape(-1)) for matrix in matrices)
         self._stopped = np.zeros(len(starts), np.int64)
         see = as_kernel_sees
         columns = Columns(*(see(getattr(batch.packets, name)) for name in Columns._fields))
         lanes = Lanes(*(see(array) for array in bulk.lanes))
-        self._before = (see(np.ascontiguousarray(rows)), see(self.cursor), see(self.ends))
-        self._after = (lanes, columns, see(batch.data), see(bulk._telling), bulk._data_layer, MAX_LAYERS)
+        self._before = (see(np.ascontiguousarray(rows)), see(cursor), see(ends))
+        tables = (see(batch.data), see(bulk._telling))
+        self._after = (lanes, columns, *tables, bulk._data_layer, MAX_LAYERS, see(self._stopped))
 
     def segment(self, row: int) -> Segment:
         """The TCP segment of one packet."""
@@ -263,6 +309,13 @@ class Walk:
             analysis[row],
         )
 
+    def next_layers(self, stream: Stream, row: int) -> list[Layer] | None:
+        """The layers above TCP of a plain segment; None where spans must be asked."""
+        number, time_ns, seq, start, cap, _, flags, _ = self._segment
+        at = start[row]
+        data = bytes(self._data[at : at + cap[row]])
+        return deliver_next(stream, self.direction[row], seq[row], data, number[row], time_ns[row], flags[row])
+
     def is_bare(self, row: int, missing: int) -> bool:
         """Is this segment a repeat that nobody dissects? `missing`: what its direction still wants."""
         bits = self._segment[7][row]
@@ -274,13 +327,55 @@ class Walk:
     def payload(self, row: int) -> memoryview:
         """The captured payload of one packet."""
         at = self._segment[3][row]
-        return self._data[at : at + self._segment[4][row]]
+        captured: memoryview = self._data[at : at + self._segment[4][row]]
+        return captured
+
+    def show(self, row: int, found: list[Layer]) -> None:
+        """Write layers behind those that the frame has; direct repeats count as PDUs of one layer."""
+        n = self._n_layers[row]
+        at = row * MAX_LAYERS + n  # of the next layer
+        for layer, size in found:
+            if n and self._layers[at - 1] == layer:
+                self._layer_bytes[at - 1] += size
+                self._layer_pdus[at - 1] += 1
+                self._last_pdu_bytes[row] = size
+            elif n < MAX_LAYERS:
+                self._layers[at] = layer
+                self._layer_bytes[at] = size
+                self._layer_pdus[at] = 1
+                self._last_pdu_bytes[row] = -1
+                n += 1
+                at += 1
+            else:
+                self._fault[row] |= TOO_MANY_LAYERS
+        self._n_layers[row] = n
+
+    def take_back(self, row: int, layer: int, above: int) -> bool:
+        """Remove the last layer where it is `layer`, right above `above`; returns whether it was."""
+        n = self._n_layers[row]
+        at = row * MAX_LAYERS + n - 1
+        if self._layers[at] != layer or self._layers[at - 1] != above:
+            return False
+        self._n_layers[row] = n - 1
+        self._layers[at] = self._layer_bytes[at] = self._layer_pdus[at] = 0
+        return True
 
     def advance(self, active: Array) -> list[int]:
         """Walk the flows `active` (positions in `first`); returns those that need a dissector at their cursor."""
         if not len(active):
             return []
-        stopped = as_kernel_sees(self._stopped)
-        arguments: list[Any] = [*self._before, as_kernel_sees(active), *self._after, stopped]
+        arguments: list[Any] = [*self._before, as_kernel_sees(active), *self._after]
         count = _advance(*arguments)
         return self._stopped[:count].tolist()  # type: ignore[no-any-return]
+
+
+def _view(array: Any) -> Any:
+    """The array's memory; its items are plain numbers."""
+    return memoryview(array)
+
+
+def _plain(packets: Packets) -> Array:
+    """uint8[n]: 1 where a segment is there as a whole and TCP analysis says nothing that changes its place."""
+    odd = packets.analysis & (RETRANSMISSION | FAST | SPURIOUS | OUT_OF_ORDER | KEEP_ALIVE)
+    plain: Array = (odd == 0) & (packets.payload_cap == packets.payload_len)
+    return plain.astype(np.uint8)

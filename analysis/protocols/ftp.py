@@ -17,11 +17,17 @@ SIX_NUMBERS = pattern(rb"(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1
 EXTENDED = pattern(rb"\|\|\|(\d{1,5})\|")
 EPRT = pattern(rb"\|[12]\|[^|]{2,45}\|(\d{1,5})\|")
 
+# Lines of which a fact or a data connection follows; most segments have none.
+COMMANDS = pattern(rb"^(?:USER|PASS|PORT|EPRT|AUTH)", re.I | re.M)
+REPLIES = pattern(rb"^(?:230|530|430|332|421|227|229|234)", re.M)
+
 
 def dissect(pdu: Pdu) -> bool:
     """One ftp layer per segment; its first lines are read."""
     pdu.add(layers.FTP)
     to_server = pdu.stream.to_server(pdu.direction)
+    if not (COMMANDS if to_server else REPLIES).search(pdu.data):
+        return True
     for line in pdu.data[:4096].split(b"\n", 16)[:16]:
         line = line.rstrip(b"\r")
         if to_server:

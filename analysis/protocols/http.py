@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis import layers
 from analysis.facts import Http
@@ -17,6 +17,9 @@ from analysis.patterns import pattern
 from analysis.protocols import exploits, http2, logins
 from analysis.protocols.media_types import body_layers, picture
 from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Pdu
+
+if TYPE_CHECKING:
+    from analysis.protocols.streams import Stream
 
 METHODS = frozenset(
     b"""GET PUT POST HEAD DELETE OPTIONS TRACE CONNECT PATCH LINK UNLINK PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK
@@ -28,6 +31,7 @@ PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
+EMPTY_LINE = pattern(rb"\n\r*\n")
 FORM_SECRET = pattern(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
 FORM_USER = pattern(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
 
@@ -62,34 +66,28 @@ def start_line(line: bytes) -> Message | None:
 
 def looks_like_http(data: bytes) -> bool:
     """The first line is a status line, or a request line that names its version (as Wireshark's heuristic wants)."""
-    line = data[:LONGEST_HEAD].split(b"\n", 1)[0].rstrip(b"\r")
+    end = data.find(b"\n", 0, LONGEST_HEAD)
+    line = data[: end if end >= 0 else LONGEST_HEAD].rstrip(b"\r")
     return line.startswith(b"HTTP/1.") or line[-8:-1] == b"HTTP/1."
 
 
 def head(data: bytes) -> Head | None:
     """The header section at the start of `data`; None where its empty line is not there."""
-    at = 0
-    first = b""
+    empty = EMPTY_LINE.search(data, 0, LONGEST_HEAD)
+    if empty is None:
+        return None
+    lines = data[: empty.start()].split(b"\n")
     fields: dict[bytes, bytes] = {}
     last = b""
-    while True:
-        end = data.find(b"\n", at, LONGEST_HEAD)
-        if end < 0:
-            return None
-        line = data[at:end].rstrip(b"\r")
-        at_line, at = at, end + 1
-        if at_line == 0:
-            first = line
-            continue
-        if not line:
-            return Head(at, first, fields)
-        if line[:1] in b" \t" and last:
+    for line in lines[1:]:
+        if line[0] in b" \t" and last:
             fields[last] += b" " + line.strip()
             continue
         name, colon, value = line.partition(b":")
         if colon:
             last = name.strip().lower()
             fields[last] = value.strip()
+    return Head(empty.end(), lines[0].rstrip(b"\r"), fields)
 
 
 def dissect(pdu: Pdu) -> bool:
@@ -201,6 +199,12 @@ def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
     else:
         pdu.stream.silent += 1
     return left
+
+
+def takes_all(stream: Stream) -> bool:
+    """Is this dissector the first that is asked? It refuses nothing, so nobody else ever is."""
+    first = stream.dissector or (stream.candidates[0] if stream.candidates else None)
+    return first is dissect and "http_switched" not in stream.state
 
 
 def _starts_with_header(data: bytes) -> bool:

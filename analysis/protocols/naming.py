@@ -12,15 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from analysis import layers
-from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Flows, Packets
+from analysis.columns import Array, Batch, Flows, Packets
 from analysis.facts import Facts, Kerberos
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
-from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, Bulk, Lanes, Walk
+from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
 from analysis.protocols.header_shapes import HeaderShapes
 from analysis.protocols.link_control import LinkControls
 from analysis.protocols.openings import Openings
-from analysis.protocols.pdu import Dissect, Layer, Pdu
+from analysis.protocols.pdu import Dissect, Pdu
 from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
 
 RST = 4
@@ -173,41 +173,56 @@ class Naming:
         active = np.arange(len(walk.first))
         while len(stopped := walk.advance(active)):
             for index in stopped:
-                self._serve(batch, flows, walk, index)
+                self._serve(flows, walk, index)
             active = np.array(stopped, dtype=np.int64)
         self._gather_rest(walk)
 
-    def _serve(self, batch: Batch, flows: Flows, walk: Walk, index: int) -> None:
+    def _serve(self, flows: Flows, walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
-        packets = batch.packets
         lanes = self._bulk.view
-        at, end = int(walk.cursor[index]), int(walk.ends[index])
-        stream = self._stream(flows, int(packets.flow[walk.rows[at]]))
+        lane_of, missing = lanes.lane, lanes.missing
+        rows, directions, plain = walk.rows, walk.direction, walk.plain
+        at, end = walk.cursor[index], walk.ends[index]
+        flow = walk.flow[rows[at]]
+        stream = self._streams.get(flow) or self._stream(flows, flow)
         known = stream.dissector
         while at < end:
-            row = walk.rows[at]
-            direction = walk.direction[row]
-            lane = 2 * stream.flow + direction
-            entered = lanes.lane[lane]
-            if entered == DISSECT and walk.is_bare(row, lanes.missing[lane]):
+            row = rows[at]
+            direction = directions[row]
+            lane = 2 * flow + direction
+            entered = lane_of[lane]
+            if entered:
+                self._leave(stream, walk, lane, at)
+            elif not plain[row] and walk.is_bare(row, missing[lane]):
                 at += 1
                 continue
-            if entered == RECORDS:
-                resume_records(stream.sides[direction], lanes, lane)
-            elif entered == COLLECT:
-                self._gather(walk, lane, at)
-            lanes.lane[lane] = DISSECT
-            found = deliver(stream, direction, walk.segment(row))
+            found = walk.next_layers(stream, row) if plain[row] else None
+            if found is None:
+                found = deliver(stream, direction, walk.segment(row))
             if found:
-                append_layers(packets, row, found)
+                walk.show(row, found)
                 stream.silent = 0
-            if stream.dissector is not None and known is None and at > walk.first[index]:
-                self._name_again(packets, stream, walk, walk.rows[int(walk.first[index]) : at])
-            known = stream.dissector
+                if lane_of[lane ^ 1] == SILENT:
+                    lane_of[lane ^ 1] = DISSECT  # HTTP after all
+            if stream.dissector is not known:
+                if known is None and at > walk.first[index]:
+                    self._name_again(stream, walk, rows[walk.first[index] : at])
+                known = stream.dissector
             at += 1
-            if self._steady(stream, direction, lanes, lane, at, index) and end - at >= FEW:
+            steady = self._steady(stream, direction, lane, at, index)
+            if steady and end - at >= FEW and lane_of[2 * flow + directions[rows[at]]]:
                 break
         walk.cursor[index] = at
+
+    def _leave(self, stream: Stream, walk: Walk, lane: int, at: int) -> None:
+        """Take a direction back from the kernel at segment `at` of the walk."""
+        lanes = self._bulk.view
+        entered, side = lanes.lane[lane], stream.sides[lane & 1]
+        if entered == RECORDS:
+            resume_records(side, lanes, lane)
+        elif entered == COLLECT:
+            self._gather(walk, lane, at)
+        lanes.lane[lane] = DISSECT
 
     def _gather(self, walk: Walk, lane: int, end: int) -> None:
         """Give a span the bytes that the kernel passed by since the lane was entered."""
@@ -215,8 +230,7 @@ class Naming:
         if entry is None:
             return
         side, span, at, direction, _ = entry
-        following = int(self._bulk.view.following[lane])
-        side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        catch_up(side, self._bulk.view.following[lane])
         need = side.top - span.start
         for position in range(at, end):
             if span.filled >= need:
@@ -229,62 +243,62 @@ class Naming:
         """At the end of a batch its bytes go: every open collection takes what it has passed."""
         for lane in list(self._collecting):
             index = self._collecting[lane][4]
-            self._gather(walk, lane, int(walk.cursor[index]))
+            self._gather(walk, lane, walk.cursor[index])
             self._bulk.view.lane[lane] = DISSECT
 
-    def _steady(self, stream: Stream, direction: int, lanes: Lanes, lane: int, at: int, index: int) -> bool:
+    def _steady(self, stream: Stream, direction: int, lane: int, at: int, index: int) -> bool:
         """Put a direction that needs no dissector for a while into its lane."""
-        spoken = stream.spoken
+        lanes, side, spoken = self._bulk.view, stream.sides[direction], stream.spoken
         if spoken is None and stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:
-            lanes.layer[lane] = layers.DATA
-            lanes.lane[lane] = EVERY
-            return True
-        if stream.silent >= REFUSALS and spoken is http.dissect:
-            lanes.layer[lane] = layers.NONE
-            lanes.lane[lane] = EVERY
-            return True
+            return enter(lanes, lane, EVERY, layers.DATA)
+        if spoken is http.dissect and stream.silent >= REFUSALS:
+            return enter(lanes, lane, SILENT if http.takes_all(stream) else EVERY, layers.NONE)
         if spoken is ssh.dissect and stream.state.get(("ssh_sealed", direction)):
-            lanes.layer[lane] = layers.SSH
-            lanes.lane[lane] = EVERY
-            return True
-        side = stream.sides[direction]
+            return enter(lanes, lane, EVERY, layers.SSH)
         if spoken is tls_records.dissect and stream.state.get(("tls_sealed", direction)):
             return enter_records(side, lanes, lane)
         span = side.spans[-1] if side.spans else None
-        lanes.missing[lane] = span is not None and not span.done
-        if span is None or span.done or span.entire or span.end - side.top < WORTH_COLLECTING:
+        if span is None or span.done:
+            lanes.missing[lane] = 0
             return False
-        if span.filled != side.top - span.start:
+        lanes.missing[lane] = 1
+        if span.entire or span.end - side.top < WORTH_COLLECTING or span.filled != side.top - span.start:
             return False
         lanes.following[lane] = side.top & 0xFFFFFFFF
         lanes.missing[lane] = span.end - side.top
-        lanes.lane[lane] = COLLECT
         self._collecting[lane] = (side, span, at, direction, index)
-        return True
+        return enter(lanes, lane, COLLECT, layers.NONE)
 
-    def _name_again(self, packets: Packets, stream: Stream, walk: Walk, rows: list[int]) -> None:
+    def _name_again(self, stream: Stream, walk: Walk, rows: list[int]) -> None:
         """The conversation turned out to speak a protocol: earlier segments that were `data` are dissected as that."""
         for row in rows:
-            n = int(packets.n_layers[row])
-            if packets.layers[row, n - 1] != layers.DATA or packets.layers[row, n - 2] != layers.TCP:
-                continue
-            self._renamed.append(row)
-            packets.n_layers[row] = n - 1
-            packets.layers[row, n - 1] = packets.layer_bytes[row, n - 1] = packets.layer_pdus[row, n - 1] = 0
-            append_layers(packets, row, dissect_alone(stream, walk.direction[row], walk.segment(row)))
+            if walk.take_back(row, layers.DATA, layers.TCP):
+                self._renamed.append(row)
+                walk.show(row, dissect_alone(stream, walk.direction[row], walk.segment(row)))
 
     def _stream(self, flows: Flows, flow: int) -> Stream:
-        stream = self._streams.get(flow)
-        if stream is None:
-            a_port, b_port = int(flows.a_port[flow]), int(flows.b_port[flow])
-            server = b_port if flows.syn_ab[flow] else a_port if flows.syn_ba[flow] else 0
-            if not server and flows.synack[flow]:
-                server = a_port if flows.originator[flow] == 1 else b_port
-            stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
-            stream.dissector = self._shared.expected(a_port, b_port)
-            stream.candidates = registry.by_ports(server, a_port, b_port)
-            self._streams[flow] = stream
+        """The state of a connection of which no segment was dissected yet."""
+        a_port, b_port = int(flows.a_port[flow]), int(flows.b_port[flow])
+        server = b_port if flows.syn_ab[flow] else a_port if flows.syn_ba[flow] else 0
+        if not server and flows.synack[flow]:
+            server = a_port if flows.originator[flow] == 1 else b_port
+        stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
+        stream.dissector = self._shared.expected(a_port, b_port)
+        stream.candidates = registry.by_ports(server, a_port, b_port)
+        self._streams[flow] = stream
         return stream
+
+
+def enter(lanes: Lanes, lane: int, kind: int, layer: int) -> bool:
+    """Hand a direction to the kernel; what the lane needs to know is written before."""
+    lanes.layer[lane] = layer
+    lanes.lane[lane] = kind
+    return True
+
+
+def catch_up(side: Side, following: int) -> None:
+    """The kernel has walked up to the raw sequence number `following`."""
+    side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
 def enter_records(side: Side, lanes: Lanes, lane: int) -> bool:
@@ -297,18 +311,16 @@ def enter_records(side: Side, lanes: Lanes, lane: int) -> bool:
         missing, size = span.end - side.top, span.end - span.start
     elif span is not None and not span.done:
         return False
-    lanes.layer[lane] = layers.TLS
     lanes.following[lane] = side.top & 0xFFFFFFFF
     lanes.missing[lane] = missing
     lanes.size[lane] = size
-    lanes.lane[lane] = RECORDS
-    return True
+    return enter(lanes, lane, RECORDS, layers.TLS)
 
 
 def resume_records(side: Side, lanes: Lanes, lane: int) -> None:
     """Take a direction back from the kernel: the open record becomes a span whose content nobody needs."""
-    following, missing, size = int(lanes.following[lane]), int(lanes.missing[lane]), int(lanes.size[lane])
-    side.top += ((following - side.top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    missing, size = lanes.missing[lane], lanes.size[lane]
+    catch_up(side, lanes.following[lane])
     side.spans.clear()
     if missing:
         span = side.open(side.top - (size - missing), side.top + missing, False)
@@ -319,22 +331,3 @@ def resume_records(side: Side, lanes: Lanes, lane: int) -> None:
 
 def _number(fact: Any) -> int:
     return int(fact.number)
-
-
-def append_layers(packets: Packets, row: int, found: list[Layer]) -> None:
-    """Write layers behind those that the frame has; direct repeats count as PDUs of one layer."""
-    n = int(packets.n_layers[row])
-    for layer, size in found:
-        if n and packets.layers[row, n - 1] == layer:
-            packets.layer_bytes[row, n - 1] += size
-            packets.layer_pdus[row, n - 1] += 1
-            packets.last_pdu_bytes[row] = size
-        elif n < MAX_LAYERS:
-            packets.layers[row, n] = layer
-            packets.layer_bytes[row, n] = size
-            packets.layer_pdus[row, n] = 1
-            packets.last_pdu_bytes[row] = -1
-            n += 1
-        else:
-            packets.fault[row] |= TOO_MANY_LAYERS
-    packets.n_layers[row] = n

@@ -130,18 +130,33 @@ def choose(pdu: Pdu) -> None:
     """Let the first dissector that accepts have the unit; `data` otherwise."""
     stream = pdu.stream
     stream.spoken = None
-    if stream.dissector is not None and _try(stream.dissector, pdu):
-        return
+    known = stream.dissector
+    if known is not None:
+        if known(pdu):
+            stream.spoken = known
+            return
+        _undo(pdu)
     for dissector in stream.candidates:
-        if _try(dissector, pdu):
+        if dissector(pdu):
+            stream.spoken = dissector
             return
-    for heuristic in HEURISTICS:
-        if _try(heuristic, pdu):
-            stream.spoken = stream.dissector
-            return
+        _undo(pdu)
+    data = pdu.data
+    if not data or TELLING[data[0]] or http.looks_like_http(data):
+        for heuristic in HEURISTICS:
+            if heuristic(pdu):
+                stream.spoken = stream.dissector
+                return
+            _undo(pdu)
     stream.refused += 1
-    if pdu.data:
+    if data:
         pdu.add(layers.DATA)
+
+
+def _undo(pdu: Pdu) -> None:
+    """Forget what a dissector that refused has left."""
+    pdu.layers.clear()
+    pdu.more = 0
 
 
 def by_ports(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
@@ -162,6 +177,15 @@ def telling() -> npt.NDArray[np.bool_]:
     for first, second in services.TELLING:
         found[first, slice(None) if second is None else second] = True
     return found.reshape(-1)
+
+
+def _first_bytes() -> bytes:
+    """[256] by the first byte: as `telling`, but true also for whatever a length or a number could begin with."""
+    told = telling().reshape(256, 256)
+    return bytes(first <= ord("Z") or bool(told[first].any()) for first in range(256))
+
+
+TELLING = _first_bytes()
 
 
 def guess(pdu: Pdu) -> bool:

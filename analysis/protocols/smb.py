@@ -36,9 +36,8 @@ def dissect(pdu: Pdu) -> bool:
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
             return True
-        inner = pdu.part(at, min(size, left))
         try:
-            _packet(inner)
+            _packet(pdu if at == 0 and size == left else pdu.part(at, min(size, left)))
         except Cut:
             pdu.add(layers.SHORT, 0)
         except Malformed:

@@ -6,6 +6,8 @@ facts. It must not know TCP.
 
 from __future__ import annotations
 
+import struct
+
 from analysis import layers
 from analysis.facts import Smb
 from analysis.protocols import dcerpc
@@ -17,6 +19,8 @@ PIPE_TRANSCEIVE = 0x0011C017
 SHARE_PIPE = 2
 MOST_KEPT = 4096
 PENDING = 0x103
+
+HEADER = struct.Struct("<IH2xI")  # status, command, flags at 8, 12 and 16 ([MS-SMB2] 2.2.1)
 
 
 def dissect(pdu: Pdu) -> None:
@@ -35,7 +39,7 @@ def dissect(pdu: Pdu) -> None:
         if size < 64 or at + size > pdu.length:
             size = pdu.length - at
             following = 0
-        _message(pdu.part(at, size))
+        _message(pdu.part(at, size) if at or following else pdu)
         if not following:
             return
         at += following
@@ -50,7 +54,9 @@ def _kept(pdu: Pdu, name: str) -> dict[object, object]:
 
 def _message(pdu: Pdu) -> None:
     pdu.add(layers.SMB2)
-    command, status, flags = pdu.le16(12), pdu.le32(8), pdu.le32(16)
+    pdu.need(12, 2)
+    pdu.need(16, 4)
+    status, command, flags = HEADER.unpack_from(pdu.data, 8)
     response = bool(flags & RESPONSE)
     message, tree = pdu.data[24:32], pdu.data[36:40]
     body = 64

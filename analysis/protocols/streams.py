@@ -22,6 +22,7 @@ KEEP_ALIVE = 1 << 12
 
 KEPT_SPANS = 24  # finished spans remembered per direction, to know retransmissions by
 KEPT_BYTES = 1 << 18  # bytes kept of one span: what any dissector here looks at; behind it bytes are only counted
+FOR_EVER = 1 << 31  # bytes: a unit that ends when its sender closes
 LONGEST_START = 1 << 20  # a unit whose first piece is longer is not reassembled
 MOST_GAPS = 256  # segments waiting behind a gap of a span
 
@@ -76,12 +77,12 @@ class Span:
 class Side:
     """One direction of a connection: the spans of its sequence space."""
 
-    __slots__ = ("spans", "top", "until_fin")
+    __slots__ = ("reach", "spans", "top")
 
     def __init__(self) -> None:
         self.spans: list[Span] = []  # by start, oldest first; short
         self.top = -1  # highest sequence number seen, unwrapped
-        self.until_fin: Span | None = None
+        self.reach = -1  # no span covers this number or a higher one
 
     def unwrap(self, seq: int, length: int) -> int:
         """Sequence number without wrap-around, near the highest seen."""
@@ -111,7 +112,13 @@ class Side:
         self.spans = [span for span in self.spans if span.start != start][-(KEPT_SPANS - 1) :]
         span = Span(start, end, entire)
         self.spans.append(span)
+        self.reach = max(self.reach, end)
         return span
+
+    def extend(self, span: Span, end: int) -> None:
+        """The span ends at `end` now."""
+        span.end = end
+        self.reach = max(self.reach, end)
 
 
 class Stream:
@@ -176,6 +183,31 @@ def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
     return delivery.run()
 
 
+def deliver_next(
+    stream: Stream, direction: int, seq: int, data: bytes, number: int, time_ns: int, tcp_flags: int
+) -> list[Layer] | None:
+    """As `deliver`, for a whole segment without analysis flags; None where it lies in or before a span: use `deliver`.
+
+    Most segments are of this kind, and need none of what `_Delivery` is for.
+    """
+    side = stream.sides[direction]
+    top = side.top
+    start = seq + (1 << 32) if top < 0 else top + ((seq - top + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    if start < side.reach:
+        return None
+    end = start + len(data)
+    if end > top:
+        side.top = end
+    pdu = Pdu(data, len(data), stream, direction, number, time_ns, True)
+    pdu.frame_end = bool(tcp_flags & 1)
+    _choose(stream, pdu)
+    if pdu.more:
+        at = pdu.more_from
+        _open(side, start + at, end, data[at:], pdu.more)
+        return pdu.layers if at > 0 else []
+    return pdu.layers
+
+
 def dissect_alone(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
     """The layers of a segment by itself: what does not end in it is not waited for."""
     return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
@@ -230,7 +262,7 @@ class _Delivery:
         span.put(seq - span.start, self.segment.data[self.at : self.at + count])
         if span.entire:
             span.entire = False
-            span.end = max(span.end, end)
+            self.side.extend(span, max(span.end, end))
         if span.filled < span.end - span.start:
             self.at += count
             return span.end < end
@@ -251,26 +283,23 @@ class _Delivery:
 
     def _extend(self, span: Span, reached: int, more: int) -> None:
         span.done = False
-        if more == ONE_MORE:
-            span.end = reached + 1
-            span.entire = True
-        elif more == UNTIL_FIN:
-            span.end = reached + (1 << 31)
-            self.side.until_fin = span
-        else:
-            span.end = reached + more
+        span.entire = more == ONE_MORE
+        self.side.extend(span, _last(reached, more))
 
     def _open(self, offset: int, end: int, more: int) -> None:
         """A unit begins at `offset` of the segment and needs what follows."""
-        piece = self.segment.data[offset:]
-        if len(piece) > LONGEST_START:
-            return
-        waits_for_fin = more == UNTIL_FIN
-        last = end + (1 << 31) if waits_for_fin else end + 1 if more == ONE_MORE else end + more
-        span = self.side.open(self.start + offset, last, more == ONE_MORE)
-        span.put(0, piece)
-        if waits_for_fin:
-            self.side.until_fin = span
+        _open(self.side, self.start + offset, end, self.segment.data[offset:], more)
+
+
+def _last(reached: int, more: int) -> int:
+    """Where a unit ends that wants `more` behind `reached`."""
+    return reached + (1 if more == ONE_MORE else FOR_EVER if more == UNTIL_FIN else more)
+
+
+def _open(side: Side, start: int, end: int, piece: bytes, more: int) -> None:
+    """A unit begins with `piece` at `start` and wants `more` behind `end`."""
+    if len(piece) <= LONGEST_START:
+        side.open(start, _last(end, more), more == ONE_MORE).put(0, piece)
 
 
 def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, length: int, whole: bool) -> Pdu:
@@ -284,6 +313,14 @@ def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, leng
     plain = segment.analysis & (RETRANSMISSION | FAST | SPURIOUS) == RETRANSMISSION
     if plain or segment.analysis & OUT_OF_ORDER:
         return pdu
+    _choose(stream, pdu)
+    if not whole and len(data) < length:
+        pdu.layers[:] = as_cut(pdu.layers, data)
+    return pdu
+
+
+def _choose(stream: Stream, pdu: Pdu) -> None:
+    """Let a dissector have the unit; one that fails leaves its mark."""
     try:
         stream.choose(pdu)
     except Cut:
@@ -292,6 +329,3 @@ def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, leng
     except (Malformed, RecursionError):  # the second: protocols inside each other, deeper than anybody means it
         pdu.more = 0
         pdu.add(layers.MALFORMED, 0)
-    if not whole and len(data) < length:
-        pdu.layers[:] = as_cut(pdu.layers, data)
-    return pdu

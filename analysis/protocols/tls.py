@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11  # RFC 8446 4, HandshakeType
@@ -19,6 +21,7 @@ CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11  # RFC 8446 4, HandshakeType
 SERVER_NAME, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, HEARTBEAT, ALPN, VERSIONS = 0, 10, 11, 13, 15, 16, 43
 
 MAX_CERTIFICATE_BYTES = 65_536  # a certificate is 1-4 kB; what is larger is not walked
+CERTIFICATES_KEPT = 128  # servers show the same one again and again
 MAX_NAME_CHARACTERS = 512  # of a subject, an issuer or a server name kept
 
 HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")  # RFC 8446 4.1.3
@@ -63,29 +66,6 @@ class Certificate(NamedTuple):
     names: tuple[str, ...]  # DNS names of the subject alternative name extension
 
 
-class _Reader:
-    """A cursor over bytes; reading past the end raises _Cut, which never leaves this file."""
-
-    __slots__ = ("at", "data", "end")
-
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data, self.at, self.end = data, at, min(end, len(data))
-
-    def number(self, size: int) -> int:
-        at = self.at
-        if at + size > self.end:
-            raise _Cut
-        self.at = at + size
-        return int.from_bytes(self.data[at : at + size], "big")
-
-    def take(self, size: int) -> bytes:
-        at = self.at
-        if at + size > self.end:
-            raise _Cut
-        self.at = at + size
-        return self.data[at : at + size]
-
-
 class _Cut(Exception):
     """The message ends before a field does."""
 
@@ -101,14 +81,12 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def is_grease(value: int) -> bool:
-    """True for the reserved values 0x0a0a, 0x1a1a … 0xfafa (RFC 8701)."""
-    return (value & 0x0F0F) == 0x0A0A and (value >> 8) == (value & 0xFF)
+GREASE = frozenset(0x0A0A + 0x1010 * k for k in range(16))  # 0x0a0a, 0x1a1a … 0xfafa (RFC 8701)
 
 
-def _numbers(data: bytes, size: int = 2) -> tuple[int, ...]:
-    usable = len(data) - len(data) % size
-    return tuple(int.from_bytes(data[at : at + size], "big") for at in range(0, usable, size))
+def _numbers(data: bytes) -> tuple[int, ...]:
+    """The 16-bit words of a list; an odd byte at its end is left out."""
+    return struct.unpack(f">{len(data) // 2}H", data[: len(data) & ~1])
 
 
 def _text(data: bytes) -> str:
@@ -137,51 +115,75 @@ def _protocols(body: bytes) -> list[bytes]:
     return names
 
 
+def _behind(data: bytes, at: int, width: int, end: int) -> int:
+    """Where a field ends whose length stands in `width` bytes at `at`. Raises _Cut where that is behind `end`."""
+    if at + width > end:
+        raise _Cut
+    at += width + int.from_bytes(data[at : at + width], "big")
+    if at > end:
+        raise _Cut
+    return at
+
+
+def _extensions(data: bytes, at: int, end: int, found: list[tuple[int, bytes | None]]) -> bool:
+    """Append (type, content) of the extensions whose list begins at `at`; returns whether all are there.
+
+    The content of one that ends behind `end` is None.
+    """
+    if at == end:
+        return True
+    if at + 2 > end:
+        return False
+    last = min(at + 2 + (data[at] << 8 | data[at + 1]), end)
+    at += 2
+    while at + 4 <= last:
+        kind, body = data[at] << 8 | data[at + 1], at + 4
+        at = body + (data[at + 2] << 8 | data[at + 3])
+        if at > end:
+            found.append((kind, None))
+            return False
+        found.append((kind, data[body:at]))
+    return True
+
+
 def client_hello(data: bytes) -> ClientHello | None:
     """Read a ClientHello message; None if it is none or is cut before its cipher suites end."""
     if len(data) < 6 or data[0] != CLIENT_HELLO:
         return None
-    reader = _Reader(data, 4, 4 + int.from_bytes(data[1:4], "big"))
-    dtls = data[4] == 0xFE
+    whole = 4 + int.from_bytes(data[1:4], "big")
+    end = min(whole, len(data))
+    legacy, dtls = data[4] << 8 | data[5], data[4] == 0xFE
     try:
-        legacy = reader.number(2)
-        reader.take(32)
-        reader.take(reader.number(1))  # session id
+        at = _behind(data, 38, 1, end)  # session id, behind version and random
         if dtls:
-            reader.take(reader.number(1))  # cookie (RFC 6347 4.2.1)
-        ciphers = _numbers(reader.take(reader.number(2)))
+            at = _behind(data, at, 1, end)  # cookie (RFC 6347 4.2.1)
+        start, at = at + 2, _behind(data, at, 2, end)
+        ciphers = _numbers(data[start:at])
     except _Cut:
         return None
     if not (legacy >> 8 == 3 or legacy >> 8 == 0xFE or legacy == 2):
         return None
-    found: dict[int, bytes] = {}
-    kinds: list[int] = []
-    complete = 4 + int.from_bytes(data[1:4], "big") <= len(data)
+    listed: list[tuple[int, bytes | None]] = []
     try:
-        reader.take(reader.number(1))  # compression methods
-        if reader.at < reader.end:
-            end = reader.at + 2 + reader.number(2)
-            while reader.at + 4 <= min(end, reader.end):
-                kind = reader.number(2)
-                kinds.append(kind)
-                found.setdefault(kind, reader.take(reader.number(2)))
-    except _Cut:
+        complete = _extensions(data, _behind(data, at, 1, end), end, listed) and whole <= len(data)
+    except _Cut:  # in the compression methods
         complete = False
+    found = {kind: body for kind, body in reversed(listed) if body is not None}  # of repeats the first
     versions = _numbers(found.get(VERSIONS, b"")[1:])
-    real = [v for v in versions if not is_grease(v)]
+    real = [v for v in versions if v not in GREASE]
     alpn = _protocols(found.get(ALPN, b""))
     best = (min(real) if dtls else max(real)) if real else legacy
     return ClientHello(
         legacy_version=legacy,
         version=best,
         ciphers=ciphers,
-        extensions=tuple(kinds),
+        extensions=tuple([kind for kind, _ in listed]),
         groups=_numbers(found.get(GROUPS, b"")[2:]),
         point_formats=tuple(found.get(POINT_FORMATS, b"")[1:]),
         signature_algorithms=_numbers(found.get(SIGNATURE_ALGORITHMS, b"")[2:]),
         versions=versions,
         sni=_server_name(found.get(SERVER_NAME, b"")),
-        alpn=tuple(_text(name) for name in alpn),
+        alpn=tuple([_text(name) for name in alpn]),
         alpn_first=alpn[0] if alpn else b"",
         dtls=dtls,
         complete=complete,
@@ -192,32 +194,31 @@ def server_hello(data: bytes) -> ServerHello | None:
     """Read a ServerHello message; None if it is none or is cut before its cipher suite ends."""
     if len(data) < 6 or data[0] != SERVER_HELLO:
         return None
-    reader = _Reader(data, 4, 4 + int.from_bytes(data[1:4], "big"))
-    alpn, retry = "", False
+    end = min(4 + int.from_bytes(data[1:4], "big"), len(data))
+    version = data[4] << 8 | data[5]
+    if end < 6 or (version >> 8 not in (3, 0xFE) and not 0x7F00 <= version <= 0x7FFF):
+        return None
+    listed: list[tuple[int, bytes | None]] = []
     try:
-        version = reader.number(2)
-        if version >> 8 not in (3, 0xFE) and not 0x7F00 <= version <= 0x7FFF:
+        # drafts up to 21 have no session id
+        at = 38 if 0x7F00 <= version <= 0x7F15 else _behind(data, 38, 1, end)
+        if at + 2 > end:
             return None
-        retry = reader.take(32) == HELLO_RETRY_RANDOM
-        if not 0x7F00 <= version <= 0x7F15:  # drafts up to 21 have no session id
-            reader.take(reader.number(1))
-        cipher = reader.number(2)
     except _Cut:
         return None
-    try:
-        reader.number(1)  # compression method
-        end = reader.at + 2 + reader.number(2)
-        while reader.at + 4 <= min(end, reader.end):
-            kind = reader.number(2)
-            body = reader.take(reader.number(2))
-            if kind == VERSIONS and len(body) == 2:
-                version = int.from_bytes(body, "big")
-            elif kind == ALPN:
-                names = _protocols(body)
-                alpn = _text(names[0]) if names else ""
-    except _Cut:
-        pass
-    return ServerHello(version, cipher, alpn, retry)
+    cipher, at = data[at] << 8 | data[at + 1], at + 3  # behind the compression method
+    if at < end:
+        _extensions(data, at, end, listed)
+    alpn = ""
+    for kind, body in listed:
+        if body is None:
+            continue
+        if kind == VERSIONS and len(body) == 2:
+            version = body[0] << 8 | body[1]
+        elif kind == ALPN:
+            names = _protocols(body)
+            alpn = _text(names[0]) if names else ""
+    return ServerHello(version, cipher, alpn, data[6:38] == HELLO_RETRY_RANDOM)
 
 
 # -- fingerprints --------------------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def ja3(hello: ClientHello) -> str:
         return ""
     lists = (hello.ciphers, hello.extensions, hello.groups, hello.point_formats)
     parts = [str(hello.legacy_version)]
-    parts += ["-".join(str(v) for v in values if not is_grease(v)) for values in lists]
+    parts += ["-".join(str(v) for v in values if v not in GREASE) for values in lists]
     return hashlib.md5(",".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -264,10 +265,10 @@ def ja4(hello: ClientHello, transport: str = "t") -> str:
     """The JA4 fingerprint (FoxIO, technical_details/JA4.md); `transport` is t for TCP, q for QUIC, d for DTLS."""
     if not hello.complete:
         return ""
-    ciphers = sorted(f"{v:04x}" for v in hello.ciphers if not is_grease(v))
-    extensions = [v for v in hello.extensions if not is_grease(v)]
+    ciphers = sorted(f"{v:04x}" for v in hello.ciphers if v not in GREASE)
+    extensions = [v for v in hello.extensions if v not in GREASE]
     hashed = sorted(f"{v:04x}" for v in extensions if v not in (SERVER_NAME, ALPN))
-    algorithms = ",".join(f"{v:04x}" for v in hello.signature_algorithms if not is_grease(v))
+    algorithms = ",".join(f"{v:04x}" for v in hello.signature_algorithms if v not in GREASE)
     head = (
         transport
         + _JA4_VERSIONS.get(hello.version, "00")
@@ -292,6 +293,7 @@ def certificate(data: bytes) -> Certificate | None:
     return x509(data[10 : 10 + size])
 
 
+@lru_cache(maxsize=CERTIFICATES_KEPT)
 def x509(der: bytes) -> Certificate | None:
     """Walk the fields of an X.509 certificate (RFC 5280 4.1) that findings need; None if it is not one or is cut."""
     if len(der) > MAX_CERTIFICATE_BYTES:

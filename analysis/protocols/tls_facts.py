@@ -36,7 +36,7 @@ def record(pdu: Pdu, kind: int, body: bytes, length: int) -> None:
     """Take the body of one plain record; `length` is its length on the wire."""
     state = pdu.stream.state
     if kind == HANDSHAKE:
-        pending: Pending = state.setdefault("tls", Pending())
+        pending: Pending = state.get("tls") or state.setdefault("tls", Pending())
         text = pending.text[pdu.direction]
         if len(text) + len(body) <= MOST_HANDSHAKE:
             text += body

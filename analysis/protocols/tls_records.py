@@ -37,28 +37,29 @@ def dissect(pdu: Pdu) -> bool:
         return False
     pdu.add(layers.TLS)
     state = pdu.stream.state
-    at = 0
-    while at < pdu.length:
-        left = pdu.length - at
+    at, end = 0, pdu.length
+    while at < end:
+        left = end - at
         if left < HEADER:
             if pdu.whole:
                 pdu.wish(at, ONE_MORE)
             return True
-        pdu.need(at, HEADER)
-        record = CHANGE_CIPHER_SPEC <= data[at] <= HEARTBEAT and data[at + 1] == 3 and data[at + 2] <= 4
-        if _is_ssl2(data, at, "tls_version" in state):
-            size = _ssl2_size(data, at)
-        elif record:
+        if at + HEADER > len(data):
+            raise pdu.fail(at + HEADER)
+        kind = data[at]
+        record = CHANGE_CIPHER_SPEC <= kind <= HEARTBEAT and data[at + 1] == 3 and data[at + 2] <= 4
+        if record:
             size = HEADER + (data[at + 3] << 8 | data[at + 4])
+        elif _is_ssl2(data, at, "tls_version" in state):
+            size = _ssl2_size(data, at)
         else:
             return True  # continuation of something that was missed
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
             return True
         if record:
-            sealed = state.get(("tls_sealed", pdu.direction)) and data[at] == HANDSHAKE
-            _record(pdu, at, size)
-            if not pdu.whole and at + size > len(data) < pdu.length and not sealed:
+            sealed = _record(pdu, at, size)
+            if not pdu.whole and at + size > len(data) < end and not (sealed and kind == HANDSHAKE):
                 pdu.add(layers.SHORT, 0)  # the capture cut it; of sealed handshakes nobody reads the end
                 return True
         at += size
@@ -81,16 +82,21 @@ def _ssl2_size(data: bytes, at: int) -> int:
     return 3 + ((data[at] & 0x3F) << 8 | data[at + 1])
 
 
-def _record(pdu: Pdu, at: int, size: int) -> None:
-    """What a record tells: the session has a version, handshake messages, the change to encryption."""
-    state = pdu.stream.state
-    kind = pdu.data[at]
-    if kind != HANDSHAKE or (size > HEADER and len(pdu.data) > at + HEADER and pdu.data[at + HEADER] != CLIENT_HELLO):
+def _record(pdu: Pdu, at: int, size: int) -> bool:
+    """What a record tells: the session has a version, handshake messages, the change to encryption.
+
+    Returns whether the direction was encrypted before.
+    """
+    state, data = pdu.stream.state, pdu.data
+    kind = data[at]
+    sealed = bool(state.get(("tls_sealed", pdu.direction)))
+    if kind != HANDSHAKE or (size > HEADER and len(data) > at + HEADER and data[at + HEADER] != CLIENT_HELLO):
         state["tls_version"] = True
-    if not state.get(("tls_sealed", pdu.direction)):
-        tls_facts.record(pdu, kind, pdu.data[at + HEADER : at + size], size - HEADER)
+    if not sealed:
+        tls_facts.record(pdu, kind, data[at + HEADER : at + size], size - HEADER)
         if kind in (CHANGE_CIPHER_SPEC, APPLICATION):
             state["tls_sealed", pdu.direction] = True
+    return sealed
 
 
 def look(pdu: Pdu) -> None:

@@ -125,3 +125,21 @@ def test_an_announced_data_connection_is_ftp_data() -> None:
     batch, table = batch_of(rows, [21, 200 * 256 + 1, 200 * 256 + 2])
     Naming(table).update(batch)
     assert paths(batch) == ["ftp", "ftp-data/data-text-lines", "data"]
+
+
+def test_what_is_no_http_passes_in_the_kernel_until_http_begins() -> None:
+    """Sealed records on port 80 show nothing, though TLS could begin so; a request behind them is still seen."""
+    pieces = (
+        [SEALED] * 9 + [b"\x17\x03\x03: a\r\n", b"ETAG: a\r\n"] + [SEALED] * 9 + [b"GET / HTTP/1.1\r\n\r\n", SEALED]
+    )
+    rows = _stream(0, 0, 100, pieces)
+    together, table = batch_of(rows, [80])
+    Naming(table).update(together)
+    alone = []
+    naming = Naming(batch_of(rows, [80])[1])
+    for row in rows:
+        batch, _ = batch_of([row], [80])
+        naming.update(batch)
+        alone += paths(batch)
+    assert paths(together) == alone
+    assert alone == [""] * 10 + ["http"] + [""] * 9 + ["http", "http"]

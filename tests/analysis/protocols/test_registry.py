@@ -106,6 +106,14 @@ def test_the_prefilter_lets_every_heuristic_speak(seed: bytes) -> None:
     taken = talk.client(seed)
     if taken not in ("data", "") or talk.stream.dissector is not None:
         assert registry.telling()[seed[0] << 8 | seed[1]], taken
+        assert registry.TELLING[seed[0]], taken
+
+
+def test_a_request_line_is_recognised_by_its_end() -> None:
+    """Whatever the first bytes are: they are not in the prefilter of first bytes."""
+    talk = Talk(50_001)
+    talk.client(b"\xe0 / HTTP/1.1\r\n\r\n")
+    assert talk.stream.dissector is registry.BY_PORT[80]
 
 
 def test_ports_are_asked_from_the_server_up() -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tcp_talk import CLIENT, SERVER, Talk
 
 from analysis import layers
-from analysis.protocols.streams import KEEP_ALIVE, KEPT_BYTES, OUT_OF_ORDER, RETRANSMISSION, SPURIOUS, Span
+from analysis.protocols.streams import (
+    KEEP_ALIVE,
+    KEPT_BYTES,
+    OUT_OF_ORDER,
+    RETRANSMISSION,
+    SPURIOUS,
+    Span,
+    deliver_next,
+)
 
 FAST = 2
 RECORD = b"\x17\x03\x03\x00\x64" + bytes(100)  # a TLS record of 105 bytes
@@ -131,3 +141,22 @@ def test_pieces_behind_a_gap_wait_in_any_order() -> None:
     span.put(3, b"XXX")
     span.put(0, b"abc")
     assert bytes(span.data) == b"abcdefghi"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_short_way_shows_what_the_long_way_shows(seed: int) -> None:
+    """Pieces of records in order, after gaps, before the end and twice: `deliver_next` agrees, or leaves it to `deliver`."""
+    dice = random.Random(seed)
+    stream = b"".join(b"\x17\x03\x03" + (n := dice.randrange(1, 400)).to_bytes(2, "big") + bytes(n) for _ in range(60))
+    long, short = Talk(443), Talk(443)
+    at, taken = 0, 0
+    while at < len(stream):
+        size = dice.randrange(1, 500)
+        piece, seq = stream[at : at + size], (0xFFFFF000 + at) & 0xFFFFFFFF
+        found = deliver_next(short.stream, CLIENT, seq, piece, 1, 1000, 24)
+        taken += found is not None
+        if found is None:
+            found = short.at(CLIENT, seq, piece)
+        assert found == long.at(CLIENT, seq, piece)
+        at += dice.choice((size, size, size, size + 100, -50 if at > 50 else size))
+    assert taken > 10
