@@ -273,10 +273,18 @@ def eapol(walk: Walk) -> None:
     kind, size = walk.u8(1), walk.u16(2)
     walk.trim(4 + size)
     if kind == 0:
-        walk.layer(layers.EAPOL, 4)
+        walk.name(layers.EAPOL, walk.left)  # with what it carries
+        walk.skip(4)
         walk.rest(layers.EAP)
     else:
         walk.rest(layers.EAPOL)
+
+
+def clock(walk: Walk) -> None:
+    """Precision time (IEEE 1588 13.3): 1 version (4 bits) | 2 length (2) of version 2."""
+    if walk.u8(1) & 15 == 2:
+        walk.trim(walk.u16(2))
+    walk.rest(layers.PTP)
 
 
 def pseudo_wire(walk: Walk) -> None:
@@ -306,5 +314,6 @@ DISSECTORS: dict[int, Callable[[Walk], None]] = {
     state.LLDP: lldp,
     state.PPPOED: discovery,
     state.EAPOL: eapol,
+    state.CLOCK: clock,
     state.PSEUDO_WIRE: pseudo_wire,
 }

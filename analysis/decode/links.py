@@ -54,7 +54,8 @@ def cisco_hdlc(walk: Walk) -> None:
     if kind == 0x2000:
         walk.rest(layers.CDP)
     elif kind == 0x8035:
-        walk.rest(layers.SLARP)
+        walk.name(layers.SLARP, min(walk.left, 14))
+        walk.need(14)
     else:
         walk.go(state.ETHERTYPE, kind)
 
@@ -113,11 +114,14 @@ def frame_relay(walk: Walk) -> None:
         walk.data_rest()
 
 
+ARCNET_BARE = (0x80, 0xCD, 0xF0, 0xF1)  # diagnosis, BACnet, and RFC 1051's IP and ARP
+
+
 def arcnet(walk: Walk) -> None:
     """0 source | 1 destination | (Linux: 2 offset (2)) | protocol; RFC 1201 protocols have a split flag and a number (2) more."""
     size = 5 if walk.type == 129 else 3
     protocol = walk.u8(size - 1)
-    if protocol in (212, 213, 214, 0xC4):
+    if protocol not in ARCNET_BARE:
         size += 3
     walk.layer(layers.ARCNET, size)
     walk.go(

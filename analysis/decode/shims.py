@@ -75,13 +75,13 @@ def sniffer(walk: Walk) -> None:
 
 def secured(walk: Walk) -> None:
     """MACsec (802.1AE 9.3): 0 flags (0x20: an 8-byte channel id; 0x0c: encrypted, changed) | 2 packet number; behind
-    the data, 16 bytes of integrity check."""
+    the data, 16 bytes of integrity check, which belong to no layer."""
     flags = walk.u8(0)
     size = 14 if flags & 0x20 else 6
     encrypted = flags & 0x0C
     kind = 0 if encrypted else walk.u16(size)
     walk.need(size + 16)
-    walk.name(layers.MACSEC, (size if encrypted else size + 2) + 16)
+    walk.name(layers.MACSEC, size if encrypted else size + 2)
     walk.skip(size if encrypted else size + 2)
     inner = walk.left - 16
     walk.s[TRAILER] = -1

@@ -106,7 +106,8 @@ ODD = 4000
     TIMESTAMPED,
     SENSOR,
     PIM,
-) = range(ODD, ODD + 46)
+    CLOCK,
+) = range(ODD, ODD + 47)
 
 # The walk: where it stands (absolute offsets into data).
 AT = 0  # next byte to read

@@ -78,7 +78,7 @@ ETHERTYPES = {
     0x88E1: LEAF + layers.HOMEPLUG_AV,
     0x88E5: state.MACSEC,
     0x88F5: LEAF + layers.MRP_MVRP,
-    0x88F7: LEAF + layers.PTP,
+    0x88F7: state.CLOCK,
     0x8902: LEAF + layers.CFM,
     0x8906: LEAF + layers.FCOE,
     0x8914: LEAF + layers.FIP,

@@ -169,10 +169,13 @@ def _message(pdu: Pdu, at: int) -> int:
     if size < 0:
         return 0
     body = data[section.size : section.size + size]
+    there = left if pdu.whole else len(data)  # of a long unit only the beginning was kept, but all of it was there
     inner = _body(section, body)
+    if pdu.whole and len(body) < size:
+        inner = [(layer, size if own == len(body) else own) for layer, own in inner]
     known = bool(inner) and inner[0][0] != layers.MEDIA
     end = at + section.size  # Wireshark counts from the start of the unit, and where it knows no body to its end
-    pdu.add(layers.HTTP, min(end, len(data)) if known else len(data))
+    pdu.add(layers.HTTP, min(end, there) if known else there)
     _remember(pdu, message, section, body)
     pdu.layers += inner
     return section.size + size

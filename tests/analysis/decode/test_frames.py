@@ -116,12 +116,16 @@ STACKS = [
     (107, b"\0\x0c\7\x22\0" + ISIS_HELLO, "fr:17 data:14"),  # circuit 0 signals
     (107, b"\x18\x41\xfe\xfe" + ISIS_HELLO, "fr:4 isis:12 isis.hello:4"),
     (107, b"\x18\x41\3\xcf\0\x21" + ip4(udp(), 17), "fr:4 ppp:2 ip:20 udp:8"),
-    (7, b"\1\2\xdd" + b"abc", "arcnet:3 ddp:3"),
+    (7, b"\1\2\xdd\0\0\1" + b"abc", "arcnet:6 ddp:3"),
     (6, b"\x10\x40" + bytes(12) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "tr:14 llc:8 ip:20 udp:8"),
     (6, b"\x10\x40" + bytes(6) + b"\x80" + bytes(5) + b"\4" + bytes(3) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17),
      "tr:18 llc:8 ip:20 udp:8"),  # source routed
     (226, b"\1\2\0\0" + bytes(20) + ip4(udp(), 17), "ipnet:24 ip:20 udp:8"),
     (231, b"l\1\1\1", "dbus:4"),
+    (104, b"\x8f\0\x80\x35" + bytes(18), "chdlc:4 slarp:14"),
+    (1, eth(b"\1\0\0\6\1\1\0\6\1a", 0x888E) + bytes(36), "eth:50 eapol:10 eap:6"),
+    (1, eth(b"\0\2\0\x2c" + bytes(40), 0x88F7) + bytes(2), "eth:16 ptp:44"),
+    (1, eth(b"\0\0\0\0\0\1\x08\6" + ARP + bytes(16), 0x88E5), "eth:14 macsec:8 arp:28"),
     (1, dot3(b"\0\1\xaf\x81\1\0") + bytes(40), "eth:54 llc:3 basicxid:3"),
     (1, bytes.fromhex("01000c000000 020000000001 0049 aaaa03 00000c 0003 0000 0000") + eth(ARP, 0x0806) + bytes(19),
      "isl:26 eth:33 arp:28"),

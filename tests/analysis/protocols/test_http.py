@@ -202,3 +202,14 @@ def test_shapes_in_headers_and_none_in_plain_requests() -> None:
         b"GET /search?q=union+of+workers HTTP/1.1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nCookie: a=b; c=d\r\n\r\n"
     )
     assert quiet.facts.payload == []
+
+
+def test_long_bodies_count_whole() -> None:
+    """A stream keeps 256 KiB of a unit; its layers have all the bytes that there were."""
+    body = bytes(300_000)
+    for kind, head in ((b"application/octet-stream", 0), (b"application/x-none", len(body))):
+        answer = OK % (kind, len(body)) + body
+        talk = Talk(80)
+        for at in range(0, len(answer), 50_000):
+            sizes = talk.sized(SERVER, answer[at : at + 50_000])
+        assert [size for _, size in sizes] == [len(answer) - len(body) + head, len(body)]
