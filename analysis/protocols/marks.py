@@ -128,7 +128,7 @@ def found(data: Array, begin: Array, end: Array) -> Iterator[Sequence[int]]:
 
 def _one_by_one(data: Array, begin: Array, end: Array) -> Iterator[tuple[int, int, int]]:
     """A search of all spans, joined, for each mark."""
-    whole = b"".join(data[low:high] for low, high in zip(begin.tolist(), end.tolist(), strict=True))
+    whole = b"".join(data[low:high].tobytes() for low, high in zip(begin.tolist(), end.tolist(), strict=True))
     last = np.cumsum(end - begin)  # where each span ends in the whole
     for number, (_, mark) in enumerate(MARKS):
         at, hits = whole.find(mark), 0
