@@ -6,8 +6,6 @@ whoever draws it escapes it. Secrets never enter: a login keeps the user name an
 Each list is bounded (LIMIT); what was not kept is counted in `Facts.dropped`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
