@@ -8,6 +8,7 @@ Reference: Rossow, Amplification Hell (2014).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -63,7 +64,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     for chosen in large_groups(np.flatnonzero(other), limits.other_sources, victim, service):
         yield from _reflected(evidence, chosen, limits)
     misused = links.unicast & (links.kind == columns.UDP) & among(links.target_port, SERVICES) & links.known
-    misused &= (links.target_port != DNS) & (links.got >= 1)
+    repeated = _repeated_questions(evidence, limits)
+    misused &= ((links.target_port != DNS) | np.isin(links.row, repeated)) & (links.got >= 1)
     monlists = {row.flow for row in evidence.facts.payload if row.shape == "ntp-monlist"}
     for chosen in large_groups(np.flatnonzero(misused), 1, links.source, links.target, links.target_port):
         yield from _misused(evidence, chosen, limits, monlists)
@@ -73,6 +75,16 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     )
     for chosen in large_groups(np.flatnonzero(answers), 1, victim):
         yield from _answers(evidence, chosen, limits)
+
+
+def _repeated_questions(evidence: Evidence, limits: Thresholds) -> list[int]:
+    """Flows of an asker who wants the same name of the same server again and again: a client keeps the answer."""
+    asked: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for row in evidence.facts.dns:
+        if not row.response and row.protocol == "dns" and not row.tcp:
+            ends = evidence.sender_of(row.flow, row.from_a), evidence.receiver_of(row.flow, row.from_a)
+            asked[*ends, row.name.lower()].append(row.flow)
+    return [flow for flows in asked.values() if len(flows) >= limits.packets for flow in flows]
 
 
 def _reflected(evidence: Evidence, chosen: Array, limits: Thresholds) -> Iterator[Finding]:

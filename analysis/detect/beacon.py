@@ -132,6 +132,8 @@ def _finding(
     port = int(links.target_port[chosen[0]])
     names = list(evidence.hosts.names.get(target, ()))
     known = bool(names) and all(well_known(name) for name in names)
+    inside = evidence.hosts.inside
+    leaves = not bool(inside[links.target[chosen[0]]])  # orders come from outside; inside, machines watch each other
     same = links.target == links.target[chosen[0]]
     sharers = len(different(links.source[same]))
     word = columns.KINDS[int(links.kind[chosen[0]])].upper()
@@ -153,7 +155,7 @@ def _finding(
             benign="Update checks, telemetry, monitoring and polling do the same. What decides: who the destination is "
             f"({names[0] if names else 'the capture gives it no name'}) and how many hosts use it ({sharers} here).",
             advice="Find the program behind these connections on the source; look the destination up.",
-            impact=Severity.LOW if known else Severity.MEDIUM,
+            impact=Severity.MEDIUM if leaves and not known else Severity.LOW,
             evidence=terms,
             numbers={
                 "connections": measured(limits, "connections", len(chosen)),

@@ -9,7 +9,7 @@ Reference: Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ from analysis.thresholds import Limits, limit, measured
 
 NAME = "brute-force"
 blocked = assess.without_transport
-SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 3306, 3389, 5432, 5900, 5985)
+SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 2323, 3306, 3389, 5432, 5900, 5985)
+SHORT = (23, 1433, 2323, 5900)  # their logins are shorter than an encrypted one
 SPOKEN = tuple(layers.BY_NAME[name] for name in ("ssh", "rdp", "vnc", "telnet", "tpkt") if name in layers.BY_NAME)
 REMOTE = (22, 23, 3389, 5900)
 KERBEROS_REFUSED = (6, 18, 24)  # RFC 4120 7.5.9: no such client, revoked, wrong password
@@ -46,6 +47,10 @@ class Thresholds(Limits):
     )
     alike: float = limit(0.2, "median deviation of bytes / median", "tapwall: within 20 %")
     least_bytes: float = limit(300.0, "bytes sent a session", "tapwall: less holds no encrypted login")
+    short_bytes: float = limit(
+        12.0, "bytes sent a session", "tapwall: a name and a password, or VNC's 16 bytes of answer"
+    )
+    distributed: int = limit(20, "sources", "tapwall: of a botnet, each tries a few times")
     http_refused: int = limit(20, "answers 401 or 403", "tapwall's default")
     equal_sessions: int = limit(4, "sessions ended by reset", "tapwall: repeated attempts that all break off alike")
     equal: float = limit(0.02, "median deviation of bytes / median", "tapwall: a person's sessions never match so well")
@@ -64,14 +69,57 @@ class Try(NamedTuple):
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per source, service and way of seeing it."""
     seen: set[tuple[str, str]] = set()
+    together: defaultdict[tuple[str, str], list[tuple[str, Try]]] = defaultdict(list)
+    welcome: Counter[tuple[str, str]] = Counter()
     for (source, target, protocol), tries, accepted in _refusals(evidence):
+        together[target, protocol] += [(source, one) for one in tries]
+        welcome[target, protocol] += len(accepted)
         least = limits.http_refused if protocol == "http" else limits.refused
         finding = _guessing(evidence, (source, target, protocol), tries, accepted, (limits, least))
         if finding is not None:
             seen.add((source, target))
             yield finding
+    for (target, protocol), mine in together.items():
+        strangers = [(source, one) for source, one in mine if (source, target) not in seen]
+        if welcome[target, protocol] < len(strangers):
+            yield from _distributed(evidence, (target, protocol), strangers, limits)
     yield from _forms(evidence, limits, seen)
     yield from _sessions(evidence, limits, seen)
+
+
+def _distributed(
+    evidence: Evidence, key: tuple[str, str], tries: list[tuple[str, Try]], limits: Thresholds
+) -> Iterator[Finding]:
+    """One service refuses many hosts outside, each of which tries too seldom to be seen alone."""
+    target, protocol = key
+    outside = {evidence.text(int(one)) for one in np.flatnonzero(~evidence.hosts.inside)}
+    tries = [(source, one) for source, one in tries if source in outside]
+    sources = sorted({source for source, _ in tries})
+    if len(sources) < limits.distributed or protocol == "http":
+        return
+    rows = [one for _, one in tries]
+    users = sorted({one.user for one in rows if one.user})
+    yield of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"{len(sources)} hosts outside guess passwords at {evidence.hosts.name(target)} ({protocol}): {len(rows)} refused",
+            explanation=f"{len(rows)} logins of {len(sources)} sources were refused, for {len(users)} names ({listed(users, 4)}); each "
+            "source tries too seldom to be noticed alone.",
+            benign=f"Users mistype their passwords too, and most of them get in; here {len(rows)} logins were refused.",
+            advice="Let the service answer known networks only; lock accounts after some failures, whoever tries.",
+            impact=Severity.MEDIUM,
+            evidence={"sources": margin(len(sources), limits.distributed, least=0.6)},
+            numbers={
+                "sources": measured(limits, "distributed", len(sources)),
+                "refused": Number(len(rows), "logins"),
+            },
+            subject=f"distributed {protocol} {target}",
+            attack=(GUESSING,),
+            hosts=(target, *sources[:20]),
+        ),
+    )
 
 
 def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[Try], list[Try]]]:
@@ -124,6 +172,12 @@ def _forms(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -
         if login.protocol == "http" and login.number in posted:
             path = posted[login.number].uri.partition("?")[0]
             tried[evidence.source_of(login.flow), evidence.target_of(login.flow), path].append(login)
+    for row in posted.values():
+        if (
+            row.uri.endswith("/xmlrpc.php") and b"<methodCall>" in row.body and b"<param" in row.body
+        ):  # WordPress: name, password
+            call = Login(row.number, row.time_ns, row.flow, "http", "", "***", True, -1)
+            tried[evidence.source_of(row.flow), evidence.target_of(row.flow), row.uri].append(call)
     for (source, target, path), rows in tried.items():
         rows.sort(key=lambda row: row.time_ns)
         start, end, count = busiest(np.array([row.time_ns for row in rows]), limits.window_s)
@@ -222,7 +276,7 @@ def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]
         & ~links.failed
         & (links.synacks > 0)
         & (spoken | np.isin(links.target_port, SERVICES))
-        & (links.sent_payload >= limits.least_bytes)
+        & (links.sent_payload >= np.where(np.isin(links.target_port, SHORT), limits.short_bytes, limits.least_bytes))
         & (links.got_payload > 0)
     )
     for chosen in large_groups(rows, limits.equal_sessions, links.source, links.target, links.target_port):

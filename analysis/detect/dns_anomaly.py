@@ -37,6 +37,10 @@ class Thresholds(Limits):
         30, "answers with different ids to one port for one domain", "RFC 5452: a forger guesses the id"
     )
     zone_bytes: int = limit(300, "bytes of an answer to AXFR", "tapwall: a refusal is shorter")
+    random_names: int = limit(
+        300, "names of one domain, of many askers", "tapwall: no crowd asks for so many names that do not exist"
+    )
+    askers: int = limit(10, "hosts that ask", "tapwall: a botnet; one host alone may be a tunnel")
     forged_s: float = limit(5.0, "s between both answers", "RFC 5452: the forger races the true answer")
 
 
@@ -53,6 +57,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     yield from _forged(evidence, limits)
     yield from _guessed(evidence, limits)
     yield from _zones(evidence, limits)
+    yield from _random_names(evidence, limits)
 
 
 def _oversized(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
@@ -229,3 +234,44 @@ def _told(row: Dns) -> set[str]:
 
 def _shape(row: Dns) -> tuple[tuple[int, str], ...]:
     return tuple((kind, text) for _, kind, _, text in row.answers)
+
+
+def _random_names(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """Random names of one domain by many hosts, of which none exists: the domain's servers are drowned (water torture)."""
+    asked: defaultdict[str, list[Dns]] = defaultdict(list)
+    good: set[str] = set()
+    for row in evidence.facts.dns:
+        if row.protocol == "dns" and "." in row.name:
+            if not row.response:
+                asked[registered(row.name)].append(row)
+            elif row.answers:
+                good.add(row.name.lower())
+    for domain, rows in asked.items():
+        names = {row.name.lower() for row in rows}
+        missing = len(names - good)
+        if missing < limits.random_names or missing < len(names) / 2:
+            continue
+        askers = sorted({evidence.sender_of(row.flow, row.from_a) for row in rows})
+        if len(askers) < limits.askers:
+            continue
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"Flood of random names of {domain}: {missing} that do not exist, asked by {len(askers)} hosts",
+                explanation=f"{len(rows)} questions for {len(names)} names of one domain. No cache helps against names that nobody asked "
+                "for before, so every question reaches the domain's own servers.",
+                benign=f"Block lists and telemetry ask for many names of one domain, and get answers; here {missing} names got none.",
+                advice="Limit the rate of answers that say no at the resolver; look at the hosts that ask, if they are yours.",
+                impact=Severity.MEDIUM,
+                evidence={"names that do not exist": margin(missing, limits.random_names, least=0.6)},
+                numbers={
+                    "missing_names": measured(limits, "random_names", missing),
+                    "askers": measured(limits, "askers", len(askers)),
+                },
+                subject=f"random {domain}",
+                attack=(("T1498.001", "Network Denial of Service: Direct Network Flood"),),
+                hosts=tuple(askers[:20]),
+            ),
+        )

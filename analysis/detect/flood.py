@@ -8,7 +8,7 @@ Reference: RFC 4987.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,6 +54,7 @@ class Thresholds(Limits):
     completed: float = limit(0.2, "share of completed handshakes, at most", "tapwall's default")
     connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
     pages_per_s: float = limit(50.0, "requests/s for one path", "tapwall: polling asks once a second")
+    pages_each: float = limit(5.0, "requests of a source for one path", "tapwall: a visitor loads a page once or twice")
     packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
     pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
     any_per_s: float = limit(
@@ -83,6 +84,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     datagrams = links.unicast & np.isin(links.kind, (columns.UDP, columns.ICMP, columns.ICMPV6))
     yield from _datagrams(evidence, np.flatnonzero(datagrams & links.known), limits)
     yield from _pages(evidence, limits)
+    yield from _pages_of_many(evidence, limits)
     asked = evidence.flows.packets_ab[links.row]
     control = np.flatnonzero(np.isin(links.application, CONTROL) & (asked >= limits.control_requests))
     for link in control.tolist():
@@ -259,6 +261,37 @@ def _pages(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 "requests": Number(len(rows), "requests"),
             },
             (source, EXHAUSTION, f"pages {source}>{target}{path}"),
+        )
+
+
+def _pages_of_many(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """The same by many sources together, each of which asks for the page again and again."""
+    asked: defaultdict[tuple[str, str], list[Http]] = defaultdict(list)
+    for row in evidence.facts.http:
+        if row.method:
+            asked[evidence.target_of(row.flow), row.uri.partition("?")[0]].append(row)
+    for (target, path), rows in asked.items():
+        per_s, inside = rate(np.array([row.time_ns for row in rows]), limits.seconds)
+        sources = Counter(evidence.source_of(row.flow) for row in rows)
+        each = len(rows) / len(sources)
+        if per_s < 1.5 * limits.pages_per_s or len(sources) < limits.spread or each < limits.pages_each:
+            continue
+        links = np.array(sorted({evidence.link_of(row.flow) for row in rows} - {-1}), np.int64)
+        if max(sources.values()) > len(rows) / 2 or not len(links) or not len(inside):
+            continue
+        yield _finding(
+            evidence,
+            links,
+            f"HTTP flood: {len(sources)} hosts asked {evidence.hosts.name(target)} for {path[:60]} {per_s:.0f} times a second",
+            f"A crowd of visitors asks for a page once or twice each; here each asked {each:.0f} times.",
+            Severity.MEDIUM,
+            {"rate": margin(per_s, 1.5 * limits.pages_per_s, least=0.6)},
+            {
+                "pages_per_s": measured(limits, "pages_per_s", round(per_s, 1)),
+                "requests_each": measured(limits, "pages_each", round(each, 1)),
+                "sources": measured(limits, "spread", len(sources)),
+            },
+            ("", EXHAUSTION, f"pages of many>{target}{path}"),
         )
 
 

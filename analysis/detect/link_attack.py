@@ -134,7 +134,7 @@ def _spanning_tree(evidence: Evidence, rows: list[LinkControl], limits: Threshol
     claims = [row for row in rows if row.word != "change"]
     for tree in sorted({_tree(row) for row in claims}):
         if tree or len({_tree(row) for row in claims}) == 1:
-            yield from _root(evidence, [row for row in claims if _tree(row) in (tree, 0)], limits)
+            yield from _root(evidence, tree, [row for row in claims if _tree(row) in (tree, 0)], limits)
 
 
 def _tree(row: LinkControl) -> int:
@@ -147,7 +147,7 @@ def _bridge(row: LinkControl) -> str:
     return f"{int(row.word[:5]) & 0xF000:05d} {row.word[6:]}"
 
 
-def _root(evidence: Evidence, claims: list[LinkControl], limits: Thresholds) -> Iterator[Finding]:
+def _root(evidence: Evidence, tree: int, claims: list[LinkControl], limits: Thresholds) -> Iterator[Finding]:
     """Who is the root of one tree?"""
     flips = sum(_bridge(a) != _bridge(b) for a, b in pairwise(claims))
     roots = list(dict.fromkeys(_bridge(row) for row in claims))
@@ -164,7 +164,7 @@ def _root(evidence: Evidence, claims: list[LinkControl], limits: Thresholds) -> 
         {"changes of root": margin(flips, limits.roots, least=0.5), "roots": 0.1 * min(len(roots), 4)},
         {"changes_of_root": measured(limits, "roots", flips), "roots": Number(len(roots), "bridges")},
         ("stp root", MIDDLE, Severity.MEDIUM),
-        "stp && stp.type != 0x80",
+        f"stp.type != 0x80 && stp.root.ext in {{0, {tree}}}" if tree else "stp && stp.type != 0x80",
     )
 
 

@@ -36,6 +36,7 @@ class Thresholds(Limits):
     slow_ports: int = limit(60, "distinct ports", "tapwall: four times the ports where they need the whole capture")
     failed_share: float = limit(0.8, "share of ports without service", "tapwall's default")
     stealth_ports: int = limit(3, "distinct ports", "tapwall: such segments have no other use")
+    monitored: float = limit(3.0, "connections a port, median", "tapwall: monitoring asks again, a scan once or twice")
     mixed_ports: int = limit(5, "distinct ports", "tapwall: ports without service beside a stealth probe")
 
 
@@ -85,6 +86,8 @@ def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) ->
     many = dead_now >= limits.ports or all_dead >= limits.slow_ports
     if share < limits.failed_share or not (hidden or many):
         return None
+    if not hidden and tcp and (links.synacks[chosen] > 0).all() and len(chosen) >= limits.monitored * total:
+        return None  # every port is open and is asked again and again: monitoring
     tried = chosen[dead]
     return _finding(evidence, tried[_first_of_each(ports[dead])], limits, (dead_now, all_dead, odd_ports, share))
 

@@ -49,7 +49,8 @@ BEGINNINGS: tuple[tuple[str, re.Pattern[bytes], bool], ...] = (
     ("Gh0st RAT", pattern(rb"^Gh0st.{8}\x78\x9c", re.S), True),
     ("njRAT", pattern(rb"^\d{1,6}\0(?:ll|inf)\|", re.S), True),
     ("a Unix shell", pattern(rb"^(?:/bin/(?:ba|da|z)?sh: |(?:ba)?sh-\d\.\d|# $|\$ $|uid=\d+\()"), True),
-    ("a Unix shell", pattern(rb"^(?:id|whoami|uname -a|python3? -c ['\"]import pty|/bin/(?:ba)?sh -i)[^\r\n]{0,80}\n"), False),
+    ("a Unix shell", pattern(rb"^(?:\x1b\][^\x07]{0,80}\x07)?(?:\x1b\[[0-9;?]{0,12}[a-z])*[a-z_][\w.-]{0,31}@[\w.-]{1,64}:[~/][^\r\n]{0,80}[#$] ", re.I), True),
+    ("a Unix shell", pattern(rb"^(?:id|whoami|uname -a|ls -l\w{0,3}|cat /etc/(?:passwd|shadow)|python3? -c ['\"]import pty|/bin/(?:ba)?sh -i)[^\r\n]{0,80}\n"), False),
 )  # fmt: skip
 
 

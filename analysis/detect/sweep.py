@@ -7,6 +7,7 @@ ports), a router that refreshes its ARP table (it forwards for the subnet: low).
 
 from __future__ import annotations
 
+import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -23,7 +24,8 @@ from analysis.thresholds import Limits, limit, measured
 
 NAME = "sweep"
 MAIL = 25
-ECHO, TIMESTAMP, MASK, ECHO_V6 = 8, 13, 17, 128
+ECHO, TIMESTAMP, MASK, ECHO_V6, SOLICITATION = 8, 13, 17, 128, 135
+NTP = 123
 DISCOVERY = (("T1018", "Remote System Discovery"),)
 
 
@@ -33,6 +35,7 @@ class Thresholds(Limits):
     hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100")
     window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
     failed_share: float = limit(0.8, "share of hosts without answer", "tapwall's default")
+    named: float = limit(0.5, "share of hosts with a name", "tapwall: who is looked up by name is not searched for")
     monitored: float = limit(
         4.0, "requests a host, median", "tapwall: monitoring asks again and again, a sweep once or twice"
     )
@@ -57,7 +60,11 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         links.target_port, (ECHO, TIMESTAMP, MASK, ECHO_V6)
     )
     service = (links.kind == columns.TCP) & links.known & (links.syns > 0)
-    service |= (links.kind == columns.UDP) & links.known & ~np.isin(links.target_port, HOUSEKEEPING_PORTS)
+    service |= (
+        (links.kind == columns.UDP)
+        & links.known
+        & ~np.isin(links.target_port, [port for port in HOUSEKEEPING_PORTS if port != NTP])
+    )  # who searches for time servers abuses them
     group = evidence.hosts.group  # a network's own address and its broadcast are swept with the others
     rows = np.flatnonzero(np.where(echo, ~group[links.source], links.unicast & service))
     for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
@@ -66,6 +73,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             yield finding
     yield from _mail(evidence, limits)
     yield from _arp(evidence, limits)
+    yield from _neighbours(evidence, limits)
 
 
 def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
@@ -83,6 +91,8 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     hosts = len(different(links.target[window]))
     silent = len(different(links.target[chosen][failed])) / len(different(links.target[chosen]))
     if hosts < limits.hosts or (not ping and silent < limits.failed_share):
+        return None
+    if not ping and _named(evidence, chosen) > limits.named:
         return None
     again = median(_packets_by_target(evidence, chosen))
     if ping and silent < limits.monitored_silent and again >= limits.monitored:
@@ -114,6 +124,12 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
             accountable=source,
         ),
     )
+
+
+def _named(evidence: Evidence, chosen: Array) -> float:
+    """Share of the targets whose address the capture itself gives a name: they were looked up, not tried in a row."""
+    targets = different(evidence.links.target[chosen]).tolist()
+    return sum(evidence.text(one) in evidence.hosts.names for one in targets) / len(targets)
 
 
 def _packets_by_target(evidence: Evidence, chosen: Array) -> Array:
@@ -177,6 +193,52 @@ def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         share = len(targets & answered) / len(targets)
         if len(targets) >= limits.arp_targets and share < limits.arp_answered:
             yield _arp_finding(evidence, rows, targets, share, limits)
+
+
+def _neighbours(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """The same over IPv6: solicitations for many neighbours (RFC 4861 4.3), each to the multicast group of its address."""
+    links = evidence.links
+    asked = (links.kind == columns.ICMPV6) & (links.target_port == SOLICITATION) & evidence.hosts.group[links.target]
+    there = {_low_bits(row.target) for row in evidence.facts.neighbour}
+    for chosen in large_groups(np.flatnonzero(asked), limits.arp_targets, links.source):
+        order = np.argsort(links.first_ns[chosen], kind="stable")
+        start, end, _ = busiest(links.first_ns[chosen][order], limits.arp_window_s)
+        targets = [evidence.text(one) for one in different(links.target[chosen[order[start:end]]]).tolist()]
+        share = sum(_low_bits(target) in there for target in targets) / len(targets)
+        source = evidence.text(int(links.source[chosen[0]]))
+        if len(targets) < limits.arp_targets or share >= limits.arp_answered or source == "::":
+            continue
+        yield of_links(
+            evidence,
+            chosen,
+            Words(
+                detector=NAME,
+                title=f"{source} looked for {len(targets)} IPv6 neighbours; {100 * share:.0f} % answered",
+                explanation=f"Neighbour solicitations for {len(targets)} addresses within {limits.arp_window_s:.0f} s, "
+                f"{100 * share:.0f} % of them exist: a host looks for its neighbours.",
+                benign="A router asks for every address that somebody outside scans; it would know most of them: here "
+                f"{100 * share:.0f} % answered.",
+                advice="Find the machine by its MAC. If it is the router, look for a scan of the network from outside.",
+                impact=Severity.MEDIUM,
+                evidence={
+                    "addresses": margin(len(targets), limits.arp_targets, least=0.6),
+                    "no answer": 0.5 * (1 - share),
+                },
+                numbers={
+                    "addresses_in_window": measured(limits, "arp_targets", len(targets)),
+                    "answered_share": measured(limits, "arp_answered", round(share, 3)),
+                },
+                subject=f"neighbours {source}",
+                attack=DISCOVERY,
+                accountable=source,
+                hosts=(source,),
+            ),
+        )
+
+
+def _low_bits(address: str) -> int:
+    """The last 24 bits, which an IPv6 address and its solicited-node group share (RFC 4291 2.7.1)."""
+    return int(ipaddress.ip_address(address.partition("%")[0])) & 0xFFFFFF
 
 
 def _arp_flood(evidence: Evidence, rows: list[Arp], limits: Thresholds) -> Iterator[Finding]:

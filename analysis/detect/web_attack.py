@@ -27,11 +27,11 @@ NAME = "web-attack"
 blocked = assess.without_fact("http", "HTTP requests")
 WEIGHTS = {
     "path-traversal": 0.65, "sql-injection": 0.65, "command-injection": 0.55, "php-include": 0.5, "script-injection": 0.4,
-    "shellshock": 0.5, "log4shell": 0.5, "template-injection": 0.65, "xml-entity": 0.6, "web-shell": 0.65, "known-weakness": 0.6,
+    "web-shell-upload": 0.65, "metadata-request": 0.6, "secret-file": 0.5, "shellshock": 0.5, "log4shell": 0.5, "template-injection": 0.65, "xml-entity": 0.6, "web-shell": 0.65, "known-weakness": 0.6,
 }  # fmt: skip  # how often a request of this form alone is an attack
 OWN = (
     "path-traversal", "sql-injection", "command-injection", "php-include", "script-injection", "template-injection", "xml-entity",
-    "web-shell", "known-weakness",
+    "web-shell", "known-weakness", "web-shell-upload", "metadata-request", "secret-file",
 )  # fmt: skip
 ADDRESSES = {"php-include"}  # from inside to outside: an address in a query, as advertising has them
 TOOLS = pattern(

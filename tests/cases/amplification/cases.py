@@ -91,3 +91,18 @@ def misused_time_server(wire: Wire) -> None:
         wire.udp(VICTIM, 40_000 + number, "10.0.0.123", 123, bytes((0x17, 0, 3, 42)) + bytes(4), at=number)
         for part in range(60):
             wire.udp("10.0.0.123", 123, VICTIM, 40_000 + number, bytes((0xD7, part, 3, 42)) + bytes(436), at=number + 0.002 * part)  # fmt: skip
+
+
+@fires(title="amplifies DNS")
+def resolver_abused(wire: Wire) -> None:
+    """An open resolver of ours is asked for the same large name 100 times a second, in somebody's name."""
+    for number in range(600):
+        wire.asked(VICTIM, "10.0.0.5", 53, dns_query("big.example.org", 255, number), dns_answer("big.example.org", TXT, ("x" * 250,) * 8, number), at=number / 100, sport=4444)  # fmt: skip
+
+
+@silent()
+def resolver_with_many_questions(wire: Wire) -> None:
+    """A mail gateway asks its resolver for 100 different names a second and gets long answers."""
+    for number in range(600):
+        name = f"m{number}.example{number % 90}.org"
+        wire.asked("10.0.0.9", "10.0.0.5", 53, dns_query(name, TXT, number), dns_answer(name, TXT, ("x" * 250,) * 2, number), at=number / 100, sport=5353)  # fmt: skip

@@ -76,3 +76,10 @@ def resent_syns(wire: Wire) -> None:
     """A dead server is tried every 20 s; each attempt repeats its SYN."""
     for number in range(30):
         wire.unanswered(ME, "10.0.0.80", 7000, (0, 1, 2, 3), at=20.0 * number)
+
+
+@silent("low")
+def health_checks_inside(wire: Wire) -> None:
+    """A load balancer asks a server inside every two seconds whether it lives."""
+    for number in range(100):
+        wire.talk("10.0.0.2", "10.0.3.1", 8080, [("c", b"GET /health HTTP/1.0\r\n\r\n"), ("s", b"HTTP/1.0 200 OK\r\n\r\n")], at=2.0 * number)  # fmt: skip

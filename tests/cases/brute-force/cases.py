@@ -125,3 +125,52 @@ def phones_register(wire: Wire) -> None:
         call = f"p{number}"
         wire.asked(phone, SERVER, 5060, sip("REGISTER", "pbx", user=f"10{number % 10}", call=call), sip_answer(401, "Unauthorized", call=call), at=6.0 * number, sport=5060)  # fmt: skip
         wire.asked(phone, SERVER, 5060, sip("REGISTER", "pbx", user=f"10{number % 10}", call=call, extra="Authorization: Digest username=\"x\"\r\n"), sip_answer(200, "OK", call=call), at=6.0 * number + 0.1, sport=5060)  # fmt: skip
+
+
+@fires()
+def telnet_on_another_port(wire: Wire) -> None:
+    """Mirai's heirs guess at port 2323 as well: 20 short sessions, alike."""
+    for number in range(20):
+        said: list[Said] = [("s", b"\xff\xfd\x18login: "), ("c", b"root\r\n"), ("s", b"Password: "), ("c", b"xc3511\r\n"), ("s", b"\r\nLogin incorrect\r\n")]  # fmt: skip
+        wire.talk(ME, SERVER, 2323, said, at=2.0 * number)
+
+
+@fires()
+def desktop_passwords(wire: Wire) -> None:
+    """VNC: 20 answers of 16 bytes to the challenge, each refused."""
+    for number in range(20):
+        said: list[Said] = [("s", b"RFB 003.008\n"), ("c", b"RFB 003.008\n"), ("s", b"\x01\x02"), ("c", b"\x02"), ("s", wire.noise(16)), ("c", wire.noise(16)), ("s", b"\0\0\0\x01\0\0\0\x16Authentication failure")]  # fmt: skip
+        wire.talk(ME, SERVER, 5900, said, at=1.0 * number)
+
+
+@fires(title="/xmlrpc.php")
+def wordpress_by_call(wire: Wire) -> None:
+    """Passwords guessed through WordPress's XML-RPC, where each call brings a name and a password."""
+    for number in range(40):
+        body = f"<methodCall><methodName>wp.getUsersBlogs</methodName><params><param><value>admin</value></param><param><value>p{number:03d}</value></param></params></methodCall>"
+        wire.talk(ME, SERVER, 80, [("c", request("/xmlrpc.php", method="POST", body=body.encode())), ("s", response(200, b"<fault>403</fault>"))], at=0.4 * number)  # fmt: skip
+
+
+@fires(title="hosts outside guess")
+def botnet(wire: Wire) -> None:
+    """Thirty hosts outside try two passwords each: none of them would be noticed alone."""
+    for number in range(60):
+        wire.talk(f"198.51.100.{number % 30 + 1}", SERVER, 21, _ftp("admin"), at=20.0 * number)
+
+
+@silent()
+def office_in_the_morning(wire: Wire) -> None:
+    """Sixty people outside log in, one in four mistypes the password first."""
+    for number in range(60):
+        client = f"198.51.100.{number + 1}"
+        for good in (False, True) if number % 4 == 0 else (True,):
+            wire.talk(client, SERVER, 21, _ftp(f"user{number}", good), at=10.0 * number + 5 * good)
+
+
+@silent()
+def proxy_that_asks(wire: Wire) -> None:
+    """A proxy with NTLM: every connection is refused twice (407) before it is let through; a web server with Negotiate once (401)."""
+    for number in range(60):
+        for code, port in ((407, 3128), (401, 80)):
+            said: list[Said] = [("c", request(f"/{number}")), ("s", response(code)), ("c", request(f"/{number}", headers="Authorization: NTLM TlRMTVNTUAAB\r\n")), ("s", response(200))]  # fmt: skip
+            wire.talk("10.0.0.9", SERVER, port, said, at=7.0 * number * wire.random.random())

@@ -66,3 +66,19 @@ def signed_answer(wire: Wire) -> None:
     """A DNSSEC answer of 4 kB over TCP."""
     answer = dns_answer("example.org", 48, (bytes(2000), bytes(2000)))
     wire.talk(ME, RESOLVER, 53, [("c", _framed(dns_query("example.org", 48))), ("s", _framed(answer))])
+
+
+@fires(title="random names of example.com")
+def water_torture(wire: Wire) -> None:
+    """A botnet asks our resolver for names of one domain that do not exist, each once."""
+    for number in range(600):
+        ask = dns_query(f"{wire.word(12)}.www.example.com", A, number)
+        wire.udp(f"10.1.{number % 40}.9", 20_000 + number, RESOLVER, 53, ask, at=0.01 * number)
+
+
+@silent(also=("dns-tunnel",))
+def telemetry_of_many(wire: Wire) -> None:
+    """Forty hosts report to a vendor under names of their own; every name has an address."""
+    for number in range(600):
+        name = f"h{number}.telemetry.example.com"
+        wire.asked(f"10.1.{number % 40}.9", RESOLVER, 53, dns_query(name, A, number), dns_answer(name, A, ("198.51.100.9",), number), at=0.05 * number)  # fmt: skip

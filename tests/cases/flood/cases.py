@@ -131,3 +131,19 @@ def syns_to_all_ports(wire: Wire) -> None:
     """SYNs from forged addresses to ports at random: 400 a second."""
     for number in range(1600):
         wire.tcp(_address(wire), wire.random.randint(1024, 65_000), VICTIM, wire.random.randint(1, 65_000), SYN, at=number / 400)  # fmt: skip
+
+
+@fires(title="HTTP flood: 50 hosts")
+def page_flood_of_many(wire: Wire) -> None:
+    """Fifty bots ask for one expensive page, each twice a second."""
+    for number in range(1000):
+        ask = request(f"/search?q={number}")
+        wire.talk(f"45.9.8.{number % 50 + 1}", VICTIM, 80, [("c", ask), ("s", response())], at=0.01 * number)
+
+
+@silent(also=("surge",))
+def crowd_of_visitors(wire: Wire) -> None:
+    """A page is on the news: 300 visitors load it within three seconds, once each."""
+    for number in range(300):
+        client = f"45.{number % 9}.8.{number % 250 + 1}"
+        wire.talk(client, VICTIM, 80, [("c", request("/news")), ("s", response())], at=0.01 * number)

@@ -96,3 +96,18 @@ def dead_service(wire: Wire) -> None:
     """A program that tries one closed port again and again, 40 times."""
     for number in range(40):
         wire.refused(ME, TARGET, 8080, at=2.0 * number)
+
+
+@silent()
+def service_checks(wire: Wire) -> None:
+    """Monitoring that connects to each of 20 services of a server every minute and closes again: all are open, each is asked five times."""
+    for minute in range(5):
+        for number in range(20):
+            wire.talk("10.0.0.3", TARGET, 20 + 7 * number, at=60.0 * minute + number)
+
+
+@fires()
+def scan_over_ipv6(wire: Wire) -> None:
+    """A scan of 60 ports over IPv6 from outside that a filter drops; only the scanner's side is in the capture."""
+    for number in range(60):
+        wire.unanswered("2001:db8::66", "fd00::5", 20 + 3 * number, (0, 1), at=0.2 * number)

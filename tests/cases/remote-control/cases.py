@@ -73,3 +73,22 @@ def miner(wire: Wire) -> None:
     """A miner subscribes to a pool (Stratum)."""
     said = [("c", b'{"id": 1, "method": "mining.subscribe", "params": ["cpuminer/2.5.1"]}\n'), ("s", b'{"id":1,"result":[],"error":null}\n')]  # fmt: skip
     wire.talk(ME, MASTER, 3333, said, close="")
+
+
+@fires("high", title="Unix shell")
+def prompt_of_a_terminal(wire: Wire) -> None:
+    """A reverse shell with a terminal: the victim's prompt comes first."""
+    prompt = b"www-data@web01:/var/www/html$ "
+    wire.talk(
+        ME,
+        MASTER,
+        9001,
+        [("c", prompt), ("s", b"id\n"), ("c", b"id\r\nuid=33(www-data) gid=33(www-data)\r\n" + prompt)],
+    )
+
+
+@fires("high", title="Unix shell")
+def shell_without_prompt(wire: Wire) -> None:
+    """netcat with a shell behind it: commands come in, answers go out, nothing else."""
+    said = [("s", b"ls -la\n"), ("c", b"total 12\ndrwxr-xr-x 2 root root 4096 .\n"), ("s", b"cat /etc/passwd\n")]
+    wire.talk(ME, MASTER, 9001, [*said, ("c", b"root:x:0:0:root:/root:/bin/bash\n")])

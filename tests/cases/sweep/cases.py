@@ -1,7 +1,9 @@
 """Scenes of one question to many hosts, and of hosts that have many friends."""
 
+import socket
+
 from cases import fires, silent
-from payloads import tls
+from payloads import A, dns_answer, dns_query, tls
 from traffic import SYN, Wire
 
 ME, MAC = "10.0.0.66", "02:66:66:66:66:66"
@@ -96,3 +98,42 @@ def arp_flood(wire: Wire) -> None:
     """One card asks for the gateway 200 times a second."""
     for number in range(600):
         wire.arp(1, MAC, ME, "10.0.0.1", at=number / 200)
+
+
+@silent()
+def browser_without_way_out(wire: Wire) -> None:
+    """The line is down behind the router: 25 servers that were looked up by name do not answer the browser."""
+    for number in range(25):
+        name, server = f"www.site{number}.example", f"198.51.100.{number + 1}"
+        wire.asked(ME, "10.0.0.1", 53, dns_query(name), dns_answer(name, A, (server,)), at=1.2 * number)
+        wire.unanswered(ME, server, 443, (0, 1, 3), at=1.2 * number + 0.1)
+
+
+@fires(title="IPv6 neighbours")
+def neighbour_sweep(wire: Wire) -> None:
+    """A host solicits 60 addresses of its IPv6 network within some seconds; two exist."""
+    for number in range(1, 61):
+        target = socket.inet_pton(socket.AF_INET6, f"fd00::{number:x}")
+        wire.icmp(
+            "fd00::66", f"ff02::1:ff00:{number:x}", 135, 0, bytes(4) + target + b"\x01\x01" + bytes(6), at=0.1 * number
+        )
+        if number in (7, 9):
+            wire.icmp(f"fd00::{number:x}", "fd00::66", 136, 0, b"\x60\0\0\0" + target + b"\x02\x01" + bytes(6), at=0.1 * number + 0.01)  # fmt: skip
+
+
+@silent()
+def neighbours_at_work(wire: Wire) -> None:
+    """A server solicits the 30 clients that it talks to; all answer."""
+    for number in range(1, 31):
+        target = socket.inet_pton(socket.AF_INET6, f"fd00::{number:x}")
+        wire.icmp(
+            "fd00::66", f"ff02::1:ff00:{number:x}", 135, 0, bytes(4) + target + b"\x01\x01" + bytes(6), at=0.5 * number
+        )
+        wire.icmp(f"fd00::{number:x}", "fd00::66", 136, 0, b"\x60\0\0\0" + target + b"\x02\x01\2\0\0\0\0" + bytes((number,)), at=0.5 * number + 0.01)  # fmt: skip
+
+
+@fires(title="UDP port 123")
+def time_servers_wanted(wire: Wire) -> None:
+    """Somebody searches a network for time servers that can be abused: a question of mode 7 to 40 hosts, no answer."""
+    for number in range(40):
+        wire.udp(ME, wire.port(), f"198.51.100.{number + 1}", 123, b"\x17\0\x03\x2a" + bytes(4), at=0.05 * number)

@@ -170,3 +170,34 @@ def visitor_counter(wire: Wire) -> None:
         "/count/w.php?page=http://www.example.net/search/?q=a&from=http://www.example.net/?b", "www.example.org"
     )
     _ask(wire, ask)
+
+
+@fires(title="web shell upload")
+def shell_upload(wire: Wire) -> None:
+    """A form uploads a PHP file that runs what it is told."""
+    body = b'--x\r\nContent-Disposition: form-data; name="f"; filename="s.php"\r\n\r\n<?php system($_GET["cmd"]); ?>\r\n--x--'
+    _ask(
+        wire,
+        request("/upload.php", method="POST", headers="Content-Type: multipart/form-data; boundary=x\r\n", body=body),
+    )
+
+
+@fires(title="metadata request")
+def cloud_credentials(wire: Wire) -> None:
+    """A page that fetches other pages is asked for the cloud's credentials (server-side request forgery)."""
+    _ask(wire, request("/fetch?url=http://169.254.169.254/latest/meta-data/iam/security-credentials/"))
+
+
+@fires(title="secret file")
+def forgotten_files(wire: Wire) -> None:
+    """Somebody looks for files that should not be there: .env, .git/config, credentials."""
+    for number, path in enumerate(("/.env", "/.git/config", "/.aws/credentials", "/wp-config.php.bak", "/.env.bak")):
+        _ask(wire, request(path), 404, at=number)
+
+
+@silent()
+def clone_by_plain_http(wire: Wire) -> None:
+    """git clones a bare repository by plain HTTP, and a page talks about PHP."""
+    _ask(wire, request("/project.git/HEAD", agent="git/2.43.0"), client="10.0.0.9")
+    _ask(wire, request("/project.git/info/refs", agent="git/2.43.0"), client="10.0.0.9")
+    _ask(wire, request("/blog", method="POST", body=b"text=How+do+I+use+php+system+calls%3F"), client="10.0.0.9")
