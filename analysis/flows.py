@@ -506,6 +506,16 @@ def _quoted(data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, fam
             tables.small[row, ICMP_ERROR] = kinds[i]
 
 
+class Ends(NamedTuple):
+    """The conversations whose TCP payload a batch holds, as far as they were known when the batch had been counted."""
+
+    flows: int  # conversations so far, of every kind
+    flow: Array  # int64[k], ascending
+    a_port: Array  # int32[k]
+    b_port: Array  # int32[k]
+    server_port: Array  # int32[k]: the port that a SYN went to or a SYN+ACK came from, 0 unknown
+
+
 class FlowTable:
     """All conversations of a capture so far. `salt` keeps a crafted capture from aiming at the hash function."""
 
@@ -602,6 +612,16 @@ class FlowTable:
     def n_tcp(self) -> int:
         """Number of TCP streams so far."""
         return int(self._counts[N_TCP])
+
+    def ends(self, batch: Batch) -> Ends:
+        """What naming wants to know of the conversations of the batch that was counted last. Copies."""
+        packets = batch.packets
+        flow = np.unique(packets.flow[(packets.payload_len > 0) & (packets.tcp_flags >= 0) & (packets.flow >= 0)])
+        rows = self.narrow[flow]
+        a_port, b_port, asked_b, asked_a = (rows[:, i] for i in (A_PORT, B_PORT, SYNS, SYNS + 1))
+        answered = np.where(self._rows.view(np.uint8)[flow, ORIGINATOR] == 1, a_port, b_port) * (rows[:, SYNACK] > 0)
+        server = np.where(asked_b > 0, b_port, np.where(asked_a > 0, a_port, answered))
+        return Ends(self.n_flows, flow.astype(np.int64), a_port, b_port, server)
 
     def flows(self) -> Flows:
         """The table so far, as views: do not keep it. `state` and what ports say in `originator` come with `finish`."""

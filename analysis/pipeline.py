@@ -2,13 +2,15 @@
 
     chunks -> Decoder -> FlowTable -> TcpAnalysis -> Naming
 
-In: a `Capture` (or another `Source`). Out: batches in file order, complete but for statistics. Reading and decoding may run one chunk ahead
-in a thread (compiled kernels release the interpreter lock); results do not depend on it. Times of the stages are
-added up in `timing`. Kernels are imported when a `Pipeline` is made, so `kernel.choose` comes before.
+In: a `Capture` (or another `Source`). Out: batches in file order, complete but for statistics. All before naming may run
+one chunk ahead in a thread (compiled kernels release the interpreter lock), so naming sees of the flow table only what
+came with its batch, and results do not depend on it. Times of the stages are added up in `timing`; they overlap.
+Kernels are imported when a `Pipeline` is made, so `kernel.choose` comes before.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from time import perf_counter
@@ -18,6 +20,11 @@ from analysis import kernel
 
 if TYPE_CHECKING:
     from analysis.columns import Batch, Records
+    from analysis.flows import Ends
+
+# The other thread's kernels come back for the interpreter lock some dozen times a chunk; at Python's own 5 ms they would
+# wait longer for it than they work.
+HAND_OVER_S = 0.0002
 
 
 class Source(Protocol):
@@ -40,42 +47,52 @@ class Pipeline:
         self._decoder = Decoder()
         self.flows = FlowTable(salt)
         self.tcp = TcpAnalysis(self.flows)
-        self.naming = Naming(self.flows)
+        self.naming = Naming()
         self.timing: defaultdict[str, float] = defaultdict(float)  # seconds by stage
 
     def batches(self, capture: Source) -> Iterator[Batch]:
         """Every packet of the capture, a chunk at a time. May be walked once."""
-        decoded = self._decoded(capture)
-        for batch in _ahead(decoded) if kernel.enabled() else decoded:
-            for name, stage in (("flows", self.flows), ("tcp", self.tcp), ("naming", self.naming)):
-                began = perf_counter()
-                stage.update(batch)
-                self.timing[name] += perf_counter() - began
+        counted = self._counted(capture)
+        for batch, ends in _ahead(counted) if kernel.enabled() else counted:
+            began = perf_counter()
+            self.naming.update(batch, ends)
+            self.timing["naming"] += perf_counter() - began
             yield batch
         began = perf_counter()
         self.naming.finish()
+        self.flows.application[:] = self.naming.application[: self.flows.n_flows]
         self.timing["naming"] += perf_counter() - began
 
-    def _decoded(self, capture: Source) -> Iterator[Batch]:
-        chunks = capture.chunks()
-        while True:
-            began = perf_counter()
-            records = next(chunks, None)
-            read = perf_counter()
-            self.timing["read"] += read - began
-            if records is None:
-                return
+    def _counted(self, capture: Source) -> Iterator[tuple[Batch, Ends]]:
+        """Chunks with conversations and TCP analysis, and of the table what naming wants: it may be a chunk behind."""
+        marks = [perf_counter()]
+        for records in capture.chunks():
+            marks.append(perf_counter())
             batch = self._decoder.update(records)
-            self.timing["decode"] += perf_counter() - read
-            yield batch
+            marks.append(perf_counter())
+            self.flows.update(batch)
+            ends = self.flows.ends(batch)
+            marks.append(perf_counter())
+            self.tcp.update(batch)
+            marks.append(perf_counter())
+            for name, began, ended in zip(("read", "decode", "flows", "tcp"), marks, marks[1:], strict=False):
+                self.timing[name] += ended - began
+            yield batch, ends
+            marks = [perf_counter()]
+        self.timing["read"] += perf_counter() - marks[0]
 
 
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def _ahead(batches: Iterator[tuple[Batch, Ends]]) -> Iterator[tuple[Batch, Ends]]:
     """The same batches, each made in another thread while its predecessor is being worked on."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, "decode") as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(HAND_OVER_S)
+    try:
+        with ThreadPoolExecutor(1, "decode") as thread:
             coming = thread.submit(next, batches, None)
-            yield batch
+            while (made := coming.result()) is not None:
+                coming = thread.submit(next, batches, None)
+                yield made
+    finally:
+        sys.setswitchinterval(patience)

@@ -7,13 +7,14 @@ here, from the first batch to `finish`. It must not know files, statistics or de
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from analysis import layers
-from analysis.columns import Array, Batch, Flows, Packets
+from analysis.columns import Array, Batch, Packets
 from analysis.facts import Facts, Kerberos
+from analysis.flows import Ends, lengthen
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
@@ -24,6 +25,7 @@ from analysis.protocols.pdu import Dissect, Pdu
 from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
 
 RST = 4
+FIRST_FLOWS = 1024  # capacity to begin with
 REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
 WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
 FEW = 2  # segments of a flow left in a batch that are not worth another round of the kernel
@@ -31,19 +33,6 @@ MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
 UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
-
-
-class FlowSource(Protocol):
-    """What naming needs of the flow table."""
-
-    @property
-    def application(self) -> Array:
-        """uint16[flows], writable: the protocol above transport."""
-        ...
-
-    def flows(self) -> Flows:
-        """All conversations so far."""
-        ...
 
 
 class Shared:
@@ -95,9 +84,9 @@ class Shared:
 class Naming:
     """Names the layers of every frame; one object per analysis."""
 
-    def __init__(self, flow_table: FlowSource) -> None:
+    def __init__(self) -> None:
         self.facts = Facts()
-        self._flow_table = flow_table
+        self.application = np.zeros(FIRST_FLOWS, np.uint16)  # by flow: layer id of the protocol above transport
         self._streams: dict[int, Stream] = {}
         self._shared = Shared(self.facts)
         self._datagrams = DatagramNaming(self.facts)
@@ -108,12 +97,14 @@ class Naming:
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
         self._renamed: list[int] = []  # rows of this batch that were `data` before their conversation was known
 
-    def update(self, batch: Batch) -> None:
-        """Append the layers above transport to each packet of `batch`, in place."""
+    def update(self, batch: Batch, ends: Ends) -> None:
+        """Append the layers above transport to each packet of `batch`, in place; `ends` are its conversations."""
         packets = batch.packets
         if not len(packets.number):
             return
         self._renamed.clear()
+        while ends.flows > len(self.application):
+            lengthen(self, "application")
         had = packets.n_layers.copy()
         last = packets.layers[np.arange(len(had)), np.maximum(had, 1) - 1]
         rows = np.flatnonzero(
@@ -121,7 +112,7 @@ class Naming:
         )
         if len(rows):
             rows = rows[np.argsort(packets.flow[rows], kind="stable")]
-            self._name_streams(batch, rows)
+            self._name_streams(batch, rows, ends)
         self._datagrams.update(batch)
         self._openings.update(batch, self._renamed)
         self._headers.update(batch)
@@ -153,7 +144,7 @@ class Naming:
         rows = np.flatnonzero((packets.n_layers > had) & (packets.flow >= 0))[::-1]
         if not len(rows):
             return
-        application = self._flow_table.application
+        application = self.application
         layer = packets.layers[rows, had[rows]]
         plain = layer == layers.DATA
         faulty = (layer == layers.SHORT) | (layer == layers.MALFORMED) | (layer == layers.UNREASSEMBLED)
@@ -165,26 +156,25 @@ class Naming:
         named = ~plain & ~faulty & undecided
         application[flow[named]] = layer[named]
 
-    def _name_streams(self, batch: Batch, rows: Array) -> None:
+    def _name_streams(self, batch: Batch, rows: Array, ends: Ends) -> None:
         """Walk the segments flow by flow: the kernel as far as it can, dissectors where they are needed."""
-        flows = self._flow_table.flows()
-        self._bulk.grow(len(flows.kind))
+        self._bulk.grow(ends.flows)
         walk = self._bulk.walk(batch, rows)
         active = np.arange(len(walk.first))
         while len(stopped := walk.advance(active)):
             for index in stopped:
-                self._serve(flows, walk, index)
+                self._serve(ends, walk, index)
             active = np.array(stopped, dtype=np.int64)
         self._gather_rest(walk)
 
-    def _serve(self, flows: Flows, walk: Walk, index: int) -> None:
+    def _serve(self, ends: Ends, walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
         lanes = self._bulk.view
         lane_of, missing = lanes.lane, lanes.missing
         rows, directions, plain = walk.rows, walk.direction, walk.plain
         at, end = walk.cursor[index], walk.ends[index]
         flow = walk.flow[rows[at]]
-        stream = self._streams.get(flow) or self._stream(flows, flow)
+        stream = self._streams.get(flow) or self._stream(ends, flow)
         known = stream.dissector
         while at < end:
             row = rows[at]
@@ -276,12 +266,10 @@ class Naming:
                 self._renamed.append(row)
                 walk.show(row, dissect_alone(stream, walk.direction[row], walk.segment(row)))
 
-    def _stream(self, flows: Flows, flow: int) -> Stream:
+    def _stream(self, ends: Ends, flow: int) -> Stream:
         """The state of a connection of which no segment was dissected yet."""
-        a_port, b_port = int(flows.a_port[flow]), int(flows.b_port[flow])
-        server = b_port if flows.syn_ab[flow] else a_port if flows.syn_ba[flow] else 0
-        if not server and flows.synack[flow]:
-            server = a_port if flows.originator[flow] == 1 else b_port
+        k = int(np.searchsorted(ends.flow, flow))
+        a_port, b_port, server = int(ends.a_port[k]), int(ends.b_port[k]), int(ends.server_port[k])
         stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
         stream.dissector = self._shared.expected(a_port, b_port)
         stream.candidates = registry.by_ports(server, a_port, b_port)

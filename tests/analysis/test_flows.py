@@ -334,3 +334,27 @@ def test_a_flood_of_quotes_fits() -> None:
         table.update(batch)
 
     assert table.n_tcp == 3000
+
+
+def test_ends_tell_naming_where_the_server_is() -> None:
+    """The port that a SYN went to, else the one that a SYN+ACK came from; only conversations with payload, in order."""
+    host, ports = "10.0.0.2", {"asked": 80, "answered": 22, "unknown": 23, "silent": 24}
+    client = {name: ("10.0.0.1", 1000 + i) for i, name in enumerate(ports)}
+    server = {name: (host, port) for name, port in ports.items()}
+    frames = [
+        tcp(0, client["asked"], server["asked"], SYN),
+        tcp(1, server["unknown"], client["unknown"], ACK, length=5),
+        tcp(2, client["silent"], server["silent"], SYN),
+        tcp(3, server["answered"], client["answered"], SYN | ACK),
+        tcp(4, client["answered"], server["answered"], ACK, length=5),
+        udp(5, ("10.0.0.1", 53), (host, 53)),
+        tcp(6, client["asked"], server["asked"], ACK, length=5),
+    ]
+    table, flows, done = assigned(frames)
+    ends = table.ends(done[0])
+
+    assert ends.flows == len(flows.kind)
+    assert [(a, b, at) for _, a, b, at in zip(*(column.tolist() for column in ends[1:]), strict=True)] == [
+        (1000, 80, 80), (23, 1002, 0), (22, 1001, 22),
+    ]  # fmt: skip
+    assert ends.flow.tolist() == sorted(ends.flow.tolist())

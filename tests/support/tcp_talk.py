@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from analysis import layers
-from analysis.columns import TCP, Batch, Flows, empty_flows, empty_packets, empty_taps
+from analysis.columns import Batch, empty_packets, empty_taps
 from analysis.facts import Facts
+from analysis.flows import Ends
 from analysis.protocols import registry
 from analysis.protocols.naming import Shared
 from analysis.protocols.streams import Segment, Stream, deliver
@@ -57,19 +58,7 @@ class Talk:
         return self.say(SERVER, data)
 
 
-class OneTable:
-    """Stands for the flow table where all that naming needs is known beforehand."""
-
-    def __init__(self, flows: Flows) -> None:
-        self._flows = flows
-        self.application = flows.application
-
-    def flows(self) -> Flows:
-        """The conversations."""
-        return self._flows
-
-
-def batch_of(segments: list[tuple[int, int, int, bytes, int]], ports: list[int]) -> tuple[Batch, OneTable]:
+def batch_of(segments: list[tuple[int, int, int, bytes, int]], ports: list[int]) -> tuple[Batch, Ends]:
     """A batch of TCP packets (flow, direction, seq, payload, analysis bits); flow i goes from port 50000+i to ports[i]."""
     packets = empty_packets(len(segments))
     data = bytearray()
@@ -83,12 +72,10 @@ def batch_of(segments: list[tuple[int, int, int, bytes, int]], ports: list[int])
         packets.layers[row, :3] = layers.ETH, layers.IP, layers.TCP
         packets.layer_pdus[row, :3] = 1
         packets.n_layers[row] = 3
-    flows = empty_flows(len(ports))
-    flows.kind[:] = TCP
-    flows.a_port[:] = np.arange(50_000, 50_000 + len(ports))
-    flows.b_port[:] = ports
-    flows.syn_ab[:] = 1
-    return Batch(np.frombuffer(bytes(data) + b"\0", np.uint8), packets, empty_taps(0)), OneTable(flows)
+    server = np.array(ports, np.int32)
+    flow = np.arange(len(ports), dtype=np.int64)
+    ends = Ends(len(ports), flow, (flow + 50_000).astype(np.int32), server, server)
+    return Batch(np.frombuffer(bytes(data) + b"\0", np.uint8), packets, empty_taps(0)), ends
 
 
 def paths(batch: Batch) -> list[str]:

@@ -26,14 +26,14 @@ def test_sealed_records_are_named_without_a_dissector() -> None:
     """Whole records, pieces, and a piece with the next record behind it, across the wrap of sequence numbers."""
     joined = SEALED * 6
     pieces = [CCS, SEALED, joined[:70], joined[70:80], joined[80:200], joined[200:], SEALED]
-    batch, table = batch_of(_stream(0, 0, 0xFFFFFFF0, pieces), [443])
-    naming = Naming(table)
-    naming.update(batch)
+    batch, ends = batch_of(_stream(0, 0, 0xFFFFFFF0, pieces), [443])
+    naming = Naming()
+    naming.update(batch, ends)
     assert paths(batch) == ["tls", "tls", "tls", "", "tls", "tls", "tls"]
     assert batch.packets.layer_bytes[:, 3].tolist() == [6, 50, 70, 0, 50 + 100, 100, 50]
     assert batch.packets.layer_pdus[:, 3].tolist() == [1, 1, 1, 0, 2, 1, 1]
     assert int(batch.packets.last_pdu_bytes[4]) == 100  # the record that ended there is another PDU than the rest
-    assert table.application.tolist() == [layers.TLS]
+    assert naming.application[:2].tolist() == [layers.TLS, 0]
 
 
 def test_the_fast_lane_gives_what_the_dissectors_give() -> None:
@@ -52,14 +52,13 @@ def test_the_fast_lane_gives_what_the_dissectors_give() -> None:
                 (0, 0, 5000 + at, stream[at : at + size], chance.choice((SPURIOUS, RETRANSMISSION, OUT_OF_ORDER)))
             )
         at += size + (300 if chance.random() < 0.05 else 0)
-    together, table = batch_of(rows, [443])
-    Naming(table).update(together)
+    together, ends = batch_of(rows, [443])
+    Naming().update(together, ends)
     slow = []
-    _, table = batch_of(rows, [443])
-    naming = Naming(table)
+    naming = Naming()
     for row in rows:
-        alone, _ = batch_of([row], [443])
-        naming.update(alone)
+        alone, ends = batch_of([row], [443])
+        naming.update(alone, ends)
         slow += paths(alone)
     assert paths(together) == slow
 
@@ -67,17 +66,17 @@ def test_the_fast_lane_gives_what_the_dissectors_give() -> None:
 def test_a_conversation_that_turns_out_to_be_tls_was_tls_before() -> None:
     """The first segments looked like nothing; when a record is recognised they are named again."""
     record = b"\x16\x03\x01\x00\x04\x01\x00\x00\x00"
-    batch, table = batch_of(_stream(0, 0, 100, [b"\x00\x01\x02\x09\x00\x07", b"\xf0" * 30, record]), [4444])
-    Naming(table).update(batch)
+    batch, ends = batch_of(_stream(0, 0, 100, [b"\x00\x01\x02\x09\x00\x07", b"\xf0" * 30, record]), [4444])
+    Naming().update(batch, ends)
     assert paths(batch) == ["tls", "tls", "tls"]
 
 
 def test_unknown_streams_stay_data_until_something_begins() -> None:
     """After some refusals the kernel names the segments; a recognisable start is still seen."""
     rows = _stream(0, 0, 100, [bytes((200, n)) * 9 for n in range(20)] + [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
-    batch, table = batch_of(rows, [40_000])
-    naming = Naming(table)
-    naming.update(batch)
+    batch, ends = batch_of(rows, [40_000])
+    naming = Naming()
+    naming.update(batch, ends)
     naming.finish()
     assert paths(batch)[-1] == "http"
     assert [fact.host for fact in naming.facts.http] == ["a"]
@@ -91,13 +90,12 @@ def test_long_bodies_pass_in_the_kernel_and_are_whole_in_the_end() -> None:
     pieces = [answer[at : at + 1400] for at in range(0, len(answer), 1400)]
     rows = _stream(0, 1, 77, pieces)
     for size in (len(rows), 7):
-        _, table = batch_of(rows, [80])
-        naming = Naming(table)
+        naming = Naming()
         found: list[str] = []
         sizes: list[int] = []
         for at in range(0, len(rows), size):
-            batch, _ = batch_of(rows[at : at + size], [80])
-            naming.update(batch)
+            batch, ends = batch_of(rows[at : at + size], [80])
+            naming.update(batch, ends)
             found += paths(batch)
             sizes += batch.packets.layer_bytes[:, 4].tolist()
         assert found == [""] * (len(rows) - 1) + ["http/data-text-lines"]
@@ -108,9 +106,9 @@ def test_facts_come_in_frame_order() -> None:
     """Flows are walked one after the other; facts are sorted at the end."""
     request = b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n"
     rows = [(n % 2, 0, 100 + 30 * n, request % n, 0) for n in range(6)]
-    batch, table = batch_of(rows, [80, 8080])
-    naming = Naming(table)
-    naming.update(batch)
+    batch, ends = batch_of(rows, [80, 8080])
+    naming = Naming()
+    naming.update(batch, ends)
     naming.finish()
     assert [fact.number for fact in naming.facts.http] == [1, 2, 3, 4, 5, 6]
 
@@ -122,8 +120,8 @@ def test_an_announced_data_connection_is_ftp_data() -> None:
         (1, 1, 10, b"drwxr-xr-x 1 user group 4096 Jan  1 00:00 files\r\n", 0),
         (2, 1, 10, b"\x89PNG\r\n\x1a\n\x00\x00\x00\x00", 0),
     ]
-    batch, table = batch_of(rows, [21, 200 * 256 + 1, 200 * 256 + 2])
-    Naming(table).update(batch)
+    batch, ends = batch_of(rows, [21, 200 * 256 + 1, 200 * 256 + 2])
+    Naming().update(batch, ends)
     assert paths(batch) == ["ftp", "ftp-data/data-text-lines", "data"]
 
 
@@ -133,13 +131,13 @@ def test_what_is_no_http_passes_in_the_kernel_until_http_begins() -> None:
         [SEALED] * 9 + [b"\x17\x03\x03: a\r\n", b"ETAG: a\r\n"] + [SEALED] * 9 + [b"GET / HTTP/1.1\r\n\r\n", SEALED]
     )
     rows = _stream(0, 0, 100, pieces)
-    together, table = batch_of(rows, [80])
-    Naming(table).update(together)
+    together, ends = batch_of(rows, [80])
+    Naming().update(together, ends)
     alone = []
-    naming = Naming(batch_of(rows, [80])[1])
+    naming = Naming()
     for row in rows:
-        batch, _ = batch_of([row], [80])
-        naming.update(batch)
+        batch, ends = batch_of([row], [80])
+        naming.update(batch, ends)
         alone += paths(batch)
     assert paths(together) == alone
     assert alone == [""] * 10 + ["http"] + [""] * 9 + ["http", "http"]

@@ -92,9 +92,9 @@ def test_the_stage_survives_them_all_at_once(many: list[tuple[int, list[tuple[in
         for direction, data, _, bits in segments * 3:
             rows.append((flow, direction, following[direction], data, bits))
             following[direction] = (following[direction] + len(data)) & 0xFFFFFFFF
-    batch, table = batch_of(rows, [port for port, _ in many])
-    naming = Naming(table)
-    naming.update(batch)
+    batch, ends = batch_of(rows, [port for port, _ in many])
+    naming = Naming()
+    naming.update(batch, ends)
     naming.finish()
     assert len(paths(batch)) == len(rows)
 
