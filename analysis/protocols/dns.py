@@ -8,8 +8,9 @@ an exception. This file knows no packet and no port: callers say which of the fo
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import NamedTuple
+
+from analysis import addresses
 
 A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT = 1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 32, 33
 
@@ -24,6 +25,8 @@ MAX_DATA_CHARACTERS = 1024  # of one answer's data: TXT tunnels need their lengt
 LEAST_DATA = {A: 4, NS: 1, CNAME: 1, SOA: 22, PTR: 1, MX: 3, TXT: 1, AAAA: 16, SRV: 7, 43: 4, 46: 18, 48: 4}
 
 _HEADER, _RECORD = struct.Struct(">6H"), struct.Struct(">HHIH")  # RFC 1035 4.1.1; 4.1.3 behind the name
+
+_WORDS = struct.Struct(">QQ")
 
 Answer = tuple[str, int, int, str]  # name, type, ttl_s, text of the data
 
@@ -185,12 +188,9 @@ def _txt(body: bytes) -> str:
     return b"".join(parts)[:MAX_DATA_CHARACTERS].decode("utf-8", "replace")
 
 
-@lru_cache(4096)  # the same hosts are named again and again
 def ipv6_text(body: bytes) -> str:
-    """Sixteen bytes as an address in RFC 5952's form."""
-    from ipaddress import IPv6Address
-
-    return str(IPv6Address(body))
+    """Sixteen bytes as an address, written as in the table of addresses."""
+    return addresses.ipv6_text(*_WORDS.unpack(body))
 
 
 def _netbios_data(body: bytes, record: int) -> str:

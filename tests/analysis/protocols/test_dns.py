@@ -54,6 +54,7 @@ def test_an_answer_is_read_through_its_compression() -> None:
     [
         (dns.A, b"\x0a\0\0\x01", "10.0.0.1"),
         (dns.AAAA, bytes.fromhex("20010db8000000000000000000000001"), "2001:db8::1"),
+        (dns.AAAA, bytes(10) + b"\xff\xff\xc0\x00\x02\x01", "::ffff:192.0.2.1"),
         (dns.TXT, b"\x03abc\x02de", "abcde"),
         (dns.MX, b"\0\x0a\x04mail\0", "10 mail"),
         (dns.SRV, b"\0\0\0\0\x14\xe9\x02pc\0", "pc:5353"),

@@ -104,3 +104,18 @@ def test_no_bytes_raise(noise: bytes, at: int, patch: bytes) -> None:
         connection.feed(data, 0)
         connection.feed(data, 1)
         quic.crypto_frames(data)
+
+
+@pytest.mark.parametrize("few", [0, 1 << 30])
+def test_packets_open_with_and_without_the_library(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library and the cipher for few packets open the same, and refuse what was changed."""
+    monkeypatch.setattr(quic, "FEW", few)
+    keys, packet = quic.initial_keys(quic.VERSION_1, DCID), initial(crypto(0, client_hello()) + bytes(900))
+    header = quic.long_header(packet)
+    assert keys is not None and header is not None
+    plain = quic.open_packet(packet, header.number_at, keys[0])
+    assert plain is not None and plain == crypto(0, client_hello()) + bytes(len(plain) - len(crypto(0, client_hello())))
+    assert quic.open_packet(packet, header.number_at, keys[1]) is None
+    for at in (0, header.number_at - 1, len(packet) // 2, len(packet) - 1):
+        changed = packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :]
+        assert quic.open_packet(changed, header.number_at, keys[0]) is None
