@@ -32,6 +32,10 @@ def dissect(pdu: Pdu) -> bool:
             else:
                 pdu.add(layers.NBSS, left)
             return True
+        if empty := _empty_messages(pdu, at):
+            pdu.layers += [(layers.NBSS, 4)] * empty
+            at += 4 * empty
+            continue
         size = 4 + _size(pdu, at, cifs)
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
@@ -44,6 +48,14 @@ def dissect(pdu: Pdu) -> bool:
             pdu.add(layers.MALFORMED, 0)
         at += size
     return True
+
+
+def _empty_messages(pdu: Pdu, at: int) -> int:
+    """How many messages of no length stand in a row: zero bytes, of which a stream may have megabytes."""
+    if pdu.data[at : at + 4] != bytes(4):
+        return 0
+    rest = pdu.data[at:]
+    return (len(rest) - len(rest.lstrip(b"\0"))) // 4
 
 
 def _size(pdu: Pdu, at: int, cifs: bool) -> int:

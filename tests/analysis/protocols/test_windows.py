@@ -149,6 +149,13 @@ def test_session_service_messages_over_segments() -> None:
     assert Talk(139).client(b"\x85\x00\x00\x00") == "nbss"
 
 
+def test_messages_of_no_length_are_counted_in_one_go() -> None:
+    """A megabyte of zero bytes is 250,000 empty messages: seconds if each were dissected by itself."""
+    assert Talk(445).sized(CLIENT, bytes(1200)) == [(layers.NBSS, 4)] * 300
+    assert Talk(445).client(bytes(7)) == "nbss"  # the second one waits for a byte
+    assert Talk(445).sized(CLIENT, bytes(8) + smb2(0, bytes(36)))[:2] == [(layers.NBSS, 4)] * 2
+
+
 def test_ldap_messages_binds_and_sasl_buffers() -> None:
     """A simple bind is a login; several messages in a segment are PDUs; a sealed connection stays ldap."""
     talk = Talk(389)
@@ -161,6 +168,11 @@ def test_ldap_messages_binds_and_sasl_buffers() -> None:
     assert talk.client(b"\x30\x05\x02\x01\x03\x42\x00" * 2) == "ldap/ldap"
     assert talk.client(b"\x00\x00\x00\x08" + bytes(8)) == "ldap"
     assert Talk(389).client(b"nonsense on this port") == "data"
+
+
+def test_ldap_keeps_its_port() -> None:
+    """The middle of a message that nobody saw begin shows nothing, and is not `data` either."""
+    assert [Talk(389).client(data) for data in (b"\xf1\x36\x5c\xd0\xb0\xcc", b"hello there")] == ["", ""]
 
 
 def test_kerberos_records() -> None:
