@@ -132,12 +132,7 @@ def beginnings() -> Array:
     A flow that nobody recognised is only read again where its payload begins so. ONC RPC and DNS are left out: they
     begin with any bytes, and their flows are recognised by the first packets.
     """
-    table = bytearray(65536)
+    table = np.zeros((256, 256), bool)
     for firsts, seconds in _BEGINNINGS:
-        for first in firsts:
-            if seconds is None:
-                table[first << 8 : (first + 1) << 8] = b"\1" * 256
-            else:
-                for second in seconds:
-                    table[first << 8 | second] = 1
-    return np.frombuffer(table, bool)
+        table[np.array(firsts)[:, None], np.arange(256) if seconds is None else np.array(seconds)] = True
+    return table.reshape(-1)

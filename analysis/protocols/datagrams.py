@@ -24,6 +24,7 @@ UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
 BLOCK = 1024  # rows that are read before those of flows that became steady are taken out of the rest
 REFUSALS_TO_DATA = 8  # payloads of one flow that no rule took, after which only promising beginnings are read
 BULK_FROM_ROWS = 64  # undecided datagrams of a batch from which numpy's overhead is worth it
+QUOTED = 2048  # bytes of a packet quoted in an ICMP error that are read
 MAX_READ = 65_535  # bytes of a payload handed to a rule
 
 LOOK = 4  # bytes that heuristics look at without asking whether the capture has them
@@ -294,19 +295,30 @@ class DatagramNaming:
 
     def _quotes(self, batch: Batch) -> None:
         """Name the UDP payload that an ICMP error quotes; what would be malformed there is not marked."""
-        packets = batch.packets
+        packets, data = batch.packets, batch.data
         rows = np.flatnonzero((packets.icmp_type >= 0) & (packets.transport_start >= 0))
-        protocol, kind = packets.ip_protocol[rows], packets.icmp_type[rows]
-        error = (protocol == ICMP_NUMBER) & _ICMP_ERRORS[kind]
-        error |= (protocol == ICMPV6_NUMBER) & _ICMPV6_ERRORS[kind]
-        rows = rows[error]
-        last = last_layers(packets)[rows] if len(rows) else rows
+        if not len(rows):
+            return
+        protocol, kind, last = packets.ip_protocol[rows], packets.icmp_type[rows], last_layers(packets)[rows]
+        error = (protocol == ICMP_NUMBER) & _ICMP_ERRORS[kind] | (protocol == ICMPV6_NUMBER) & _ICMPV6_ERRORS[kind]
+        rows = rows[error & ((last == layers.ICMP) | (last == layers.ICMPV6))]
+        begin = packets.transport_start[rows] + 8
+        complete = packets.fragment[rows] == 2
+        end = np.where(complete, packets.payload_start[rows], packets.start[rows])
+        end = np.minimum(end + np.where(complete, packets.payload_cap[rows], packets.cap_len[rows]), begin + QUOTED)
+        fits = end - begin > 20 + 8
+        rows, begin, end = rows[fits], begin[fits], end[fits]
+        version = data[begin] >> 4
+        header = np.where(version == 4, (data[begin] & 15).astype(np.int64) * 4, 40)
+        first = (data[begin + 6] & 0x1F == 0) & (data[begin + 7] == 0)
+        udp = (version == 4) & (data[begin + 9] == UDP_NUMBER) & first & (header >= 20)
+        udp |= (version == 6) & (data[begin + 6] == UDP_NUMBER)
+        udp &= begin + header + 8 < end
         writer = _Writer()
-        for row in rows[(last == layers.ICMP) | (last == layers.ICMPV6)].tolist():
-            datagram = _quoted(batch, row)
-            if datagram is not None:
-                found = self._ask(datagram)
-                writer.add(row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
+        columns = (rows[udp], begin[udp], begin[udp] + header[udp], end[udp])
+        for row, ip, transport, stop in zip(*(column.tolist() for column in columns)):
+            found = self._ask(_quoted(batch, row, ip, transport, stop))
+            writer.add(row, [pair for pair in found if pair[0] not in (layers.SHORT, layers.MALFORMED)])
         writer.write(batch)
 
 
@@ -344,42 +356,30 @@ class _QuotedHosts:
         return self._family
 
 
-def _quoted(batch: Batch, row: int) -> Datagram | None:
-    """The UDP datagram quoted behind the eight bytes of an ICMP error, None where it is not UDP or has no payload."""
+def _quoted(batch: Batch, row: int, ip: int, transport: int, end: int) -> Datagram:
+    """The UDP datagram that an ICMP error quotes: IP header, UDP header and end of the quote in the batch's bytes."""
     packets = batch.packets
-    start = int(packets.start[row])
-    begin = int(packets.transport_start[row]) + 8
-    end = start + int(packets.cap_len[row])
-    if packets.fragment[row] == 2:
-        end = int(packets.payload_start[row]) + int(packets.payload_cap[row])
-    data = batch.data[begin : max(begin, min(end, begin + 2048))].tobytes()
-    if len(data) < 28:
-        return None
-    if data[0] >> 4 == 4 and data[9] == UDP_NUMBER and not (data[6] & 0x1F or data[7]):
-        at, family = (data[0] & 15) * 4, 4
-        source, destination = (0, int.from_bytes(data[12:16], "big")), (0, int.from_bytes(data[16:20], "big"))
-    elif data[0] >> 4 == 6 and data[6] == UDP_NUMBER and len(data) > 48:
-        at, family = 40, 6
-        words = [int.from_bytes(data[i : i + 8], "big", signed=True) for i in range(8, 40, 8)]
-        source, destination = (words[0], words[1]), (words[2], words[3])
+    header, ports, payload = (
+        batch.data[a:b].tobytes() for a, b in ((ip, transport), (transport, transport + 8), (transport + 8, end))
+    )
+    if header[0] >> 4 == 4:
+        hosts = _QuotedHosts((0, int.from_bytes(header[12:16], "big")), (0, int.from_bytes(header[16:20], "big")), 4)
     else:
-        return None
-    payload = data[at + 8 :]
-    if at < 20 or not payload:
-        return None
-    length = int.from_bytes(data[at + 4 : at + 6], "big") - 8
+        words = [int.from_bytes(header[at : at + 8], "big", signed=True) for at in range(8, 40, 8)]
+        hosts = _QuotedHosts((words[0], words[1]), (words[2], words[3]), 6)
+    length = int.from_bytes(ports[4:6], "big") - 8
     if 0 < length < len(payload):  # an ICMP extension or padding follows the quote
         payload = payload[:length]
     return Datagram(
         payload,
         max(length, len(payload)),
-        int.from_bytes(data[at : at + 2], "big"),
-        int.from_bytes(data[at + 2 : at + 4], "big"),
+        int.from_bytes(ports[:2], "big"),
+        int.from_bytes(ports[2:4], "big"),
         int(packets.number[row]),
         int(packets.time_ns[row]),
         -1,
         True,
-        _QuotedHosts(source, destination, family),
+        hosts,
         row,
         quoted=True,
     )
