@@ -770,6 +770,7 @@ KRB4 = _layer("krb4", "Kerberos v4")
 BPV7 = _layer("bpv7", "DTN Bundle Protocol Version 7")
 TCPCL = _layer("tcpcl", "DTN TCP Convergence Layer Protocol")
 CEMI = _layer("cemi", "Common External Message Interface")
+DVMRP = _layer("dvmrp", "Distance Vector Multicast Routing Protocol")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

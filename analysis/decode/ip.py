@@ -55,6 +55,8 @@ from analysis.decode.state import (
 )
 from analysis.kernel import inner_kernel as kernel
 
+IGMP = 2  # IP protocol number
+
 
 @kernel
 def ipv4(data: Data, s: State, tables: Tables) -> None:
@@ -114,6 +116,8 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     place = u16(data, at + 6) & 0x3FFF
     if place == 0:
         protocol_owner(s, tables)
+        if protocol == IGMP and s[AT] < s[END]:
+            by_igmp_type(s, data[s[AT]] + 0)
         return
     s[FRAGMENT] = 1
     s[FRAGMENT_ID] = u16(data, at + 4)
@@ -121,6 +125,17 @@ def ipv4(data: Data, s: State, tables: Tables) -> None:
     s[FRAGMENT_MORE] = place >> 13
     s[FRAGMENT_LEN] = total - size
     s[NEXT] = FRAGMENTED
+
+
+@kernel
+def by_igmp_type(s: State, kind: int) -> None:
+    """Routing protocols that began as message types of IGMP: DVMRP, version 1 of PIM, RGMP."""
+    if kind == 0x13:
+        s[NEXT] = LEAF + layers.DVMRP
+    elif kind == 0x14:
+        s[NEXT] = LEAF + layers.PIM
+    elif kind >= 0xFC:
+        s[NEXT] = LEAF + layers.RGMP
 
 
 @kernel

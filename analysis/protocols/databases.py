@@ -129,7 +129,9 @@ RESP_MARKS = b"+-:$*,#!=%~>("
 def dissect_redis(pdu: Pdu) -> bool:
     """RESP: values one after the other, one layer a segment; a value that is not complete waits."""
     if pdu.data[:1] not in {bytes((mark,)) for mark in RESP_MARKS}:
-        return False
+        if pdu.data[:1].isalnum():  # a command as one would type it
+            pdu.add(layers.RESP)
+        return True
     end = _resp_end(pdu.data, 0, 0)
     if end < 0 and pdu.whole and pdu.length < (1 << 20):
         pdu.wish(0, ONE_MORE)

@@ -32,19 +32,19 @@ def ber_length(pdu: Pdu, at: int) -> tuple[int, int]:
 
 
 def dissect_ldap(pdu: Pdu) -> bool:
-    """LDAP messages, or SASL buffers once the bind agreed on a security layer; refuses anything else."""
+    """LDAP messages, or SASL buffers once the bind agreed on a security layer; of anything else nothing is shown."""
     at = 0
     while at < pdu.length:
         left = pdu.length - at
         if left < 6 and pdu.whole:
             pdu.need(at, 1)
             if at == 0 and pdu.data[0] not in (SEQUENCE, 0):
-                return False
+                return True
             pdu.wish(at, ONE_MORE)
             return True
         size = _size(pdu, at)
         if size <= 0:
-            return at > 0
+            return True
         if size > left and pdu.whole:
             pdu.wish(at, size - left)
             return True

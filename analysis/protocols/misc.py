@@ -6,6 +6,7 @@ In: nothing. Out: dissectors for the registry, made by framing.py. What needs mo
 from __future__ import annotations
 
 from analysis import layers
+from analysis.protocols import vpn
 from analysis.protocols.framing import Framing, segments, units
 from analysis.protocols.pdu import ONE_MORE, Pdu, framed
 
@@ -20,7 +21,28 @@ dissect_diameter = units(layers.DIAMETER, Framing(4, 1, 3), _is_diameter)
 dissect_tacplus = units(layers.TACPLUS, Framing(12, 8, 4, "big", 12))
 dissect_ajp13 = units(layers.AJP13, Framing(4, 2, 2, "big", 4))
 dissect_ldp = units(layers.LDP, Framing(4, 2, 2, "big", 4), lambda pdu: len(pdu.data) < 2 or pdu.be16(0) == 1)
-dissect_openvpn = units(layers.OPENVPN, Framing(2, 0, 2, "big", 2))
+
+
+def _openvpn(pdu: Pdu) -> None:
+    """A packet; the last piece of a control message shows its TLS."""
+    pdu.add(layers.OPENVPN)
+    packet = pdu.data[2:]
+    at = vpn.control_payload(packet) if packet and packet[0] >> 3 == vpn.CONTROL_V1 else -1
+    if not 0 < at < len(packet):
+        return
+    kept: bytearray = pdu.stream.state.setdefault(("openvpn", pdu.direction), bytearray())
+    if len(kept) < vpn.MAX_TLS_BYTES:
+        kept += packet[at:]
+    if len(packet) - at != vpn.FRAGMENT:
+        pdu.add(layers.TLS, len(kept))
+        kept.clear()
+
+
+def dissect_openvpn(pdu: Pdu) -> bool:
+    """OpenVPN over TCP: packets behind a length of two bytes."""
+    return framed(pdu, 2, Framing(2, 0, 2, "big", 2).size, _openvpn)
+
+
 dissect_rmi = segments(layers.RMI)
 dissect_nntp = segments(layers.NNTP)
 dissect_rsh = segments(layers.RSH)

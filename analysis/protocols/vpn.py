@@ -74,8 +74,8 @@ def udpencap_rule(datagram: Datagram, context: Context) -> Layers | None:
 
 # -- OpenVPN (its wire protocol document) ----------------------------------------------------------------------------
 
-_CONTROL_V1, _ACK_V1, _DATA_V1, _DATA_V2 = 4, 5, 6, 9
-_FRAGMENT = 100  # bytes of TLS in a control packet that is not the last of its message
+CONTROL_V1, _ACK_V1, _DATA_V1, _DATA_V2 = 4, 5, 6, 9
+FRAGMENT = 100  # bytes of TLS in a control packet that is not the last of its message
 MAX_TLS_BYTES = 65_536
 
 
@@ -90,10 +90,10 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.whole(layers.OPENVPN)
     if not 1 <= opcode <= 11:
         return datagram.whole(layers.OPENVPN)
-    at = _control_payload(data)
+    at = control_payload(data)
     if at < 0:
         return datagram.ends_early(layers.OPENVPN)
-    if opcode != _CONTROL_V1 or at >= len(data):
+    if opcode != CONTROL_V1 or at >= len(data):
         return datagram.whole(layers.OPENVPN)
     key = (f"openvpn{int(datagram.from_a)}", datagram.flow)
     kept = context.state.setdefault(key, bytearray())
@@ -101,7 +101,7 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.whole(layers.OPENVPN)
     if len(kept) < MAX_TLS_BYTES:
         kept += data[at:]
-    if len(data) - at == _FRAGMENT:
+    if len(data) - at == FRAGMENT:
         return datagram.whole(layers.OPENVPN)
     message = bytes(kept)
     kept.clear()
@@ -112,7 +112,7 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
     return [(layers.OPENVPN, len(data)), (layers.TLS, len(message))]
 
 
-def _control_payload(data: bytes) -> int:
+def control_payload(data: bytes) -> int:
     """Where a control packet's TLS begins, -1 where its header is cut. With tls-auth, digest and ids come first."""
     at = 9  # opcode and session id
     if len(data) > at and data[at] > 8:  # more acknowledgements than a packet may hold: an HMAC stands here

@@ -136,6 +136,9 @@ STACKS = [
     (1, eth(ip4(b"\x20\0\0\0abcd", 103)), "eth:14 ip:20 pim:8"),
     (1, eth(ip4(b"\x21\0\0\0\0\0\0\0" + ip4(udp(), 17), 103)), "eth:14 ip:20 pim:36 ip:20 udp:8"),  # a register
     (1, eth(ip4(b"\x21\0\0\0\0\0\0\0" + bytes(20), 103)), "eth:14 ip:20 pim:28"),
+    (1, eth(ip4(b"\x14\4" + bytes(10), 2)), "eth:14 ip:20 pim:12"),  # version 1, as a type of IGMP
+    (1, eth(ip4(b"\x13\1" + bytes(10), 2)), "eth:14 ip:20 dvmrp:12"),
+    (1, eth(ip4(b"\xff\0" + bytes(6), 2)), "eth:14 ip:20 rgmp:8"),
     (1, eth(ip4(b"\x20", 103)), "eth:14 ip:20 pim:1 _ws.malformed:0"),
     (1, eth(ip6(b"\x3b\4" + bytes(22), 51), 0x86DD), "eth:14 ipv6:64"),  # there it is an extension header
     (1, eth(ip6(b"\x11\4" + bytes(22) + udp(), 51), 0x86DD), "eth:14 ipv6:64 udp:8"),

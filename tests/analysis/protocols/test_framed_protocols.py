@@ -83,7 +83,6 @@ def test_one_unit(port: int, unit: bytes, expected: str) -> None:
         (44818, b"\x99\x99" + bytes(22)),
         (4840, b"XYZF\x20\x00\x00\x00"),
         (1433, b"\xfe\x00\x00\x10" + bytes(12)),
-        (6379, b"hello"),
         (9042, b"\x55" * 12),
         (646, b"\x07\x07\x00\x04"),
         (111, b"\x80\x00\x00\x20" + b"\xff" * 32),
@@ -207,3 +206,21 @@ def test_only_a_login_with_a_secret_is_a_guess(body: bytes, user: str) -> None:
     talk = Talk(1234)
     talk.client(b"TW\x01\x03\x00\x00\x00\x00" + len(body).to_bytes(4, "big") + body)
     assert [row.user for row in talk.facts.chat] == [user]
+
+
+def test_openvpn_over_tcp_shows_tls_where_a_message_ends() -> None:
+    """Control packets (opcode 4) of 100 bytes of TLS go on in the next; acknowledgements have none."""
+    talk = Talk(1194)
+
+    def packet(opcode: int, body: bytes) -> bytes:
+        return len(body + b"12345678 ").to_bytes(2, "big") + bytes((opcode << 3,)) + b"12345678" + body
+
+    assert talk.sized(CLIENT, packet(4, b"\0\0\0\0\1" + bytes(100))) == [(layers.OPENVPN, 116)]
+    assert talk.sized(CLIENT, packet(4, b"\0\0\0\0\2" + bytes(30))) == [(layers.OPENVPN, 46), (layers.TLS, 130)]
+    assert talk.client(packet(5, b"\1\0\0\0\1" + bytes(8))) == "openvpn"
+
+
+def test_redis_commands_may_be_typed() -> None:
+    """Inline commands are RESP too; bytes that cannot begin a value show nothing."""
+    talk = Talk(6379)
+    assert [talk.client(b"PING\r\n"), talk.server(b"+PONG\r\n"), talk.client(b"\0\1\2")] == ["resp", "resp", ""]

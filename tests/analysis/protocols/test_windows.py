@@ -167,7 +167,6 @@ def test_ldap_messages_binds_and_sasl_buffers() -> None:
     assert [(row.user, row.secret_masked, row.result) for row in talk.facts.login] == [("cn=admin", "***", 0)]
     assert talk.client(b"\x30\x05\x02\x01\x03\x42\x00" * 2) == "ldap/ldap"
     assert talk.client(b"\x00\x00\x00\x08" + bytes(8)) == "ldap"
-    assert Talk(389).client(b"nonsense on this port") == "data"
 
 
 def test_ldap_keeps_its_port() -> None:
