@@ -32,8 +32,8 @@ PEER_PORTS = (80, 443)
 class Thresholds(Limits):
     """When steps are even enough."""
 
-    connections: int = limit(10, "connections", "tapwall's default; RITA 4, later 23 because of false positives")
-    span_s: float = limit(60.0, "s", "tapwall: ten steps of 6 s")
+    connections: int = limit(12, "connections", "tapwall's default; RITA 4, later 23 because of false positives")
+    span_s: float = limit(80.0, "s", "tapwall: twelve steps of 7 s")
     score: float = limit(0.7, "RITA score 0-1", "RITA: 0.7 medium, 0.9 high")
     jitter: float = limit(0.25, "MAD / median, at most", "tapwall: what a jitter of 50 % makes; implants use 0 to 50 %")
     shortest_s: float = limit(1.0, "s between connections", "tapwall: faster is work, not waiting")
@@ -41,7 +41,7 @@ class Thresholds(Limits):
 
 
 def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
-    """Needs a span in which ten even steps fit."""
+    """Needs a span in which so many even steps fit."""
     if (missing := assess.without_transport(evidence, limits)) is not None:
         return missing
     return assess.short(evidence, limits.span_s, f"{limits.connections} even steps")

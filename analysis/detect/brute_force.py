@@ -41,11 +41,11 @@ class Thresholds(Limits):
 
     refused: int = limit(10, "refused logins", "tapwall: between Slips (9) and Zeek FTP (20)")
     window_s: float = limit(300.0, "s", "tapwall: 5 min")
-    sessions: int = limit(10, "sessions", "tapwall's default; Slips SSH 9")
+    sessions: int = limit(8, "sessions", "tapwall's default; Slips SSH 9")
     session_s: float = limit(
         8.0, "s median length, at most", "tapwall; detection guides say 5; servers delay refusals by 2 to 3 s"
     )
-    alike: float = limit(0.2, "median deviation of bytes / median", "tapwall: within 20 %")
+    alike: float = limit(0.25, "median deviation of bytes / median", "tapwall: within a quarter")
     least_bytes: float = limit(300.0, "bytes sent a session", "tapwall: less holds no encrypted login")
     short_bytes: float = limit(
         12.0, "bytes sent a session", "tapwall: a name and a password, or VNC's 16 bytes of answer"

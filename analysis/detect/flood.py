@@ -55,7 +55,7 @@ class Thresholds(Limits):
     connections_per_s: float = limit(40.0, "connections/s of one source", "tapwall: 6 per host is a browser's limit")
     pages_per_s: float = limit(50.0, "requests/s for one path", "tapwall: polling asks once a second")
     pages_each: float = limit(5.0, "requests of a source for one path", "tapwall: a visitor loads a page once or twice")
-    packets_per_s: float = limit(500.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
+    packets_per_s: float = limit(600.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
     pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
     any_per_s: float = limit(
         5000.0, "packets/s", "tapwall: more than a stream of 4K video, even of one source and port"

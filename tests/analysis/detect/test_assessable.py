@@ -40,7 +40,7 @@ def test_only_the_link_can_be_judged_without_addresses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("detector", "words"),
     [
-        ("beacon", "10 even steps needs 60 s"),
+        ("beacon", "12 even steps needs 80 s"),
         ("long-connection", "a long connection needs 14400 s"),
         ("surge", "a comparison of seconds needs 10 s"),
         ("slow-requests", "a slow request needs 10 s"),
