@@ -31,7 +31,7 @@ ECHO, ECHO_PORTS = 8, (7, 19)  # ICMP type; UDP echo and CHARGEN (fraggle)
 class Thresholds(Limits):
     """When stray packets are a flood."""
 
-    packets_per_s: float = limit(220.0, "packets/s", "tapwall: stray segments of a midstream capture are few")
+    packets_per_s: float = limit(180.0, "packets/s", "tapwall: stray segments of a midstream capture are few")
     seconds: float = limit(1.0, "s", "tapwall")
     conversations: int = limit(
         50, "port pairs or sources", "tapwall: floods change ports or addresses with each packet"

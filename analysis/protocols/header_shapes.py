@@ -55,7 +55,9 @@ class HeaderShapes:
     def _count_tunnels(self, batch: Batch) -> None:
         """GRE, and IP directly inside IP: per outer IP conversation; tunnels over UDP: per outer UDP conversation."""
         packets, taps = batch.packets, batch.taps
-        deeper = packets.ip_tap - packets.first_tap >= 2  # the innermost IP layer is not the first
+        first = np.clip(packets.first_tap, 0, max(len(taps.kind) - 1, 0)).astype(np.int64)
+        framed = taps.kind[first] == ETH if len(taps.kind) else np.zeros(len(first), bool)
+        deeper = packets.ip_tap - packets.first_tap - framed >= 1  # the innermost IP layer is not the first
         rows = np.flatnonzero(deeper | (packets.ip_protocol == 47))
         rows = rows[(packets.ip_start[rows] >= 0) & (packets.first_tap[rows] >= 0)]
         if not len(rows):

@@ -45,3 +45,18 @@ def one_probe(wire: Wire) -> None:
     for number in range(2):
         inner = ip6("fe80::ffff:ffff:ffff", "ff02::2", 58, b"\x85\0\0\0\0\0\0\0")
         wire.udp(ME, 50_000, OUTSIDE, 3544, inner, at=4.0 * number)
+
+
+@fires("info", title="IPv6 in IPv4", link=101)
+def without_link_layer(wire: Wire) -> None:
+    """The same tunnel in a capture of a tun interface, where packets begin with IP."""
+    for number in range(30):
+        inner = ip6("2001:db8::9", "2001:db8:f::1", 17, b"\x10\0\x20\0\0\x10\0\0" + bytes(8))
+        wire.put(ip4(ME, OUTSIDE, 41, inner), at=0.2 * number)
+
+
+@silent(link=101)
+def web_without_link_layer(wire: Wire) -> None:
+    """Datagrams in a capture without link layer are no tunnel."""
+    for number in range(30):
+        wire.put(ip4(ME, OUTSIDE, 17, b"\x10\0\x20\0\0\x10\0\0" + bytes(8)), at=0.2 * number)
