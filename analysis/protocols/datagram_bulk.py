@@ -13,16 +13,23 @@ import numpy as np
 
 from analysis import layers
 from analysis.columns import Array
+from analysis.protocols.datagram_rules import PLAIN
 
 ISAKMP_HEADER = 28
 
 # Ports whose protocol takes every payload of at least this size: port -> (layer, size). As in datagram_rules.
-_BY_SIZE = {19: (layers.CHARGEN, 1), 123: (layers.NTP, 48), 389: (layers.CLDAP, 1), 11211: (layers.MEMCACHE, 1)}
-
-
+_BY_SIZE = {port: (layer, max(shows, whole)) for port, (layer, shows, whole) in PLAIN.items()} | {
+    123: (layers.NTP, 48),
+    389: (layers.CLDAP, 1),
+    514: (layers.SYSLOG, 1),
+    11211: (layers.MEMCACHE, 1),
+}
+_SSDP, _SSDP_STARTS = 1900, (b"M-SEARCH", b"NOTIFY ", b"HTTP/1.")
 _ISAKMP = ((500, 0), (4500, 4))  # port, bytes before the message
 AT_ONCE = np.zeros(65_536, bool)  # ports that are known here
-AT_ONCE[[*_BY_SIZE, *(port for port, _ in _ISAKMP)]] = True
+AT_ONCE[[*_BY_SIZE, _SSDP, *(port for port, _ in _ISAKMP)]] = True
+_LAYER, _LEAST = np.zeros(65_536, np.uint16), np.zeros(65_536, np.int32)  # _BY_SIZE by port
+_LAYER[list(_BY_SIZE)], _LEAST[list(_BY_SIZE)] = zip(*_BY_SIZE.values())
 
 
 class Bulk(NamedTuple):
@@ -64,14 +71,16 @@ def _payloads_fit(data: Array, at: Array, size: Array) -> Array:
 
 def name_at_once(data: Array, start: Array, cap: Array, length: Array, port: Array) -> Bulk:
     """Judge n datagrams: payload offset, bytes captured, length by the headers, the lower port that has a rule."""
-    first = np.zeros(len(port), np.uint16)
+    whole = cap == length
+    first = np.where(whole & (cap >= _LEAST[port]), _LAYER[port], 0).astype(np.uint16)
     second = np.zeros(len(port), np.uint16)
     size = cap.astype(np.int64)
-    whole = cap == length
-    for number, (layer, shortest) in _BY_SIZE.items():
-        first[(port == number) & whole & (cap >= shortest)] = layer
     private = np.flatnonzero(first == layers.NTP)
     first[private[data[start[private]] & 7 == 7]] = 0  # these leave facts
+    rows = np.flatnonzero((port == _SSDP) & whole & (cap >= 8))
+    head = data[start[rows, None] + np.arange(8)]
+    for text in _SSDP_STARTS:
+        first[rows[(head[:, : len(text)] == np.frombuffer(text, np.uint8)).all(axis=1)]] = layers.SSDP
     for number, before in _ISAKMP:
         rows = np.flatnonzero((port == number) & whole & (cap >= before + ISAKMP_HEADER))
         if not len(rows):

@@ -223,7 +223,7 @@ PORTS: dict[int, Rule] = {
 }
 
 # Ports whose dissectors take everything: (layer, shows from, whole from).
-_PLAIN: dict[int, tuple[int, int, int]] = {
+PLAIN: dict[int, tuple[int, int, int]] = {
     7: (layers.ECHO, 0, 0),
     13: (layers.DAYTIME, 0, 0),
     19: (layers.CHARGEN, 0, 0),
@@ -284,7 +284,7 @@ _PLAIN: dict[int, tuple[int, int, int]] = {
     44818: (layers.ENIP, 24, 24),
     54328: (layers.ELASTICSEARCH, 0, 8),
 }
-PORTS |= {port: sized(*row) for port, row in _PLAIN.items()}
+PORTS |= {port: sized(*row) for port, row in PLAIN.items()}
 PORTS |= SERVICES
 PORTS |= dict.fromkeys((*range(7000, 7010), 7021), checks.rx_rule)
 PORTS |= dict.fromkeys((*range(27950, 27954), *range(27960, 27964)), _quake3)

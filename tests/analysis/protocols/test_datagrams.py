@@ -14,6 +14,7 @@ from analysis.columns import MAX_LAYERS
 from analysis.facts import Facts
 from analysis.protocols import datagrams
 from analysis.protocols.datagram import Context, Datagram
+from analysis.protocols.datagram_bulk import AT_ONCE
 from analysis.protocols.datagram_rules import HEURISTICS, PORTS
 from analysis.protocols.datagrams import DatagramNaming
 
@@ -110,6 +111,8 @@ CASES: list[tuple[str, int, bytes, str, list[int] | None]] = [
      + b"\1\0\0\0" + bytes(10) + b"\4\0" + bytes(4) + b"spam", "dcerpc/messenger", [84, 4]),
     ("openvpn data", 1194, b"\x48\1\2\3abcd", "openvpn", None),
     ("google quic", 40001, b"\x0d" + bytes(8) + b"Q039\1", "gquic", None),
+    ("ssdp", 1900, b"NOTIFY * HTTP/1.1\r\n\r\n", "ssdp", None),
+    ("ssdp's port with something else", 1900, b"NOTIFIED", "", None),
     ("memcached", 11211, b"\0\1\0\0\0\1\0\0stats\r\n", "memcache", None),
     ("nothing known", 40001, b"zzzz", "data", [4]),
 ]  # fmt: skip
@@ -356,7 +359,7 @@ UNKNOWN = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(UNKNOWN, st.integers(0, 3)), min_size=1, max_size=4))
 def test_what_is_refused_at_once_is_what_the_rules_refuse(sent: list[tuple[bytes, int]]) -> None:
     """Payloads of ports that nobody owns, many and one by one: the same names, the same flows go quiet."""
@@ -390,3 +393,17 @@ def test_each_heuristic_is_asked_about_what_it_takes() -> None:
             one = Datagram(payload, len(payload), 40_000, port, 1, 0, -1, True, nowhere, 0, quoted=True)
             if payload and rule(one, Context(Facts())) is not None:
                 assert payload[0] in firsts, rule
+
+
+@pytest.mark.parametrize("port", np.flatnonzero(AT_ONCE).tolist())
+def test_a_flood_of_any_size_is_named_as_single_datagrams_are(port: int) -> None:
+    """Ports that are named at once: payloads around the sizes at which their dissectors end early, whole and cut."""
+    payloads = [bytes([0x30]) * size for size in (1, 2, 3, 4, 7, 8, 9, 11, 12, 19, 20, 24, 47, 48, 60)]
+    sent = [Sent(data, "10.0.0.1", 30_000, "10.0.0.2", port, len(data) + more) for data in payloads for more in (0, 5)]
+    sent = [one._replace(source_port=30_000 + row) for row, one in enumerate(sent * 3)]
+    made = batch(*sent)
+    DatagramNaming(Facts()).update(made)
+    for row, one in enumerate(sent[: 2 * len(payloads)]):
+        single = batch(one)
+        DatagramNaming(Facts()).update(single)
+        assert above_udp(made, row) == above_udp(single), one
