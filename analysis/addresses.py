@@ -1,14 +1,81 @@
 """Addresses as text, many at once: dotted IPv4, RFC 5952 IPv6, colon-separated MAC, as Wireshark prints them.
 
-In: the address table. Out: one list of strings, row = address id. Made for tables of 100,000 addresses and more, where
-one call a row would cost more than the analysis. IPv6 addresses that embed an IPv4 address are written mixed
-(`::ffff:192.0.2.1`, RFC 5952 section 5), as inet_ntop does.
+In: the address table. Out: strings by address id. `AddressTexts` makes them when they are asked for, for a table of a
+million addresses is 60 MB as strings; `address_texts` makes all of a table at once, without a call a row. IPv6
+addresses that embed an IPv4 address are written mixed (`::ffff:192.0.2.1`, RFC 5952 section 5), as inet_ntop does.
 """
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
 
 from analysis.columns import Addresses, Array
 
+ROWS_AT_ONCE = 8192  # texts that exist together while all are walked
 _OCTET = tuple(map(str, range(256)))
 _HEX = tuple(f"{i:02x}" for i in range(256))
+
+
+class AddressTexts(Sequence[str]):
+    """The texts of an address table, by id, each made when it is asked for."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    def __len__(self) -> int:
+        return len(self._addresses.family)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return address_texts(Addresses(*(column[at] for column in self._addresses)))
+        family, high, low = self._addresses
+        return _text(int(family[at]), int(high[at]), int(low[at]))
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), ROWS_AT_ONCE):
+            yield from self[first : first + ROWS_AT_ONCE]
+
+    def of(self, ids: Array) -> list[str]:
+        """The texts of many addresses."""
+        return address_texts(Addresses(*(column[ids] for column in self._addresses)))
+
+    def ids(self, wanted: Iterable[str]) -> dict[str, int]:
+        """The ids of those of some texts that are in the table."""
+        texts = set(wanted)
+        words = np.sort(np.array([word for word in map(_low_word, texts) if word is not None], np.int64))
+        if not len(words):
+            return {}
+        low = self._addresses.lo
+        rows = np.flatnonzero(words[np.minimum(np.searchsorted(words, low), len(words) - 1)] == low)
+        return {text: row for text, row in zip(self.of(rows), rows.tolist()) if text in texts}
+
+
+def _low_word(text: str) -> int | None:
+    """The lower 64 bits of an address in text form, signed; None where it is none."""
+    try:
+        word = int(ipaddress.ip_address(text)) & 0xFFFFFFFFFFFFFFFF
+    except ValueError:
+        try:
+            word = int(text.replace(":", ""), 16) if len(text) == 17 else -1
+        except ValueError:
+            return None
+        return word if 0 <= word < 1 << 48 else None
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _text(family: int, high: int, low: int) -> str:
+    """One address in canonical text."""
+    if family == 4:
+        return f"{_OCTET[low >> 24 & 255]}.{_OCTET[low >> 16 & 255]}.{_OCTET[low >> 8 & 255]}.{_OCTET[low & 255]}"
+    return ipv6_text(high, low) if family == 6 else ":".join([_HEX[low >> shift & 255] for shift in range(40, -1, -8)])
 
 
 def address_texts(addresses: Addresses) -> list[str]:

@@ -10,6 +10,7 @@ Addresses are two signed 64-bit words (bit patterns): IPv4 is (0, address), a MA
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -222,7 +223,6 @@ FLOW_COLUMNS = (
     Column("a_port", "int32", "", "port of side a"),
     Column("b_port", "int32", "", "port of side b"),
     Column("stream", "int32", "", "tcp.stream / udp.stream: number within its kind", -1),
-    Column("first_number", "int32", "", "frame number of the first packet"),
     Column("last_number", "int32", "", "frame number of the last packet"),
     Column("first_ns", "int64", "ns", "earliest time (NO_TIME: none)"),
     Column("last_ns", "int64", "ns", "latest time"),
@@ -250,7 +250,7 @@ FLOW_COLUMNS = (
     Column("ttl_min", "uint8", "", "smallest TTL a to b, 0 unknown"),
     Column("application", "uint16", "", "layer id of the protocol above transport that named most frames; 0 none"),
 )
-FLOW_FRAMES = 8  # first frame numbers kept per flow, in Flows.frames int32[flows, FLOW_FRAMES], 0 = unused
+FLOW_FRAMES = 8  # first frame numbers kept per flow, in Flows.frames
 
 CONN_STATES = ("", "S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
 
@@ -322,6 +322,22 @@ class Batch(NamedTuple):
     taps: Taps
 
 
+@dataclass(frozen=True, slots=True)
+class FirstFrames:
+    """The first frame numbers of flows. Most flows have one packet, which is also their last."""
+
+    last: Array  # int32[flows] number of the last packet
+    more: Array  # int32[flows] row in `table` of flows with more packets, else 0
+    table: Array  # int32[rows, FLOW_FRAMES]; row 0 is empty
+
+    def __getitem__(self, rows: Any) -> Array:
+        """int32[rows, FLOW_FRAMES], 0: unused."""
+        more = self.more[rows]
+        found: Array = self.table[more].copy()
+        found[..., 0] = np.where(more == 0, self.last[rows], found[..., 0])
+        return found
+
+
 class Flows(NamedTuple):
     """All conversations so far, trimmed to their number. See FLOW_COLUMNS; `frames` is [flows, FLOW_FRAMES]."""
 
@@ -331,7 +347,6 @@ class Flows(NamedTuple):
     a_port: Array
     b_port: Array
     stream: Array
-    first_number: Array
     last_number: Array
     first_ns: Array
     last_ns: Array
@@ -352,7 +367,7 @@ class Flows(NamedTuple):
     icmp_error: Array
     ttl_min: Array
     application: Array
-    frames: Array
+    frames: Array | FirstFrames  # [rows of Flows] -> int32[rows, FLOW_FRAMES], 0: unused
 
 
 class Addresses(NamedTuple):

@@ -1,16 +1,20 @@
 """What payloads said, once an event: the facts that findings, names and the report are made of.
 
-In: rows appended by `protocols/` while a capture streams through. Out: lists of named tuples, one list a kind, in
+In: rows appended by `protocols/` while a capture streams through. Out: sequences of named tuples, one a kind, in
 frame order. `flow` is a row of `Flows`, `number` a frame number, times are Unix ns. Every text here came from a peer:
 whoever draws it escapes it. Secrets never enter: a login keeps the user name and a masked secret.
-Each list is bounded (LIMIT); what was not kept is counted in `Facts.dropped`.
+Each is bounded (LIMIT); what was not kept is counted in `Facts.dropped`. Many rows of a kind are kept as columns.
 """
 
+from array import array
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
-LIMIT = 200_000  # rows kept per kind: about 100 MB at worst; a longer capture keeps the first ones and says so
+LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
+TOGETHER = 16_384  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
+MOST_KNOWN = 65_536  # different values of a field that are remembered, so that an equal one is not kept again
 
 
 class Tls(NamedTuple):
@@ -263,32 +267,151 @@ class Opening(NamedTuple):
     data: bytes
 
 
+Row = TypeVar("Row", bound=NamedTuple)
+
+
+class _Column:
+    """One field of many rows: numbers that differ from row to row as they are, of other values each once."""
+
+    __slots__ = ("_known", "_values", "places")
+
+    def __init__(self, counts: bool) -> None:
+        self.places = array("q" if counts else "i")
+        self._values: list[Any] | None = None if counts else []
+        self._known: dict[Any, int] = {}
+
+    def extend(self, values: Sequence[Any]) -> None:
+        kept, known = self._values, self._known
+        if kept is None:
+            self.places.extend(values)
+            return
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        for value in values:
+            if value not in known:
+                known[value] = len(kept)
+                kept.append(value)
+        self.places.extend([known[value] for value in values])
+
+    def put(self, place: int, value: Any) -> None:
+        self.extend((value,))
+        self.places[place] = self.places.pop()
+
+    def values(self, at: slice) -> Iterator[Any]:
+        return iter(self.places[at]) if self._values is None else map(self._values.__getitem__, self.places[at])
+
+
+class Rows(Sequence[Row]):
+    """The rows of one kind, in the order in which they were appended: the latest as they are, earlier ones as columns."""
+
+    __slots__ = ("_columns", "_folded", "_latest", "_make")
+
+    def __init__(self) -> None:
+        self._latest: list[Row] = []
+        self._columns: list[_Column] = []
+        self._folded = 0  # rows in columns
+        self._make: Any = None
+
+    def append(self, row: Row) -> None:
+        """Add a row behind the others."""
+        self._latest.append(row)
+        if len(self._latest) >= TOGETHER:
+            self._fold()
+
+    def sort(self, key: Callable[[Row], int]) -> None:
+        """Put the rows in the order of a number that each has; equal ones stay as they are."""
+        if not self._folded:
+            self._latest.sort(key=key)
+            return
+        self._fold()
+        keys = [key(row) for row in self]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        for column in self._columns:
+            column.places = array(column.places.typecode, [column.places[i] for i in order])
+
+    def __len__(self) -> int:
+        return self._folded + len(self._latest)
+
+    def __iter__(self) -> Iterator[Row]:
+        for first in range(0, self._folded, TOGETHER):
+            yield from self._unfold(slice(first, first + TOGETHER))
+        yield from self._latest
+
+    def __reversed__(self) -> Iterator[Row]:
+        yield from reversed(self._latest)
+        for first in range((self._folded - 1) // TOGETHER * TOGETHER, -1, -TOGETHER):
+            yield from reversed(self._unfold(slice(first, first + TOGETHER)))
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, slice):
+            return list(self)[at] if self._folded else self._latest[at]
+        place = range(len(self))[at]  # negative ones counted from the end; IndexError
+        if place >= self._folded:
+            return self._latest[place - self._folded]
+        return self._unfold(slice(place, place + 1))[0]
+
+    def __setitem__(self, at: int, row: Row) -> None:
+        place = range(len(self))[at]
+        if place >= self._folded:
+            self._latest[place - self._folded] = row
+            return
+        for column, value in zip(self._columns, row):
+            column.put(place, value)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Rows | list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def _fold(self) -> None:
+        rows = self._latest
+        if not rows:
+            return
+        if self._make is None:
+            self._make = rows[0]._make
+            self._columns = [_Column(name in ("number", "time_ns", "flow")) for name in rows[0]._fields]
+        for column, values in zip(self._columns, zip(*rows)):
+            column.extend(values)
+        self._folded += len(rows)
+        self._latest = []
+
+    def _unfold(self, at: slice) -> list[Row]:
+        return list(map(self._make, zip(*(column.values(at) for column in self._columns))))
+
+
 @dataclass(slots=True)
 class Facts:
     """All facts of an analysis. `add` is the only way in, so the bound holds."""
 
-    tls: list[Tls] = field(default_factory=list)
-    dns: list[Dns] = field(default_factory=list)
-    http: list[Http] = field(default_factory=list)
-    login: list[Login] = field(default_factory=list)
-    ssh: list[Ssh] = field(default_factory=list)
-    smb: list[Smb] = field(default_factory=list)
-    rpc: list[Rpc] = field(default_factory=list)
-    kerberos: list[Kerberos] = field(default_factory=list)
-    arp: list[Arp] = field(default_factory=list)
-    dhcp: list[Dhcp] = field(default_factory=list)
-    router_advert: list[RouterAdvert] = field(default_factory=list)
-    neighbour: list[Neighbour] = field(default_factory=list)
-    link_control: list[LinkControl] = field(default_factory=list)
-    echo: list[Echo] = field(default_factory=list)
-    payload: list[Payload] = field(default_factory=list)
-    name: list[Name] = field(default_factory=list)
-    chat: list[Chat] = field(default_factory=list)
-    opening: list[Opening] = field(default_factory=list)
+    tls: Rows[Tls] = field(default_factory=Rows)
+    dns: Rows[Dns] = field(default_factory=Rows)
+    http: Rows[Http] = field(default_factory=Rows)
+    login: Rows[Login] = field(default_factory=Rows)
+    ssh: Rows[Ssh] = field(default_factory=Rows)
+    smb: Rows[Smb] = field(default_factory=Rows)
+    rpc: Rows[Rpc] = field(default_factory=Rows)
+    kerberos: Rows[Kerberos] = field(default_factory=Rows)
+    arp: Rows[Arp] = field(default_factory=Rows)
+    dhcp: Rows[Dhcp] = field(default_factory=Rows)
+    router_advert: Rows[RouterAdvert] = field(default_factory=Rows)
+    neighbour: Rows[Neighbour] = field(default_factory=Rows)
+    link_control: Rows[LinkControl] = field(default_factory=Rows)
+    echo: Rows[Echo] = field(default_factory=Rows)
+    payload: Rows[Payload] = field(default_factory=Rows)
+    name: Rows[Name] = field(default_factory=Rows)
+    chat: Rows[Chat] = field(default_factory=Rows)
+    opening: Rows[Opening] = field(default_factory=Rows)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, row: NamedTuple) -> None:
-        """Append `row` to the list `kind`, or count it in `dropped` where the list is full."""
+        """Append `row` to the rows of `kind`, or count it in `dropped` where there are too many."""
         rows = getattr(self, kind)
         if len(rows) < LIMIT:
             rows.append(row)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import columns
-from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, Flows
+from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, FirstFrames, Flows
 from analysis.connections import conn_states, originators
 from analysis.kernel import enabled, inner_kernel, lean_kernel
 from analysis.quotes import icmp_errors, quoted_streams
@@ -38,6 +38,7 @@ SMALL = ("tcp_flags_ab", "tcp_flags_ba", "first_tcp_flags", "icmp_error", "appli
 (UNION_FLAGS, _, FIRST_FLAGS, ICMP_ERROR, APPLICATION) = range(46, 51)  # uint16, from byte 92; ABSENT stands for -1
 TINY = ("kind", "originator", "ttl_min")
 (KIND, ORIGINATOR, TTL_MIN) = range(102, 105)  # uint8, from byte 102; UNKNOWN stands for -1
+MORE = 27  # int32 at byte 108: row of the first frame numbers where there is a second one, else 0
 ROW_WORDS = 14
 ABSENT, UNKNOWN = 0xFFFF, 0xFF
 
@@ -45,7 +46,7 @@ ABSENT, UNKNOWN = 0xFFFF, 0xFF
 (R_SRC_HI, R_SRC_LO, R_DST_HI, R_DST_LO, R_PORTS, R_FAMILY, R_SRC, R_DST, R_ROW, R_DIRECTION) = range(10)
 
 # Counters of a FlowTable, in one array so that the kernel can raise them.
-N_ADDRESSES, N_FLOWS, N_TCP, N_UDP = range(4)
+N_ADDRESSES, N_FLOWS, N_TCP, N_FRAMES, N_UDP = range(5)
 
 
 class _TapColumns(NamedTuple):
@@ -88,8 +89,8 @@ class _PacketColumns(NamedTuple):
 class _Tables(NamedTuple):
     """The state that kernels share. A slot of a hash table is 0 (empty) or hash << 32 | row + 1."""
 
-    counts: Any  # int64[4]
-    room: Any  # int64[3] addresses, flows and TCP streams up to which one tap more, and what it quotes, fits
+    counts: Any  # int64[5]
+    room: Any  # int64[4] addresses, flows, TCP streams and rows of frames up to which one tap more, and its quote, fits
     multipliers: Any  # int64[6] odd 30-bit numbers of the hash
     address_slots: Any  # int64[power of two]
     addresses: Any  # int64[rows, 3] family, high word, low word
@@ -98,7 +99,7 @@ class _Tables(NamedTuple):
     narrow: Any  # int32[rows, ...]: the same memory in narrower words
     small: Any  # uint16[rows, ...]
     tiny: Any  # uint8[rows, ...]
-    frames: Any  # int32[rows, FLOW_FRAMES]
+    frames: Any  # int32[rows, FLOW_FRAMES] of flows with more than one packet: four of five have one; row 0 is nobody's
     recent: Any  # int64[2 * kinds, 10] the last tap of each kind and direction, R_ROW -1 where there is none
     base: Any  # int64[streams, 2] initial sequence number of sides a and b, -1 unknown
 
@@ -292,8 +293,14 @@ def _count_packet(tables: Any, row: int, direction: int, number: int, time_ns: i
     wide = tables.wide
     narrow = tables.narrow
     seen = narrow[row, PACKETS] + narrow[row, PACKETS + 1]
-    if seen < tables.frames.shape[1]:
-        tables.frames[row, seen] = number
+    if 0 < seen < tables.frames.shape[1]:
+        more = narrow[row, MORE]
+        if more == 0:
+            more = tables.counts[N_FRAMES]
+            tables.counts[N_FRAMES] = more + 1
+            narrow[row, MORE] = more
+            tables.frames[more, 0] = narrow[row, LAST_NUMBER]
+        tables.frames[more, seen] = number
     narrow[row, PACKETS + direction] = narrow[row, PACKETS + direction] + 1
     wide[row, BYTES + direction] = wide[row, BYTES + direction] + frame_len
     narrow[row, LAST_NUMBER] = number
@@ -317,12 +324,14 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
     src_ports, dst_ports = taps.src_port, taps.dst_port
     numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
     n_taps = len(kinds)
-    address_room, flow_room, stream_room = tables.room[0], tables.room[1], tables.room[2]
+    address_room, flow_room, stream_room, frame_room = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     q = 0
     while quotes[q, 0] < first:
         q += 1
     for t in range(first, n_taps):
         if counts[N_ADDRESSES] > address_room or counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room:
+            return t
+        if counts[N_FRAMES] > frame_room:
             return t
         packet = packet_of[t]
         kind = 0 + kinds[t]  # widened, so that every called function is compiled for one type only
@@ -521,7 +530,7 @@ class FlowTable:
 
     def __init__(self, salt: int = 0x5EED) -> None:
         self._multipliers = _multipliers(salt)
-        self._counts = np.zeros(4, dtype=np.int64)
+        self._counts = np.array((0, 0, 0, 1, 0), dtype=np.int64)
         self._address_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
         self._addresses = np.zeros((FIRST_ROWS, 3), dtype=np.int64)
         self._flow_slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
@@ -557,6 +566,7 @@ class FlowTable:
                 min(_most(self._address_slots), len(self._addresses)) - 4,
                 min(_most(self._flow_slots), len(self._rows)) - 2,
                 len(self._base) - 2,
+                len(self._frames) - 2,
             )
         )
 
@@ -567,17 +577,19 @@ class FlowTable:
 
     def _grow(self) -> None:
         """Make room in every table that is full."""
-        addresses, flows, streams = (self._counts[:3] > self._room()).tolist()
+        addresses, flows, streams, frames = (self._counts[:4] > self._room()).tolist()
         if addresses and len(self._addresses) <= _most(self._address_slots):
             lengthen(self, "_addresses")
         elif addresses:
             self._address_slots = _wider(self._address_slots)
         if flows and len(self._rows) <= _most(self._flow_slots):
-            lengthen(self, "_rows", "_frames")
+            lengthen(self, "_rows")
         elif flows:
             self._flow_slots = _wider(self._flow_slots)
         if streams:
             lengthen(self, "_base")
+        if frames:
+            lengthen(self, "_frames")
 
     def _attach_errors(self, batch: Batch) -> None:
         """ICMP destination unreachable, source quench, time exceeded, parameter problem: mark the quoted flow."""
@@ -634,9 +646,10 @@ class FlowTable:
         found["state"] = conn_states(found)
         return Flows(**found)
 
-    def _columns(self) -> dict[str, Array]:
+    def _columns(self) -> dict[str, Any]:
         n = self.n_flows
-        found: dict[str, Array] = {"frames": self._frames[:n], "first_number": self._frames[:n, 0]}
+        words = self.narrow
+        found: dict[str, Any] = {"frames": FirstFrames(words[:n, LAST_NUMBER], words[:n, MORE], self._frames)}
         for names, dtype, first in (
             (WIDE, np.int64, FIRST_NS), (NARROW, np.int32, A_ID), (SMALL, np.uint16, UNION_FLAGS), (TINY, np.uint8, KIND),
         ):  # fmt: skip
@@ -671,19 +684,20 @@ def _multipliers(salt: int) -> Array:
     return np.array(numbers, dtype=np.int64)
 
 
-def lengthen(owner: object, *names: str) -> None:
-    """Give these arrays of `owner` more rows, which are zero: half as many again, a sixteenth where that is much.
+def lengthen(owner: object, *names: str, rows: int = 0) -> None:
+    """Give these arrays of `owner` more rows, which are zero: `rows`, or half as many again, a sixteenth where that is much.
 
     A large array keeps its memory (mremap): nothing is copied, and never are there two of it.
     """
     for name in names:
         array = vars(owner).pop(name)  # numpy moves only what nobody else refers to
-        rows = len(array) + (len(array) // 2 if len(array) < LARGE_ROWS else max(LARGE_ROWS // 2, len(array) // 16))
+        n = len(array)
+        shape = (rows or n + (n // 2 if n < LARGE_ROWS else max(LARGE_ROWS // 2, n // 16)), *array.shape[1:])
         try:
-            array.resize((rows, *array.shape[1:]))
+            array.resize(shape)
         except ValueError:  # somebody still looks at it
-            grown = np.zeros((rows, *array.shape[1:]), dtype=array.dtype)
-            grown[: len(array)] = array
+            grown = np.zeros(shape, dtype=array.dtype)
+            grown[:n] = array
             array = grown
         vars(owner)[name] = array
 

@@ -21,6 +21,8 @@ from analysis.stats.conversations import SHOWN
 if TYPE_CHECKING:
     from analysis.run import Analysis
 
+ROWS_AT_ONCE = 1 << 17  # conversations whose columns exist together
+
 
 def write_json(analysis: Analysis, out: IO[bytes]) -> None:
     """Write the JSON object and a line feed."""
@@ -68,22 +70,21 @@ def _tables(rows: Callable[[str], Iterator[bytes]]) -> Iterator[bytes]:
 
 
 def _names(analysis: Analysis) -> tuple[Array, Pool]:
-    """Which addresses have names, and a pool of their JSON lists (`[]` for the others)."""
+    """The number of each address's JSON list of names, and a pool of those lists; list 0 is that of the nameless."""
     by_id = analysis.conversations.names
-    named = np.zeros(len(analysis.texts) + 1, dtype=bool)
-    named[list(by_id)] = True
-    if not by_id:
-        return named, pool(["[]"] * len(analysis.texts))
-    texts = ["[]"] * len(analysis.texts)
-    for i, names in by_id.items():
-        texts[i] = json.dumps(names)
-    return named, pool(texts)
+    number = np.zeros(len(analysis.texts) + 1, dtype=np.int32)
+    number[list(by_id)] = np.arange(1, len(by_id) + 1)
+    return number, pool(["[]", *map(json.dumps, by_id.values())])
 
 
 def _conversations(analysis: Analysis, kind: str, address: Pool, names: tuple[Array, Pool]) -> Iterator[bytes]:
-    columns = analysis.conversations.columns(kind)
-    if not len(columns["a_id"]):
-        return
+    rows = analysis.conversations.rows(kind)
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        columns = analysis.conversations.columns(kind, rows[first : first + ROWS_AT_ONCE])
+        yield from _conversation_rows(columns, address, names)
+
+
+def _conversation_rows(columns: dict[str, Array], address: Pool, names: tuple[Array, Pool]) -> Iterator[bytes]:
     untimed = columns["start_ns"] == NO_TIME
     values = [Value(TEXT, columns["a_id"], address), Value(TEXT, columns["b_id"], address)]
     pieces = ['{"a": "', '", "b": "']
@@ -100,11 +101,12 @@ def _conversations(analysis: Analysis, kind: str, address: Pool, names: tuple[Ar
             values.append(Value(TEXT, column, pool([json.dumps(word or None) for word in CONN_STATES])))
         else:
             values.append(Value(OPTIONAL if name.startswith("bits") else INTEGER, column))
-    named, lists = names
-    either = named[columns["a_id"]] | named[columns["b_id"]]
+    number, lists = names
+    of_a, of_b = number[columns["a_id"]], number[columns["b_id"]]
+    either = (of_a | of_b) > 0
     if either.any():
-        for text, ids in ((', "names": {"a": ', columns["a_id"]), (', "b": ', columns["b_id"])):
-            values += [_switch(either, text), Value(TEXT, np.where(either, ids, -1), lists)]
+        for text, of_side in ((', "names": {"a": ', of_a), (', "b": ', of_b)):
+            values += [_switch(either, text), Value(TEXT, np.where(either, of_side, -1), lists)]
             pieces += ["", ""]
         values.append(_switch(either, "}"))
         pieces.append("")
@@ -119,9 +121,10 @@ def _endpoints(analysis: Analysis, kind: str, address: Pool, names: tuple[Array,
     values = [Value(TEXT, ids, address), *(Value(INTEGER, column) for column in columns.values())]
     pieces = ['{"address": "', *(f', "{name}": ' for name in columns)]
     pieces[1] = f'"{pieces[1]}'
-    named, lists = names
-    if named[ids].any():
-        values += [_switch(named[ids], ', "names": '), Value(TEXT, np.where(named[ids], ids, -1), lists)]
+    number, lists = names
+    named = number[ids] > 0
+    if named.any():
+        values += [_switch(named, ', "names": '), Value(TEXT, np.where(named, number[ids], -1), lists)]
         pieces += ["", ""]
     yield from render([*pieces, "},"], values)
 

@@ -125,10 +125,14 @@ def _write(out: Any, values: Any, template: Any) -> int:
 
 def pool(texts: Sequence[str]) -> Pool:
     """A pool of texts, which are already escaped for where they go."""
-    encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
-    start = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in encoded], out=start[1:])
-    return Pool(np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8), start)
+    start = np.zeros(len(texts) + 1, dtype=np.int64)
+    joined = bytearray()
+    for first in range(0, len(texts), ROWS_AT_ONCE):
+        encoded = [text.encode("utf-8", "backslashreplace") for text in texts[first : first + ROWS_AT_ONCE]]
+        start[first + 1 : first + 1 + len(encoded)] = [len(text) for text in encoded]
+        joined += b"".join(encoded)
+    np.cumsum(start, out=start)
+    return Pool(np.frombuffer(joined or b"\0", dtype=np.uint8), start)
 
 
 def render(pieces: Sequence[str], values: Sequence[Value]) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from analysis.link_types import link_type_name
 from analysis.selected import Selected
 
 if TYPE_CHECKING:
+    from analysis.addresses import AddressTexts
     from analysis.columns import Addresses, Batch, Flows
     from analysis.display_filter import DisplayFilter
     from analysis.stats.conversations import Conversations
@@ -66,7 +67,7 @@ class Analysis:
     properties: Properties
     flows: Flows
     addresses: Addresses
-    texts: list[str]
+    texts: AddressTexts
     names: dict[str, list[str]]  # address -> names that the capture itself gives it
     hierarchy: Hierarchy
     conversations: Conversations
@@ -175,6 +176,7 @@ def _tables(
     capture: Capture | Selected, settings: Settings, progress: Progress | None, began: float, judge: bool
 ) -> Analysis:
     """All stages over all chunks, then everything that is judged at the end."""
+    from analysis.addresses import AddressTexts
     from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
     from analysis.stats.endpoints import Endpoints
@@ -190,22 +192,26 @@ def _tables(
     counters: list[Counter] = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
     timing = pipeline.timing
     timing["start"] = perf_counter() - began
+    kernels_are_new = kernel.enabled()
     for batch in pipeline.batches(capture):
         mark = perf_counter()
         for counter in counters:
             counter.update(batch)
         timing["statistics"] += perf_counter() - mark
+        if kernels_are_new:
+            memory.forget_compiler()
+            kernels_are_new = False
         if progress is not None:
             progress(capture.bytes_done, capture.bytes_total)
     mark = perf_counter()
     flows, addresses = pipeline.flows.finish(), pipeline.flows.addresses()
-    texts = _texts(addresses)
+    texts = AddressTexts(addresses)
     found = properties.finish()
     facts, tcp_analysis = pipeline.naming.facts, pipeline.tcp.counts()
     del pipeline  # what the stages kept per stream makes room for the tables
     memory.give_back()
     names = address_names(capture.names, facts, flows, texts)
-    by_id = _names_by_id(names, texts)
+    by_id = {i: names[text] for text, i in sorted(texts.ids(names).items(), key=lambda item: item[1])}
     start_ns = found.frame_1_ns or 0
     timing["tables"] = perf_counter() - mark
     analysis = Analysis(
@@ -244,13 +250,7 @@ def _findings(analysis: Analysis, settings: Settings) -> tuple[tuple[Finding, ..
     return run_detectors(analysis, settings)
 
 
-def _texts(addresses: Addresses) -> list[str]:
-    from analysis.addresses import address_texts
-
-    return address_texts(addresses)
-
-
-def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: list[str]) -> dict[str, list[str]]:
+def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: Sequence[str]) -> dict[str, list[str]]:
     """Names that the capture itself gives to addresses: name blocks, then DNS and the like, then TLS server names."""
     names: dict[str, list[str]] = {}
 
@@ -268,13 +268,6 @@ def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: 
             server = flows.a_id if flows.originator[hello.flow] == 1 else flows.b_id
             add(texts[int(server[hello.flow])], hello.sni)
     return {address: known for address, known in names.items() if known}
-
-
-def _names_by_id(names: Mapping[str, list[str]], texts: list[str]) -> dict[int, list[str]]:
-    """The names of addresses that are in the table, by their id."""
-    if not names:
-        return {}
-    return {i: names[text] for i, text in enumerate(texts) if text in names}
 
 
 def _capture_json(capture: Capture | Selected, found: Properties) -> dict[str, Any]:

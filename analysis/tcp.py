@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
-from analysis.flows import STREAM, FlowTable, as_kernel_sees
+from analysis.flows import FIRST_ROWS, STREAM, FlowTable, as_kernel_sees, lengthen
 from analysis.kernel import inner_kernel, lean_kernel
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
@@ -42,10 +42,14 @@ UNKNOWN_RTT_NS = 3_000_000  # stands for the initial round trip where the handsh
 SCALE_UNKNOWN, SCALE_UNUSED = -1, -2
 NEVER = 1 << 62  # a time difference that is larger than any limit
 
-# State of one side of a stream, row 2 * stream + side. A number of 0 means "not known yet", as in Wireshark.
+UNSEEN, ALONE = 0, -1  # place of a stream without state; place 0 is where a first segment is judged
+# first[·, 5]; FIELD: 1 + window; REST: flags, a bit the side, 1 + scale
+(SEQ, ACK_NUMBER, LENGTH, FIELD, REST) = range(5)
+
+# State of one side of a stream, row 2 * place + side. A number of 0 means "not known yet", as in Wireshark.
 (NEXT, EDGE, LAST_ACK, NEXT_NS, LAST_NS) = range(5)  # numbers[·, 5]
 (WINDOW, DUPLICATES, VERDICT, SCALE, FIRST_ACK_PENDING) = range(5)  # marks[·, 5]
-(SYN_NS, INITIAL_RTT_NS) = range(2)  # times[stream, 2]
+(SYN_NS, INITIAL_RTT_NS) = range(2)  # times[place, 2]
 
 
 class _Segments(NamedTuple):
@@ -66,11 +70,17 @@ class _Segments(NamedTuple):
 
 
 class _Streams(NamedTuple):
-    """State of all streams, and of the flow table the matrix that holds stream numbers."""
+    """What is kept of streams, and of the flow table the matrix that holds stream numbers.
 
-    numbers: Any  # int64[2 * streams, 5]
-    marks: Any  # int32[2 * streams, 5]
-    times: Any  # int64[streams, 2]
+    Most streams of a scan or a flood have one segment. It is kept as it came; the state begins with the second one.
+    """
+
+    place: Any  # int32[streams] where the state is; ALONE before the second segment, UNSEEN before the first
+    first_ns: Any  # int64[streams] time of the first segment
+    first: Any  # uint32[streams, 5] the rest of it
+    numbers: Any  # int64[2 * places, 5]
+    marks: Any  # int32[2 * places, 5]
+    times: Any  # int64[places, 2]
     flows: Any  # FlowTable.narrow
 
 
@@ -237,10 +247,47 @@ def _verdict(
     return found
 
 
+@inner_kernel
+def _segment(
+    streams: Any, place: int, side: int, seq: int, ack: int, flags: int, window: int, scale: int, length: int, now: int
+) -> int:
+    """Judge one segment by the state at `place`, which it moves on."""
+    fwd = 2 * place + side
+    rev = 2 * place + 1 - side
+    _handshake(streams, place, fwd, flags, now)
+    found = _verdict(streams, place, side, seq, ack, flags, window, length, now)
+    if flags & SYN:
+        _scales(streams, fwd, rev, flags, scale)
+    return found
+
+
+@inner_kernel
+def _begin(streams: Any, stream: int, place: int) -> None:
+    """State at `place` of a stream whose first segment was kept: as that segment left it."""
+    _clear(streams, place)
+    first = streams.first
+    rest = 0 + first[stream, REST]
+    _segment(
+        streams,
+        place,
+        (rest >> 9) & 1,
+        0 + first[stream, SEQ],
+        0 + first[stream, ACK_NUMBER],
+        rest & 511,
+        first[stream, FIELD] - 1,
+        (rest >> 10) - 1,
+        0 + first[stream, LENGTH],
+        streams.first_ns[stream],
+    )
+
+
 @lean_kernel
-def _analyse(segments: Any, streams: Any, known_streams: int) -> int:
-    """Judge every TCP segment of a batch; returns the number of streams whose state has begun."""
-    for i in range(len(segments.tcp_flags)):
+def _analyse(segments: Any, streams: Any, known: int, first_row: int) -> tuple[int, int]:
+    """Judge every TCP segment from `first_row` on; stops where there is no place for another state.
+
+    Returns the number of rows that are done, and of places that are taken.
+    """
+    for i in range(first_row, len(segments.tcp_flags)):
         flags = 0 + segments.tcp_flags[i]
         flow = segments.flow[i]
         if flags < 0 or flow < 0 or segments.fault[i] & BAD_TRANSPORT_HEADER:
@@ -248,31 +295,36 @@ def _analyse(segments: Any, streams: Any, known_streams: int) -> int:
         stream = 0 + streams.flows[flow, STREAM]
         if stream < 0:
             continue
-        while known_streams <= stream:
-            _clear(streams, known_streams)
-            known_streams += 1
         side = 0 + segments.direction[i]
+        seq = segments.tcp_seq[i]
+        ack = segments.tcp_ack[i]
+        window = 0 + segments.tcp_window[i]
+        scale = 0 + segments.tcp_scale[i]
+        length = 0 + segments.payload_len[i]
         now = segments.time_ns[i]
-        fwd = 2 * stream + side
-        rev = 2 * stream + 1 - side
-        _handshake(streams, stream, fwd, flags, now)
-        found = _verdict(
-            streams,
-            stream,
-            side,
-            segments.tcp_seq[i],
-            segments.tcp_ack[i],
-            flags,
-            0 + segments.tcp_window[i],
-            0 + segments.payload_len[i],
-            now,
-        )
-        if flags & SYN:
-            _scales(streams, fwd, rev, flags, 0 + segments.tcp_scale[i])
+        place = 0 + streams.place[stream]
+        if place == UNSEEN:
+            streams.place[stream] = ALONE
+            streams.first_ns[stream] = now
+            streams.first[stream, SEQ] = seq
+            streams.first[stream, ACK_NUMBER] = ack
+            streams.first[stream, LENGTH] = length
+            streams.first[stream, FIELD] = window + 1
+            streams.first[stream, REST] = (flags & 511) | side << 9 | (scale + 1) << 10
+            _clear(streams, 0)
+            place = 0
+        elif place == ALONE:
+            if known == len(streams.times):
+                return i, known
+            place = known
+            known += 1
+            streams.place[stream] = place
+            _begin(streams, stream, place)
+        found = _segment(streams, place, side, seq, ack, flags, window, scale, length, now)
         if segments.tcp_options[i] & OPTIONS_CUT:
             found = 0
         segments.analysis[i] = segments.analysis[i] | found
-    return known_streams
+    return len(segments.tcp_flags), known
 
 
 class TcpAnalysis:
@@ -280,33 +332,36 @@ class TcpAnalysis:
 
     def __init__(self, flows: FlowTable) -> None:
         self._flows = flows
-        self._known = 0
-        self._numbers = np.empty((0, 5), dtype=np.int64)
-        self._marks = np.empty((0, 5), dtype=np.int32)
-        self._times = np.empty((0, 2), dtype=np.int64)
+        self._place = np.zeros(FIRST_ROWS, dtype=np.int32)
+        self._first_ns = np.zeros(FIRST_ROWS, dtype=np.int64)
+        self._first = np.zeros((FIRST_ROWS, 5), dtype=np.uint32)
+        self._known = 1
+        self._numbers = np.zeros((2 * FIRST_ROWS, 5), dtype=np.int64)
+        self._marks = np.zeros((2 * FIRST_ROWS, 5), dtype=np.int32)
+        self._times = np.zeros((FIRST_ROWS, 2), dtype=np.int64)
         self._counts = np.zeros(len(TCP_FLAGS), dtype=np.int64)
 
     def update(self, batch: Batch) -> None:
         """Set the bits of `analysis` for every TCP segment of the batch."""
-        self._grow(self._flows.n_tcp)
+        while len(self._place) < self._flows.n_tcp:
+            lengthen(self, "_place", "_first_ns", "_first")
         segments = _Segments(*(as_kernel_sees(getattr(batch.packets, name)) for name in _Segments._fields))
-        arrays: tuple[Array, ...] = (self._numbers, self._marks, self._times, self._flows.narrow)
-        self._known = _analyse(segments, _Streams(*map(as_kernel_sees, arrays)), self._known)
+        done, rows = 0, len(batch.packets.tcp_flags)
+        while done < rows:
+            done, self._known = _analyse(segments, self._streams(), self._known, done)
+            if done < rows:
+                lengthen(self, "_times")
+                lengthen(self, "_numbers", "_marks", rows=2 * len(self._times))
         flagged = batch.packets.analysis[batch.packets.analysis != 0]
         if len(flagged):
             for bit in range(len(TCP_FLAGS)):
                 self._counts[bit] += np.count_nonzero(flagged & (1 << bit))
 
-    def _grow(self, n_streams: int) -> None:
-        """Make room for the state of `n_streams` streams, by half more than is needed."""
-        if n_streams <= len(self._times):
-            return
-        room = n_streams + n_streams // 2
-        for name, rows in (("_numbers", 2 * room), ("_marks", 2 * room), ("_times", room)):
-            old: Array = getattr(self, name)
-            grown = np.empty((rows, old.shape[1]), dtype=old.dtype)
-            grown[: len(old)] = old
-            setattr(self, name, grown)
+    def _streams(self) -> _Streams:
+        arrays: tuple[Array, ...] = (
+            self._place, self._first_ns, self._first, self._numbers, self._marks, self._times, self._flows.narrow,
+        )  # fmt: skip
+        return _Streams(*map(as_kernel_sees, arrays))
 
     def counts(self) -> dict[str, int]:
         """Frames by flag name, over everything so far."""

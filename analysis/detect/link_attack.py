@@ -242,7 +242,7 @@ def _addresses(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         {"new MACs": margin(count, limits.macs, least=0.65)},
         {"new_macs_in_window": measured(limits, "macs", count)},
         ("mac flood", (*DENIAL, ("T1040", "Network Sniffing")), Severity.MEDIUM),
-        _frames(flows.first_number[once], flows.last_number[once]),
+        _frames(flows.frames[once][:, 0], flows.last_number[once]),
     )
     yield of_rows(evidence, once, words)
 

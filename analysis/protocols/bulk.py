@@ -29,7 +29,7 @@ RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER, KEEP_ALIVE = 1, 2, 4, 8, 1 << 12
 
 
 class Lanes(NamedTuple):
-    """State per flow and direction, index 2 * flow + direction."""
+    """State per conversation with payload and direction, index 2 * `Bulk.place[flow]` + direction."""
 
     lane: Any  # uint8
     layer: Any  # uint16 layer of the lane
@@ -46,7 +46,7 @@ class Columns(NamedTuple):
     payload_cap: Any
     tcp_seq: Any
     direction: Any
-    flow: Any
+    flow: Any  # the conversation's place instead of its row
     analysis: Any
     n_layers: Any
     layers: Any
@@ -245,19 +245,25 @@ class Bulk:
         self._data_layer = data_layer
         self.lanes = Lanes(np.zeros(0, np.uint8), np.zeros(0, np.uint16), *(np.zeros(0, np.int64) for _ in range(3)))
         self.view = self.lanes
+        self.place: Array = np.full(1024, -1, np.int32)  # by flow; -1: without payload so far
+        self._places = 0
 
-    def grow(self, flows: int) -> None:
-        """Room for `flows` flows."""
+    def grow(self, flows: int, with_payload: Array) -> None:
+        """Room for `flows` flows, and lanes for those `with_payload` (their rows, each once)."""
+        if flows > len(self.place):
+            longer = np.full(flows + flows // 8, -1, np.int32)
+            longer[: len(self.place)] = self.place
+            self.place = longer
+        new = with_payload[self.place[with_payload] < 0]
+        self.place[new] = np.arange(self._places, self._places + len(new), dtype=np.int32)
+        self._places += len(new)
         have = len(self.lanes.lane)
-        if 2 * flows <= have:
-            return
-        longer = []
-        for array in self.lanes:
-            new = np.zeros(max(2048, 4 * flows), array.dtype)
-            new[:have] = array
-            longer.append(new)
-        self.lanes = Lanes(*longer)
-        self.view = Lanes(*(memoryview(array) for array in longer))  # type: ignore[arg-type]
+        if 2 * self._places > have:
+            grown = [np.zeros(3 * self._places + 2048, array.dtype) for array in self.lanes]
+            for array, old in zip(grown, self.lanes):
+                array[:have] = old
+            self.lanes = Lanes(*grown)
+            self.view = Lanes(*(memoryview(array) for array in grown))  # type: ignore[arg-type]
 
     def walk(self, batch: Batch, rows: Array) -> Walk:
         """The payload segments `rows` of a batch, sorted by flow, ready to be walked."""
@@ -289,7 +295,10 @@ class Walk:
         self._layers, self._layer_bytes, self._layer_pdus = (_view(matrix.reshape(-1)) for matrix in matrices)
         self._stopped = np.zeros(len(starts), np.int64)
         see = as_kernel_sees
-        columns = Columns(*(see(getattr(batch.packets, name)) for name in Columns._fields))
+        bulk.grow(int(flow[-1]) + 1, flow[starts])
+        place = np.zeros(len(packets.flow), np.int32)
+        place[rows] = bulk.place[flow]
+        columns = Columns(*(see(getattr(packets, name)) for name in Columns._fields))._replace(flow=see(place))
         lanes = Lanes(*(see(array) for array in bulk.lanes))
         self._before = (see(np.ascontiguousarray(rows)), see(cursor), see(ends))
         tables = (see(batch.data), see(bulk._telling))

@@ -14,7 +14,7 @@ import numpy as np
 from analysis import layers
 from analysis.columns import Array, Batch, Packets
 from analysis.facts import Facts, Kerberos
-from analysis.flows import Ends, lengthen
+from analysis.flows import FIRST_ROWS, Ends, lengthen
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming
@@ -24,12 +24,12 @@ from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Pdu
 from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
 
-RST = 4
-FIRST_FLOWS = 1024  # capacity to begin with
+FIN, RST = 1, 4
+CLOSED = 3
 REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
 WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
 FEW = 2  # segments of a flow left in a batch that are not worth another round of the kernel
-MOST_STREAMS = 100_000  # connections whose state is kept; about 2 kB each
+MOST_STREAMS = 25_000  # connections whose state is kept while nothing closes them; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
 UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
@@ -86,7 +86,7 @@ class Naming:
 
     def __init__(self) -> None:
         self.facts = Facts()
-        self.application = np.zeros(FIRST_FLOWS, np.uint16)  # by flow: layer id of the protocol above transport
+        self.application = np.zeros(FIRST_ROWS, np.uint16)  # by flow: layer id of the protocol above transport
         self._streams: dict[int, Stream] = {}
         self._shared = Shared(self.facts)
         self._datagrams = DatagramNaming(self.facts)
@@ -95,6 +95,7 @@ class Naming:
         self._links = LinkControls(self.facts)
         self._bulk = Bulk(registry.telling(), layers.DATA)
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
+        self._ended = np.zeros(FIRST_ROWS, np.uint8)  # by flow: 1 a FIN of side a, 2 of side b, CLOSED both or an RST
         self._renamed: list[int] = []  # rows of this batch that were `data` before their conversation was known
 
     def update(self, batch: Batch, ends: Ends) -> None:
@@ -118,8 +119,7 @@ class Naming:
         self._headers.update(batch)
         self._links.update(batch)
         self._vote(packets, had)
-        if len(self._streams) > MOST_STREAMS:
-            self._forget()
+        self._forget(packets)
 
     def finish(self) -> None:
         """Report what only the end of the capture tells, and put the facts in frame order."""
@@ -134,10 +134,27 @@ class Naming:
         logins.flush(self.facts, stream.state)
         tls_facts.emit(self.facts, stream.flow, stream.state)
 
-    def _forget(self) -> None:
-        """Drop the older half of the streams: a flow that goes on is judged anew."""
-        for flow in list(self._streams)[: MOST_STREAMS // 2]:
-            self._close(self._streams.pop(flow))
+    def _forget(self, packets: Packets) -> None:
+        """Drop streams that were closed before this batch and silent in it, and of too many the oldest silent ones.
+
+        A flow that goes on is judged anew.
+        """
+        rows = np.flatnonzero((packets.tcp_flags >= 0) & (packets.flow >= 0))
+        flow, flags = packets.flow[rows], packets.tcp_flags[rows]
+        while len(flow) and int(flow.max()) >= len(self._ended):
+            lengthen(self, "_ended")
+        busy = np.zeros(len(self._ended), bool)
+        busy[flow] = True
+        known = np.fromiter(self._streams, np.int64, len(self._streams))
+        gone = ~busy[known] & (self._ended[known] >= CLOSED)
+        silent = np.flatnonzero(~gone & ~busy[known])
+        if (too_many := len(known) - int(gone.sum()) - MOST_STREAMS) > 0:
+            gone[silent[: too_many + MOST_STREAMS // 8]] = True
+        for one in known[gone].tolist():
+            self._close(self._streams.pop(one))
+        for direction, bit in ((0, 1), (1, 2)):
+            self._ended[flow[(flags & FIN != 0) & (packets.direction[rows] == direction)]] |= bit
+        self._ended[flow[flags & RST != 0]] = CLOSED
 
     def _vote(self, packets: Packets, had: Array) -> None:
         """Each flow's application: the first layer above transport that is more than `data`."""
@@ -158,7 +175,6 @@ class Naming:
 
     def _name_streams(self, batch: Batch, rows: Array, ends: Ends) -> None:
         """Walk the segments flow by flow: the kernel as far as it can, dissectors where they are needed."""
-        self._bulk.grow(ends.flows)
         walk = self._bulk.walk(batch, rows)
         active = np.arange(len(walk.first))
         while len(stopped := walk.advance(active)):
@@ -174,12 +190,13 @@ class Naming:
         rows, directions, plain = walk.rows, walk.direction, walk.plain
         at, end = walk.cursor[index], walk.ends[index]
         flow = walk.flow[rows[at]]
+        place = 2 * int(self._bulk.place[flow])
         stream = self._streams.get(flow) or self._stream(ends, flow)
         known = stream.dissector
         while at < end:
             row = rows[at]
             direction = directions[row]
-            lane = 2 * flow + direction
+            lane = place + direction
             entered = lane_of[lane]
             if entered:
                 self._leave(stream, walk, lane, at)
@@ -200,7 +217,7 @@ class Naming:
                 known = stream.dissector
             at += 1
             steady = self._steady(stream, direction, lane, at, index)
-            if steady and end - at >= FEW and lane_of[2 * flow + directions[rows[at]]]:
+            if steady and end - at >= FEW and lane_of[place + directions[rows[at]]]:
                 break
         walk.cursor[index] = at
 

@@ -7,7 +7,7 @@ Wireshark leaves it (it would be noise). Vectorised: a million rows are one pass
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Conversations:
     """All tables. `texts` and `names` are by address id; `start_ns` is the time of frame 1."""
 
     flows: Flows
-    texts: list[str]
+    texts: Sequence[str]
     names: Mapping[int, list[str]]
     start_ns: int
 
@@ -34,9 +34,9 @@ class Conversations:
         """Rows of Flows that make up the table of a kind."""
         return np.flatnonzero(self.flows.kind == KINDS.index(kind))
 
-    def columns(self, kind: str) -> dict[str, Array]:
-        """The numbers of a table: a_id, b_id, ports, counters, times in s; NaN where a number is blank."""
-        rows = self.rows(kind)
+    def columns(self, kind: str, rows: Array | None = None) -> dict[str, Array]:
+        """The numbers of a table, or of some of its rows: a_id, b_id, ports, counters, times in ns; -1: a blank rate."""
+        rows = self.rows(kind) if rows is None else rows
         flows = self.flows._replace(**{name: getattr(self.flows, name)[rows] for name in USED})
         found: dict[str, Array] = {"a_id": flows.a_id, "b_id": flows.b_id}
         if KINDS.index(kind) in (TCP, UDP):
@@ -63,10 +63,11 @@ class Conversations:
 
     def kind_to_json(self, kind: str, heaviest: int | None = None) -> list[dict[str, Any]]:
         """The rows of one table, or the `heaviest` by bytes, those first."""
-        columns = self.columns(kind)
+        chosen = self.rows(kind)
         if heaviest is not None:
-            order = np.argsort(-columns["bytes"], kind="stable")[:heaviest]
-            columns = {name: column[order] for name, column in columns.items()}
+            size = self.flows.bytes_ab[chosen] + self.flows.bytes_ba[chosen]
+            chosen = chosen[np.argsort(-size, kind="stable")[:heaviest]]
+        columns = self.columns(kind, chosen)
         a_ids, b_ids = columns.pop("a_id").tolist(), columns.pop("b_id").tolist()
         shown: dict[str, list[Any]] = {"a": [self.texts[i] for i in a_ids], "b": [self.texts[i] for i in b_ids]}
         for name, column in columns.items():

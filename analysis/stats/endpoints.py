@@ -7,9 +7,9 @@ received packet to its destination; a frame to itself counts in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Endpoints:
     """All tables. `texts` and `names` are by address id."""
 
     flows: Flows
-    texts: list[str]
+    texts: Sequence[str]
     names: Mapping[int, list[str]]
 
     def columns(self, kind: str) -> dict[str, Array]:
@@ -36,19 +36,17 @@ class Endpoints:
         keys = _both(flows.a_id[rows], flows.b_id[rows]).astype(np.int64)
         if ported:
             keys = keys << 16 | _both(flows.a_port[rows], flows.b_port[rows])
-        first, group = _groups(keys)
+        groups = _groups(keys)
         packets = flows.packets_ab[rows], flows.packets_ba[rows]
         sizes = flows.bytes_ab[rows], flows.bytes_ba[rows]
-        n = len(first)
         counted = {
-            "tx_packets": _sums(group, _both(*packets), n),
-            "tx_bytes": _sums(group, _both(*sizes), n),
-            "rx_packets": _sums(group, _both(packets[1], packets[0]), n),
-            "rx_bytes": _sums(group, _both(sizes[1], sizes[0]), n),
+            "tx_packets": _sums(groups, *packets),
+            "tx_bytes": _sums(groups, *sizes),
+            "rx_packets": _sums(groups, *packets[::-1]),
+            "rx_bytes": _sums(groups, *sizes[::-1]),
         }
-        found = (
-            {"address_id": keys[first] >> 16, "port": keys[first] & 0xFFFF} if ported else {"address_id": keys[first]}
-        )
+        keys = keys[groups.order[groups.starts]][groups.appearance]
+        found = {"address_id": keys >> 16, "port": keys & 0xFFFF} if ported else {"address_id": keys}
         found["packets"] = counted["tx_packets"] + counted["rx_packets"]
         found["bytes"] = counted["tx_bytes"] + counted["rx_bytes"]
         return found | counted
@@ -87,23 +85,27 @@ def _both(a: Array, b: Array) -> Array:
     return np.stack((a, b), axis=1).ravel()
 
 
-def _groups(keys: Array) -> tuple[Array, Array]:
-    """(first row of each distinct key, in order of appearance; of each row the number of its key in that order)."""
+class _Groups(NamedTuple):
+    """Rows with equal keys."""
+
+    order: Array  # int[rows] sorted by key, equal ones in file order
+    starts: Array  # int[groups] where each group begins in `order`
+    appearance: Array  # int[groups] the groups in order of their first row
+
+
+def _groups(keys: Array) -> _Groups:
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     new = np.ones(len(keys), dtype=bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    first = order[new]
-    appearance = np.argsort(first)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[appearance] = np.arange(len(first))
-    group = np.empty(len(keys), dtype=np.int64)
-    group[order] = rank[np.cumsum(new) - 1]
-    return first[appearance], group
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    return _Groups(order, starts, np.argsort(order[starts]))
 
 
-def _sums(group: Array, values: Array, n: int) -> Array:
-    """Integer sums of `values` by group number."""
-    found = np.zeros(n, dtype=np.int64)
-    np.add.at(found, group, values)
-    return found
+def _sums(groups: _Groups, of_a: Array, of_b: Array) -> Array:
+    """int64[groups]: sums over the rows of each group, of values by side."""
+    if not len(groups.order):
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(
+        np.add.reduceat(_both(of_a, of_b)[groups.order], groups.starts, dtype=np.int64)[groups.appearance]
+    )

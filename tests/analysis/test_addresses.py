@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.addresses import address_texts, ipv6_text
+from analysis.addresses import AddressTexts, address_texts, ipv6_text
 from analysis.columns import Addresses
 
 WORDS = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 0xFFFF_00000001, 1 << 48, 0x0001_0000_0000_0001])
@@ -49,3 +49,31 @@ def test_ipv6_text_is_that_of_the_system(high: int, low: int) -> None:
 
     assert ipv6_text(high, low) == socket.inet_ntop(socket.AF_INET6, packed)
     assert ipaddress.IPv6Address(ipv6_text(high, low)).packed == packed
+
+
+TABLE = Addresses(
+    np.array([0, 4, 6, 6, 4], np.uint8),
+    np.array([0, 0, 0, -2, 0]),
+    np.array([0x0200_0000_00FF, 0x7F000001, 2, -1, 2]),
+)
+TEXTS = ["02:00:00:00:00:ff", "127.0.0.1", "::2", "ffff:ffff:ffff:fffe:ffff:ffff:ffff:ffff", "0.0.0.2"]
+
+
+def test_texts_are_made_when_asked_for() -> None:
+    """One, some, a slice and all of them are those of the whole table."""
+    texts = AddressTexts(TABLE)
+
+    assert list(texts) == address_texts(TABLE) == TEXTS
+    assert [texts[i] for i in range(len(texts))] == TEXTS
+    assert texts[1:3] == TEXTS[1:3]
+    assert texts.of(np.array([3, 0])) == [TEXTS[3], TEXTS[0]]
+
+
+def test_ids_of_texts() -> None:
+    """Texts of the table have an id; equal bits of another family, other addresses and what is none have none."""
+    texts = AddressTexts(TABLE)
+    others = ["0.0.0.3", "::2:0", "printer", "00:00:00:00:00:02", "zz:00:00:00:00:00", ""]
+
+    assert texts.ids([*TEXTS, *others]) == {text: i for i, text in enumerate(TEXTS)}
+    assert texts.ids(others) == {}
+    assert texts.ids([]) == {}
