@@ -8,7 +8,7 @@ In: bytes and ports. Out: layers; facts go into `Context.facts`. Nothing here kn
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from analysis import layers
 from analysis.facts import Facts
@@ -18,6 +18,9 @@ Layers = list[tuple[int, int]]  # (layer id, own bytes) outermost first; direct 
 
 Endpoint = tuple[int, int, int]  # address (two words) and port
 
+State = TypeVar("State")
+
+MAX_STATES = 4096  # flows whose handshake is being read; a state holds up to 128 kB of it
 MAX_ENDPOINTS = 65_536  # announced or learned endpoints remembered (media ports, TFTP clients), and logins
 
 
@@ -152,7 +155,9 @@ class Context:
         self.quic_ids: dict[int, set[bytes]] = {}  # connection ids that peers chose, by length
         self._seen: set[tuple[str, str, int]] = set()
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
-        self.state: dict[tuple[str, int], object] = {}  # a rule's own state per flow: (name of the rule, flow)
+        self.state: dict[
+            tuple[str, int], object
+        ] = {}  # a rule's own state per flow: (name of the rule, flow), see `keep`
 
     def claim(self, datagram: Datagram, rule: Rule) -> None:
         """From now on `rule` is asked first about this flow (Wireshark: conversation dissector)."""
@@ -170,6 +175,16 @@ class Context:
         """Later payloads of the flow that `Steady(layer, mask, value)` fits are not read any more."""
         if not datagram.quoted:
             self.settled[datagram.flow] = Steady(layer, mask, value)
+
+    def keep(self, name: str, flow: int, kind: type[State]) -> State:
+        """A rule's own state of a flow, made at first. Where states are many the older half goes."""
+        kept = self.state.get((name, flow))
+        if not isinstance(kept, kind):
+            if len(self.state) >= MAX_STATES:
+                for key in list(self.state)[: MAX_STATES // 2]:
+                    del self.state[key]
+            kept = self.state[name, flow] = kind()
+        return kept
 
     def first(self, key: tuple[str, str, int]) -> bool:
         """True where `key` has not been seen before . False too once the memory is full."""

@@ -16,7 +16,7 @@ from analysis.facts import Facts
 from analysis.protocols.datagram import Address, Context, Datagram, Layers
 from analysis.protocols.datagram_bulk import AT_ONCE, name_at_once, refused_by_heuristics
 from analysis.protocols.datagram_rules import BEGINNINGS, HAS_RULE, Heuristics, rules_of_ports
-from analysis.protocols.link_facts import LinkFacts, last_layers
+from analysis.protocols.link_facts import LinkFacts
 from analysis.protocols.voip import announce_media
 
 UDP_NUMBER, UDPLITE_NUMBER, ICMP_NUMBER, ICMPV6_NUMBER = 17, 136, 1, 58
@@ -299,7 +299,8 @@ class DatagramNaming:
         rows = np.flatnonzero((packets.icmp_type >= 0) & (packets.transport_start >= 0))
         if not len(rows):
             return
-        protocol, kind, last = packets.ip_protocol[rows], packets.icmp_type[rows], last_layers(packets)[rows]
+        protocol, kind = packets.ip_protocol[rows], packets.icmp_type[rows]
+        last = packets.layers[rows, np.maximum(packets.n_layers[rows], 1) - 1]
         error = (protocol == ICMP_NUMBER) & _ICMP_ERRORS[kind] | (protocol == ICMPV6_NUMBER) & _ICMPV6_ERRORS[kind]
         rows = rows[error & ((last == layers.ICMP) | (last == layers.ICMPV6))]
         begin = packets.transport_start[rows] + 8

@@ -43,9 +43,9 @@ class _QuicFlow:
 
     __slots__ = ("connection", "first_from_a", "row")
 
-    def __init__(self, first_from_a: bool) -> None:
+    def __init__(self) -> None:
         self.connection = quic.Connection()
-        self.first_from_a = first_from_a
+        self.first_from_a: bool | None = None
         self.row = -1
 
 
@@ -88,7 +88,15 @@ def _ids_fit(data: bytes) -> bool:
 
 
 def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """Every packet of the datagram is a PDU; the handshake is read until both hellos are known."""
+    """A QUIC conversation whose handshake is read until both hellos are known."""
+    data = datagram.data
+    if not datagram.quoted and data[:1] >= b"\x80" and len(data) == datagram.length:
+        _quic_hello(datagram, context)
+    return _packets(datagram, context)
+
+
+def _packets(datagram: Datagram, context: Context) -> Layers | None:
+    """Every packet of the datagram is a PDU."""
     data = datagram.data
     if not data:
         return None
@@ -99,20 +107,19 @@ def quic_rule(datagram: Datagram, context: Context) -> Layers | None:
         header = quic.long_header(data)
         if header is not None:
             _remember_id(context, header.scid)
-        if len(data) == datagram.length:
-            _quic_hello(datagram, context)
     return [(layers.QUIC, size) for size in quic.packet_sizes(data, datagram.length)]
 
 
 def _quic_hello(datagram: Datagram, context: Context) -> None:
-    key = ("quic", datagram.flow)
-    flow = context.state.get(key)
-    if flow is None:
-        flow = context.state[key] = _QuicFlow(datagram.from_a)
-    if not isinstance(flow, _QuicFlow) or flow.connection.done:
-        return
+    flow = context.keep("quic", datagram.flow, _QuicFlow)
+    if flow.first_from_a is None:
+        flow.first_from_a = datagram.from_a
     connection = flow.connection
-    if not connection.feed(datagram.data, 0 if datagram.from_a == flow.first_from_a else 1):
+    changed = connection.feed(datagram.data, 0 if datagram.from_a == flow.first_from_a else 1)
+    if connection.done:  # nothing more is to be read
+        context.claim(datagram, _packets)
+        del context.state["quic", datagram.flow]
+    if not changed:
         return
     hello, rows = connection.client, context.facts.tls
     if hello is None:

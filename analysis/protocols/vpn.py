@@ -95,10 +95,9 @@ def openvpn_rule(datagram: Datagram, context: Context) -> Layers | None:
         return datagram.ends_early(layers.OPENVPN)
     if opcode != CONTROL_V1 or at >= len(data):
         return datagram.whole(layers.OPENVPN)
-    key = (f"openvpn{int(datagram.from_a)}", datagram.flow)
-    kept = context.state.setdefault(key, bytearray())
-    if not isinstance(kept, bytearray) or datagram.quoted:
+    if datagram.quoted:
         return datagram.whole(layers.OPENVPN)
+    kept = context.keep(f"openvpn{int(datagram.from_a)}", datagram.flow, bytearray)
     if len(kept) < MAX_TLS_BYTES:
         kept += data[at:]
     if len(data) - at == FRAGMENT:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quic_packets import client_hello
+from quic_packets import client_hello, crypto, initial
 from udp_batches import Sent, above_udp, batch, path
 
 from analysis import layers
@@ -407,3 +407,21 @@ def test_a_flood_of_any_size_is_named_as_single_datagrams_are(port: int) -> None
         single = batch(one)
         DatagramNaming(Facts()).update(single)
         assert above_udp(made, row) == above_udp(single), one
+
+
+def test_what_is_kept_of_handshakes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of first packets keeps a few states; a handshake that was read keeps none."""
+    monkeypatch.setattr("analysis.protocols.datagram.MAX_STATES", 8)
+    hello = initial(crypto(0, client_hello(b"example.org")) + bytes(40))
+    answer = b"\x02\0\0\x56\x03\x03" + bytes(32) + b"\0\x13\x02\0" + bytes(48)
+    facts = Facts()
+    naming, flows = DatagramNaming(facts), {}  # type: ignore[var-annotated]
+    naming.update(
+        batch(*(Sent(hello, source_port=port, destination_port=443) for port in range(50_000, 50_100)), flows=flows)
+    )
+    state = naming._context.state
+    assert 4 <= len(state) <= 8 and len(facts.tls) == 100
+    reply = Sent(initial(crypto(0, answer), server=True), "10.0.0.2", 443, "10.0.0.1", 50_099)
+    kept = len(state)
+    naming.update(batch(Sent(hello, source_port=50_099, destination_port=443), reply, reply, flows=flows))
+    assert len(state) == kept - 1 and facts.tls[-1].cipher == 0x1302 and len(facts.tls) == 100
