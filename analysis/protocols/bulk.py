@@ -318,12 +318,12 @@ class Walk:
             analysis[row],
         )
 
-    def next_layers(self, stream: Stream, row: int) -> list[Layer] | None:
+    def next_layers(self, stream: Stream, direction: int, row: int) -> list[Layer] | None:
         """The layers above TCP of a plain segment; None where spans must be asked."""
         number, time_ns, seq, start, cap, _, flags, _ = self._segment
         at = start[row]
         data = bytes(self._data[at : at + cap[row]])
-        return deliver_next(stream, self.direction[row], seq[row], data, number[row], time_ns[row], flags[row])
+        return deliver_next(stream, direction, seq[row], data, number[row], time_ns[row], flags[row])
 
     def is_bare(self, row: int, missing: int) -> bool:
         """Is this segment a repeat that nobody dissects? `missing`: what its direction still wants."""
@@ -343,13 +343,14 @@ class Walk:
         """Write layers behind those that the frame has; direct repeats count as PDUs of one layer."""
         n = self._n_layers[row]
         at = row * MAX_LAYERS + n  # of the next layer
+        shown = self._layers
         for layer, size in found:
-            if n and self._layers[at - 1] == layer:
+            if n and shown[at - 1] == layer:
                 self._layer_bytes[at - 1] += size
                 self._layer_pdus[at - 1] += 1
                 self._last_pdu_bytes[row] = size
             elif n < MAX_LAYERS:
-                self._layers[at] = layer
+                shown[at] = layer
                 self._layer_bytes[at] = size
                 self._layer_pdus[at] = 1
                 self._last_pdu_bytes[row] = -1

@@ -17,23 +17,21 @@ SIX_NUMBERS = pattern(rb"(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1
 EXTENDED = pattern(rb"\|\|\|(\d{1,5})\|")
 EPRT = pattern(rb"\|[12]\|[^|]{2,45}\|(\d{1,5})\|")
 
-# Lines of which a fact or a data connection follows; most segments have none.
-COMMANDS = pattern(rb"^(?:USER|PASS|PORT|EPRT|AUTH)", re.I | re.M)
-REPLIES = pattern(rb"^(?:230|530|430|332|421|227|229|234)", re.M)
+# Lines of which a fact or a data connection follows; most have neither.
+COMMANDS = frozenset((b"USER", b"PASS", b"PORT", b"EPRT", b"AUTH"))
+REPLIES = frozenset((b"230", b"530", b"430", b"332", b"421", b"227", b"229", b"234"))
 
 
 def dissect(pdu: Pdu) -> bool:
     """One ftp layer per segment; its first lines are read."""
     pdu.add(layers.FTP)
     to_server = pdu.stream.to_server(pdu.direction)
-    if not (COMMANDS if to_server else REPLIES).search(pdu.data):
-        return True
     for line in pdu.data[:4096].split(b"\n", 16)[:16]:
-        line = line.rstrip(b"\r")
         if to_server:
-            _command(pdu, line)
-        elif line[:3].isdigit():
-            _reply(pdu, line)
+            if line[:4].upper() in COMMANDS:
+                _command(pdu, line.rstrip(b"\r"))
+        elif line[:3] in REPLIES:
+            _reply(pdu, line.rstrip(b"\r"))
     return True
 
 

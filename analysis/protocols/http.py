@@ -29,6 +29,7 @@ METHODS = frozenset(
 )
 PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
+HEAD_KEPT = 4096  # bytes of a header section that is remembered until its body is there
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
 EMPTY_LINE = pattern(rb"\n\r*\n")
@@ -157,7 +158,7 @@ def _message(pdu: Pdu, at: int) -> int:
     message = start_line(line)
     if message is None:
         return _continuation(pdu, at, data, left)
-    section = head(data)
+    section = _known_head(pdu, data) or head(data)
     if section is None:
         if pdu.whole and len(data) == left:
             pdu.wish(at, ONE_MORE)
@@ -167,6 +168,8 @@ def _message(pdu: Pdu, at: int) -> int:
         return left
     size = _body_size(pdu, message, section, data, left, at)
     if size < 0:
+        if section.size <= HEAD_KEPT:
+            pdu.stream.state["http_head", pdu.direction] = data[: section.size], section
         return 0
     body = data[section.size : section.size + size]
     there = left if pdu.whole else len(data)  # of a long unit only the beginning was kept, but all of it was there
@@ -179,6 +182,12 @@ def _message(pdu: Pdu, at: int) -> int:
     _remember(pdu, message, section, body)
     pdu.layers += inner
     return section.size + size
+
+
+def _known_head(pdu: Pdu, data: bytes) -> Head | None:
+    """The header section that was read before its body was there."""
+    kept = pdu.stream.state.pop(("http_head", pdu.direction), None)
+    return kept[1] if kept is not None and data.startswith(kept[0]) else None
 
 
 def _may_grow(pdu: Pdu, data: bytes) -> bool:

@@ -32,6 +32,7 @@ FEW = 2  # segments of a flow left in a batch that are not worth another round o
 MOST_STREAMS = 25_000  # connections whose state is kept while nothing closes them; about 2 kB each
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
+HTTP, SSH, TLS = http.dissect, ssh.dissect, tls_records.dissect
 UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
 
 
@@ -203,7 +204,7 @@ class Naming:
             elif not plain[row] and walk.is_bare(row, missing[lane]):
                 at += 1
                 continue
-            found = walk.next_layers(stream, row) if plain[row] else None
+            found = walk.next_layers(stream, direction, row) if plain[row] else None
             if found is None:
                 found = deliver(stream, direction, walk.segment(row))
             if found:
@@ -256,14 +257,17 @@ class Naming:
     def _steady(self, stream: Stream, direction: int, lane: int, at: int, index: int) -> bool:
         """Put a direction that needs no dissector for a while into its lane."""
         lanes, side, spoken = self._bulk.view, stream.sides[direction], stream.spoken
-        if spoken is None and stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:
-            return enter(lanes, lane, EVERY, layers.DATA)
-        if spoken is http.dissect and stream.silent >= REFUSALS:
-            return enter(lanes, lane, SILENT if http.takes_all(stream) else EVERY, layers.NONE)
-        if spoken is ssh.dissect and stream.state.get(("ssh_sealed", direction)):
+        if spoken is TLS:
+            if stream.state.get(("tls_sealed", direction)):
+                return enter_records(side, lanes, lane)
+        elif spoken is None:
+            if stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:
+                return enter(lanes, lane, EVERY, layers.DATA)
+        elif spoken is HTTP:
+            if stream.silent >= REFUSALS:
+                return enter(lanes, lane, SILENT if http.takes_all(stream) else EVERY, layers.NONE)
+        elif spoken is SSH and stream.state.get(("ssh_sealed", direction)):
             return enter(lanes, lane, EVERY, layers.SSH)
-        if spoken is tls_records.dissect and stream.state.get(("tls_sealed", direction)):
-            return enter_records(side, lanes, lane)
         span = side.spans[-1] if side.spans else None
         if span is None or span.done:
             lanes.missing[lane] = 0

@@ -131,38 +131,36 @@ def choose(pdu: Pdu) -> None:
     stream = pdu.stream
     stream.spoken = None
     known = stream.dissector
-    if known is not None:
-        if known(pdu):
-            stream.spoken = known
-            return
-        _undo(pdu)
+    if known is not None and known(pdu):
+        stream.spoken = known
+        return
+    found = pdu.layers
+    found.clear()  # of what a dissector that refuses has left nothing stays
+    pdu.more = 0
     for dissector in stream.candidates:
         if dissector(pdu):
             stream.spoken = dissector
             return
-        _undo(pdu)
+        found.clear()
+        pdu.more = 0
     data = pdu.data
     if not data or TELLING[data[0]] or http.looks_like_http(data):
         for heuristic in HEURISTICS:
             if heuristic(pdu):
                 stream.spoken = stream.dissector
                 return
-            _undo(pdu)
+            found.clear()
+            pdu.more = 0
     stream.refused += 1
     if data:
         pdu.add(layers.DATA)
 
 
-def _undo(pdu: Pdu) -> None:
-    """Forget what a dissector that refused has left."""
-    pdu.layers.clear()
-    pdu.more = 0
-
-
 def by_ports(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
     """The dissectors of a connection's ports, in the order in which they are asked; `server` is 0 where unknown."""
-    found = (BY_PORT.get(port) for port in dict.fromkeys((server, min(a_port, b_port), max(a_port, b_port))))
-    return tuple(dissector for dissector in found if dissector is not None)
+    low, high = (a_port, b_port) if a_port < b_port else (b_port, a_port)
+    ports = (server, low, high) if server else (low, high)
+    return tuple([BY_PORT[port] for port in dict.fromkeys(ports) if port in BY_PORT])
 
 
 def telling() -> npt.NDArray[np.bool_]:

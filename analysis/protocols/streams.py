@@ -24,6 +24,7 @@ KEPT_SPANS = 24  # finished spans remembered per direction, to know retransmissi
 KEPT_BYTES = 1 << 18  # bytes kept of one span: what any dissector here looks at; behind it bytes are only counted
 FOR_EVER = 1 << 31  # bytes: a unit that ends when its sender closes
 LONGEST_START = 1 << 20  # a unit whose first piece is longer is not reassembled
+FAILURES = (Cut, Malformed, RecursionError)  # the last: protocols inside each other, deeper than anybody means it
 MOST_GAPS = 256  # segments waiting behind a gap of a span
 
 
@@ -200,7 +201,10 @@ def deliver_next(
         side.top = end
     pdu = Pdu(data, len(data), stream, direction, number, time_ns, True)
     pdu.frame_end = bool(tcp_flags & 1)
-    _choose(stream, pdu)
+    try:
+        stream.choose(pdu)
+    except FAILURES as error:
+        _failed(pdu, error)
     if pdu.more:
         at = pdu.more_from
         _open(side, start + at, end, data[at:], pdu.more)
@@ -313,19 +317,16 @@ def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, leng
     plain = segment.analysis & (RETRANSMISSION | FAST | SPURIOUS) == RETRANSMISSION
     if plain or segment.analysis & OUT_OF_ORDER:
         return pdu
-    _choose(stream, pdu)
+    try:
+        stream.choose(pdu)
+    except FAILURES as error:
+        _failed(pdu, error)
     if not whole and len(data) < length:
         pdu.layers[:] = as_cut(pdu.layers, data)
     return pdu
 
 
-def _choose(stream: Stream, pdu: Pdu) -> None:
-    """Let a dissector have the unit; one that fails leaves its mark."""
-    try:
-        stream.choose(pdu)
-    except Cut:
-        pdu.more = 0
-        pdu.add(layers.SHORT, 0)
-    except (Malformed, RecursionError):  # the second: protocols inside each other, deeper than anybody means it
-        pdu.more = 0
-        pdu.add(layers.MALFORMED, 0)
+def _failed(pdu: Pdu, error: Exception) -> None:
+    """Leave the mark of a dissector that could not read on."""
+    pdu.more = 0
+    pdu.add(layers.SHORT if isinstance(error, Cut) else layers.MALFORMED, 0)
