@@ -771,6 +771,11 @@ BPV7 = _layer("bpv7", "DTN Bundle Protocol Version 7")
 TCPCL = _layer("tcpcl", "DTN TCP Convergence Layer Protocol")
 CEMI = _layer("cemi", "Common External Message Interface")
 DVMRP = _layer("dvmrp", "Distance Vector Multicast Routing Protocol")
+AMS = _layer("ams", "AMS")
+P_9P = _layer("9p", "Plan 9")
+SYNERGY = _layer("synergy", "Synergy")
+HL7 = _layer("hl7", "Health Level Seven")
+PTPIP = _layer("ptpip", "Picture Transfer Protocol Over IP")
 
 NAMES: tuple[str, ...] = tuple(_NAMES)  # layer id -> filter name
 LONG_NAMES: tuple[str, ...] = tuple(_LONG_NAMES)  # layer id -> long name

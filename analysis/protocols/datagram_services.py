@@ -165,6 +165,11 @@ def krb4(data: bytes) -> bool:
     return len(data) >= 2 and data[0] in (4, 24) and data[1] >> 1 in (1, 2, 3, 4, 5, 6, 7, 8, 63)
 
 
+def mosh(data: bytes) -> bool:
+    """Mosh's state synchronisation: direction (1 bit), a sequence number that is never large, sealed bytes."""
+    return len(data) >= 38 and int.from_bytes(data[:8], "big") & 0x7FFFFFFFFFFFFFFF <= 1 << 35
+
+
 def oicq(data: bytes) -> bool:
     """Tencent QQ: a start byte."""
     return data[:1] == b"\x02" and len(data) >= 7
@@ -218,4 +223,5 @@ SERVICES: dict[int, Rule] = {
     18246: starting(layers.EGD, b"\x0d\x01", shortest=32),
     19132: raknet_rule,
     19999: gprs_rule,
+    60001: checked(layers.SSYNCP, mosh),
 }

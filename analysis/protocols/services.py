@@ -247,6 +247,7 @@ def _smpp_starts(pdu: Pdu) -> bool:
 
 FIX_START = b"8=FIX"
 FIX_BODY_LENGTH = b"9="
+FIX_SHORTEST = 24  # bytes that Wireshark wants before it looks for a length
 FIX_CHECKSUM = 7  # bytes of the field `10=nnn` and its SOH
 
 
@@ -265,7 +266,7 @@ def _fix_size(pdu: Pdu, at: int) -> int:
 
 def dissect_fix(pdu: Pdu) -> bool:
     """FIX messages of fields `tag=value` with SOH behind each."""
-    return framed(pdu, 1, _fix_size, lambda unit: unit.add(layers.FIX))
+    return framed(pdu, FIX_SHORTEST, _fix_size, lambda unit: unit.add(layers.FIX))
 
 
 dissect_ymsg = units(layers.YMSG, Framing(10, 8, 2, "big", 20))
@@ -310,6 +311,37 @@ def _openwire_starts(pdu: Pdu) -> bool:
     return len(pdu.data) >= 14 and pdu.data[4] == 1 and pdu.data[5:13] == b"ActiveMQ"
 
 
+def _from_size(layer: int, size: int) -> Dissect:
+    """Segments of at least `size` bytes."""
+
+    def dissect(pdu: Pdu) -> bool:
+        if pdu.length < size:
+            return False
+        pdu.add(layer)
+        return True
+
+    return dissect
+
+
+HART_TYPES = (0, 1, 2, 15)  # request, response, publish, not acknowledged
+
+
+def _hl7_size(pdu: Pdu, at: int) -> int:
+    """HL7's framing (MLLP): a vertical tab, the message, a file separator and a carriage return."""
+    end = pdu.data.find(b"\x1c\r", at)
+    return 0 if end < 0 else end + 2 - at
+
+
+def dissect_hl7(pdu: Pdu) -> bool:
+    """HL7 version 2 messages."""
+    return framed(pdu, 3, _hl7_size, lambda unit: unit.add(layers.HL7))
+
+
+def _is_smart_home(pdu: Pdu) -> bool:
+    """TP-Link's: a length, then JSON whose first brace is masked with 0xab."""
+    return len(pdu.data) > 4 and pdu.data[4] == 0xD0
+
+
 MQ_EYES = (b"TSH ", b"TSHM", b"TSHC", b"\xe3\xe2\xc8\x40")
 dissect_mq = units(layers.MQ, Framing(8, 4, 4))
 
@@ -346,6 +378,15 @@ ROWS: tuple[tuple[str, tuple[int, ...], Dissect, Dissect | None], ...] = (
     ("woww", (8085,), segments(layers.WOWW), None),
     ("nvme-tcp", (4420,), units(layers.NVME_TCP, Framing(8, 4, 4, "little")), None),
     ("synphasor", (4712,), units(layers.SYNPHASOR, Framing(4, 2, 2), lambda pdu: pdu.data[:1] == b"\xaa"), None),
+    ("9p", (564,), units(layers.P_9P, Framing(7, 0, 4, "little")), None),
+    ("hl7", (2575,), dissect_hl7, recognised(dissect_hl7, _begins(b"\x0bMSH|"))),
+    ("hart_ip", (5094,), units(layers.HART_IP, Framing(8, 6, 2), lambda pdu: pdu.u8(1) in HART_TYPES and pdu.u8(2) <= 5),
+     None),
+    ("omron", (9600,), units(layers.OMRON, Framing(8, 4, 4, "big", 8), _begins(b"FINS")), None),
+    ("tplink-smarthome", (9999,), units(layers.TPLINK_SMARTHOME, Framing(4, 0, 4, "big", 4), _is_smart_home), None),
+    ("ptpip", (15740,), _from_size(layers.PTPIP, 8), None),
+    ("synergy", (24800,), units(layers.SYNERGY, Framing(4, 0, 4, "big", 4)), None),
+    ("ams", (48898,), _from_size(layers.AMS, 6), None),
     ("hislip", (4880,), units(layers.HISLIP, Framing(16, 12, 4, "big", 16)), None),
     ("llrp", (5084,), units(layers.LLRP, Framing(6, 2, 4)), None),
     ("ancp", (6068,), units(layers.ANCP, Framing(4, 2, 2, "big", 4)), None),
@@ -386,5 +427,6 @@ TELLING: tuple[tuple[int, int | None], ...] = (
     *((first, second) for first in (0x43, 0x23) for second in (0x00, 0x80, 0x81, 0x83, 0x87)),  # iSCSI logins
     *((magic[0], magic[1]) for magic in (*BITCOIN_MAGIC, *MQ_EYES)),
     (0x38, 0x3D),  # FIX
+    (0x0B, 0x4D),  # HL7
     (0x80, 0x01),  # Thrift
 )

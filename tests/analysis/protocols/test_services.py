@@ -104,6 +104,6 @@ def test_fix_goes_on_where_messages_are_broken() -> None:
     talk = Talk(4000)
     logon = b"8=FIX.4.2\x019=5\x0135=0\x0110=123\x01"
     assert talk.client(logon) == "fix"
-    assert talk.client(b"8=O\x019=0075\x0135=G\x01\x02 ") == "fix"
-    assert talk.sized(CLIENT, b"nonsense\x01" + logon) == [(layers.FIX, 9), (layers.FIX, len(logon))]
+    assert talk.client(b"8=O\x019=0075\x0135=G\x01\x02 binary rest") == "fix"
+    assert talk.sized(CLIENT, b"nonsense" * 3 + b"\x01" + logon) == [(layers.FIX, 25), (layers.FIX, len(logon))]
     assert [talk.client(logon[:-7]), talk.client(logon[-7:])] == ["", "fix"]
