@@ -236,6 +236,7 @@ class _Source:
                 self.raw.sha256()
             self.file.sha256 = self.raw.sha256()
         self.file.bytes = self.raw.done
+        self._buffer = np.empty(0, np.uint8)  # its memory serves the findings
 
 
 @dataclass(slots=True)

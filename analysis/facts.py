@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, overload
 
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
-TOGETHER = 16_384  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
+TOGETHER = 8192  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
 MOST_KNOWN = 65_536  # different values of a field that are remembered, so that an equal one is not kept again
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.addresses import AddressTexts
     from analysis.columns import Addresses, Batch, Flows
     from analysis.display_filter import DisplayFilter
+    from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
     from analysis.stats.endpoints import Endpoints
     from analysis.stats.hierarchy import Hierarchy
@@ -192,17 +193,7 @@ def _tables(
     counters: list[Counter] = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
     timing = pipeline.timing
     timing["start"] = perf_counter() - began
-    kernels_are_new = kernel.enabled()
-    for batch in pipeline.batches(capture):
-        mark = perf_counter()
-        for counter in counters:
-            counter.update(batch)
-        timing["statistics"] += perf_counter() - mark
-        if kernels_are_new:
-            memory.forget_compiler()
-            kernels_are_new = False
-        if progress is not None:
-            progress(capture.bytes_done, capture.bytes_total)
+    _count(pipeline, capture, counters, progress)
     mark = perf_counter()
     flows, addresses = pipeline.flows.finish(), pipeline.flows.addresses()
     texts = AddressTexts(addresses)
@@ -242,6 +233,23 @@ def _tables(
         stages_s={name: round(value, 6) for name, value in timing.items()},
     )
     return replace(analysis, findings=findings, not_assessable=not_assessable)
+
+
+def _count(
+    pipeline: Pipeline, capture: Capture | Selected, counters: Sequence[Counter], progress: Progress | None
+) -> None:
+    """Walk all batches; the last one goes with them."""
+    kernels_are_new = kernel.enabled()
+    for batch in pipeline.batches(capture):
+        mark = perf_counter()
+        for counter in counters:
+            counter.update(batch)
+        pipeline.timing["statistics"] += perf_counter() - mark
+        if kernels_are_new:
+            memory.forget_compiler()
+            kernels_are_new = False
+        if progress is not None:
+            progress(capture.bytes_done, capture.bytes_total)
 
 
 def _findings(analysis: Analysis, settings: Settings) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
