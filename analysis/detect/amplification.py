@@ -26,9 +26,10 @@ blocked = assess.without_transport
 # UDP services known to answer more than they are asked (US-CERT TA14-017A and later): port -> name
 SERVICES = {
     17: "QOTD", 19: "CHARGEN", 53: "DNS", 69: "TFTP", 111: "portmap", 123: "NTP", 137: "NetBIOS", 161: "SNMP", 389: "CLDAP",
-    500: "IKE", 520: "RIP", 1434: "MS-SQL", 1701: "L2TP", 1900: "SSDP", 3283: "ARD", 3389: "RDP", 3478: "STUN", 3702: "WS-Discovery",
+    500: "IKE", 520: "RIP", 1194: "OpenVPN", 1434: "MS-SQL", 1604: "Citrix", 1701: "L2TP", 1900: "SSDP", 3283: "ARD", 3389: "RDP", 3478: "STUN", 3702: "WS-Discovery",
     4500: "IKE", 5060: "SIP", 5093: "Sentinel", 5351: "NAT-PMP", 5353: "mDNS", 10001: "Ubiquiti", 11211: "memcached", 27015: "Steam",
-    37810: "DHDiscover",
+    5683: "CoAP", 17185: "VxWorks", 20800: "Call of Duty", 30718: "Lantronix", 32414: "Plex", 33848: "Jenkins", 37810: "DHDiscover",
+    47808: "BACnet",
 }  # fmt: skip
 
 DNS = 53  # a resolver's answers are larger than its questions by trade: left to the sources without request

@@ -56,6 +56,10 @@ class Thresholds(Limits):
     pages_per_s: float = limit(50.0, "requests/s for one path", "tapwall: polling asks once a second")
     pages_each: float = limit(5.0, "requests of a source for one path", "tapwall: a visitor loads a page once or twice")
     packets_per_s: float = limit(600.0, "packets/s", "tapwall: UDP and ICMP; a ping flood sends 100/s and more")
+    forged: int = limit(
+        150, "sources with a packet or two", "tapwall: a service has fewer new clients that get no answer"
+    )
+    forged_per_s: float = limit(100.0, "packets/s of so many sources", "tapwall: peers of a swarm come by the dozen")
     pings_per_s: float = limit(50.0, "echo requests/s", "tapwall: ping without -f sends 1/s to 5/s")
     any_per_s: float = limit(
         5000.0, "packets/s", "tapwall: more than a stream of 4K video, even of one source and port"
@@ -188,17 +192,19 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
         chosen = rows[where == code]
         ping = int(codes[code]) % 16 != columns.UDP
         per_s = _packet_rate(evidence, chosen, limits.seconds)
-        threshold = limits.pings_per_s if ping else limits.packets_per_s
+        sources = different(from_a[where == code])
+        forged = len(sources) >= limits.forged and len(chosen) <= 2 * len(sources) and unanswered[where == code].all()
+        threshold = limits.pings_per_s if ping else limits.forged_per_s if forged else limits.packets_per_s
         moved = int((links.sent[chosen] + links.got[chosen]).sum())
         silent = int((links.sent[chosen] + links.got[chosen])[unanswered[where == code]].sum())
         answered = 0.0 if silent == moved else float(links.got[chosen].sum() / max(1, links.sent[chosen].sum()))
-        sources = different(from_a[where == code])
         spread = max(len(sources), len(different(links.target_port[chosen])))
         if per_s < threshold or (answered >= limits.answered and not ping):
             continue
         if (
             ping
             and per_s < limits.packets_per_s
+            and not forged
             and len(different(links.target_port[chosen])) == 1
             and int(links.target_port[chosen[0]]) not in (8, 128)
         ):
@@ -216,7 +222,9 @@ def _datagrams(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[
             Severity.MEDIUM if ping or spread >= limits.spread or per_s >= limits.any_per_s else Severity.LOW,
             {"rate": margin(per_s, threshold), "no answers": 0.5 * (1 - min(answered, 1))},
             {
-                "packets_per_s": measured(limits, "pings_per_s" if ping else "packets_per_s", round(per_s, 1)),
+                "packets_per_s": measured(
+                    limits, "pings_per_s" if ping else "forged_per_s" if forged else "packets_per_s", round(per_s, 1)
+                ),
                 "answered": measured(limits, "answered", round(answered, 3)),
                 "sources_or_ports": measured(limits, "spread", spread),
             },

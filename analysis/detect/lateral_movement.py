@@ -163,7 +163,9 @@ def _managed(evidence: Evidence) -> Iterator[Finding]:
     """Remote management over HTTP (WinRM): commands of one machine on another, encrypted inside."""
     found: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in evidence.facts.http:
-        if row.method == "POST" and row.uri.lower().startswith("/wsman"):
+        if (
+            row.method == "POST" and row.uri.lower().partition("?")[0].rstrip("/") == "/wsman"
+        ):  # not /wsman/SubscriptionManager: events
             found[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row)
     for (client, server), rows in found.items():
         if len(rows) < 2:

@@ -65,9 +65,15 @@ def _segments(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         (links.kind == columns.TCP) & links.unicast & (first >= 0) & ((first & SYN == 0) | (first & ~(SYN | ACK) != 0))
     )
     stray &= (flows.syn_ab[row] == 0) | (first & SYN != 0)
-    stray &= (links.synacks == 0) & among(links.application, (0, layers.DATA))
+    # Forged segments to a service's port bear its name: then a packet a source, and many sources.
+    nameless = among(links.application, (0, layers.DATA))
+    stray &= (links.synacks == 0) & (nameless | (links.sent + links.got <= 1))
     least = int(limits.packets_per_s * limits.seconds / max(limits.each, 1.0))
     for chosen in large_groups(np.flatnonzero(stray), max(least, limits.conversations), flows.b_id[row]):
+        if len(different(links.source[chosen])) < limits.conversations:
+            chosen = chosen[nameless[chosen]]
+            if len(chosen) < limits.conversations:
+                continue
         rows = row[chosen]
         sent, got = flows.packets_ab[rows], flows.packets_ba[rows]
         answered = float(got.sum() / max(1, sent.sum()))

@@ -46,6 +46,7 @@ MARKS: tuple[tuple[str, bytes], ...] = (
     ("ldap-weak-accounts", b"\x83\x074194304"),  # match value: accounts without pre-authentication ([MS-ADTS] 2.2.16)
     ("ldap-weak-accounts", b"\x83\x06524288"),  # trusted for delegation
     ("ldap-weak-accounts", b"ms-Mcs-AdmPwd"),  # local administrators' passwords
+    ("follina", b"ms-msdt:/"),  # CVE-2022-30190: a document's page that starts the support tool
     ("redis-settings", b"\r\nCONFIG\r\n$3\r\nSET\r\n$3\r\ndir\r\n"),  # RESP: files are to be written elsewhere
     ("redis-settings", b"\r\nconfig\r\n$3\r\nset\r\n$3\r\ndir\r\n"),
     ("adb-shell", b"shell:cd /data/local/tmp"),

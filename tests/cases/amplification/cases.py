@@ -106,3 +106,10 @@ def resolver_with_many_questions(wire: Wire) -> None:
     for number in range(600):
         name = f"m{number}.example{number % 90}.org"
         wire.asked("10.0.0.9", "10.0.0.5", 53, dns_query(name, TXT, number), dns_answer(name, TXT, ("x" * 250,) * 2, number), at=number / 100, sport=5353)  # fmt: skip
+
+
+@fires(title="CoAP")
+def things_answer(wire: Wire) -> None:
+    """Things on the internet answer over CoAP: 60 sources, 100 answers, no question in the capture."""
+    for number in range(100):
+        wire.udp(f"45.9.{number % 60}.7", 5683, VICTIM, 8080, bytes(900), at=number / 100)

@@ -147,3 +147,18 @@ def crowd_of_visitors(wire: Wire) -> None:
     for number in range(300):
         client = f"45.{number % 9}.8.{number % 250 + 1}"
         wire.talk(client, VICTIM, 80, [("c", request("/news")), ("s", response())], at=0.01 * number)
+
+
+@fires(title="UDP flood")
+def short_forged_datagrams(wire: Wire) -> None:
+    """Half a second of a flood with forged senders: 400 datagrams of as many addresses to one port."""
+    for number in range(400):
+        wire.udp(_address(wire), 1024 + number, VICTIM, 80, bytes(40), at=number / 800)
+
+
+@silent(also=("surge",))
+def peers_of_a_swarm(wire: Wire) -> None:
+    """A node of a distributed hash table: 30 new peers a second, most of which get an answer."""
+    for number in range(600):
+        answer = wire.noise(60) if number % 5 else None
+        wire.asked(_address(wire), VICTIM, 6881, b"d1:ad2:id20:" + wire.noise(40), answer, at=number / 30)

@@ -98,3 +98,14 @@ def winrm(wire: Wire) -> None:
     head = 'Content-Type: multipart/encrypted;protocol="application/HTTP-SPNEGO-session-encrypted"\r\n'
     ask = request("/wsman", host=f"{TARGET}:5985", method="POST", agent="Microsoft WinRM Client", headers=head, body=b"--Encrypted Boundary" * 9)  # fmt: skip
     wire.talk(ME, TARGET, 5985, [("c", ask), ("s", response(200, b"x" * 300))] * 6)
+
+
+@silent()
+def events_forwarded(wire: Wire) -> None:
+    """Windows forwards its events to a collector over WinRM's port: subscriptions and events, no commands."""
+    from payloads import request, response
+
+    ask = request(
+        "/wsman/SubscriptionManager/WEC", method="POST", agent="Microsoft WinRM Client", body=b"<s:Envelope/>"
+    )
+    wire.talk(ME, TARGET, 5985, [("c", ask), ("s", response(200, b"x" * 300))] * 6)

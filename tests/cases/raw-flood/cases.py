@@ -72,3 +72,13 @@ def fragmented_files(wire: Wire) -> None:
         for piece in range(6):
             data = body[1480 * piece : 1480 * (piece + 1)]
             wire.ip("10.0.0.5", "10.0.0.9", 17, data, at=number / 50 + 0.001 * (piece + 1), fragment=(0x2000 if piece < 5 else 0) | 185 * piece, id=number + 1)  # fmt: skip
+
+
+@fires(title="TCP flood")
+def data_to_a_web_server(wire: Wire) -> None:
+    """Segments with data to port 443 of no connection, each of another forged address."""
+    for number in range(500):
+        source = f"{20 + number % 90}.{number % 250}.7.{number % 240 + 1}"
+        wire.tcp(
+            source, 1024 + number, "203.0.113.80", 443, PSH | ACK, seq=number, ack=1, data=bytes(900), at=number / 600
+        )

@@ -201,3 +201,16 @@ def clone_by_plain_http(wire: Wire) -> None:
     _ask(wire, request("/project.git/HEAD", agent="git/2.43.0"), client="10.0.0.9")
     _ask(wire, request("/project.git/info/refs", agent="git/2.43.0"), client="10.0.0.9")
     _ask(wire, request("/blog", method="POST", body=b"text=How+do+I+use+php+system+calls%3F"), client="10.0.0.9")
+
+
+@fires(title="known weakness")
+def more_known_weaknesses(wire: Wire) -> None:
+    """Paths and headers of weaknesses that are tried everywhere: TeamCity, ScreenConnect, F5's shell, ProxyLogon's cookie, Code Red."""
+    _ask(wire, request("/hax?jsp=/app/rest/users;.jsp"), client="203.0.113.1")
+    for number, ask in enumerate((
+        request("/SetupWizard.aspx/x"),
+        request("/mgmt/tm/util/bash", method="POST", body=b'{"command":"run","utilCmdArgs":"-c id"}'),
+        request("/ecp/y.js", headers="Cookie: X-BEResource=localhost~1942062522\r\n"),
+        request("/default.ida?" + "N" * 224 + "%u9090%u6858"),
+    )):  # fmt: skip
+        _ask(wire, ask, at=number, client=f"203.0.113.{number + 2}")
