@@ -135,16 +135,20 @@ def _portless(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """IP pairs whose packets are not those of their TCP, UDP and ICMP conversations, by target."""
     flows = evidence.flows
     pairs = np.flatnonzero(among(flows.kind, (columns.IP, columns.IPV6)) & (flows.first_ns != NO_TIME))
+    busy = np.bincount(flows.b_id[pairs], minlength=len(evidence.hosts.group)) >= limits.sources
+    pairs = pairs[busy[flows.b_id[pairs]]]
     if not len(pairs):
         return
-    rows = np.concatenate((pairs, evidence.links.row))
-    low, high = np.minimum(flows.a_id, flows.b_id), np.maximum(flows.a_id, flows.b_id)
-    code = coded(rows, low, high)
-    weight = np.where(np.arange(len(rows)) < len(pairs), 1, -1)
+    row = evidence.links.row
+    rows = np.concatenate((pairs, row[busy[flows.a_id[row]] | busy[flows.b_id[row]]]))
+    code = coded(rows, np.minimum(flows.a_id, flows.b_id), np.maximum(flows.a_id, flows.b_id))
+    weight = np.ones(len(rows), np.int32)
+    weight[len(pairs) :] = -1
     forward = flows.a_id[rows] <= flows.b_id[rows]
-    up = np.where(forward, flows.packets_ab[rows], flows.packets_ba[rows]) * weight
-    down = np.where(forward, flows.packets_ba[rows], flows.packets_ab[rows]) * weight
-    left_up, left_down = (np.bincount(code, weights=one) for one in (up, down))
+    left_up, left_down = (
+        np.bincount(code, weights=np.where(forward, one[rows], other[rows]) * weight)
+        for one, other in ((flows.packets_ab, flows.packets_ba), (flows.packets_ba, flows.packets_ab))
+    )
     mine = code[: len(pairs)]
     straight = flows.a_id[pairs] <= flows.b_id[pairs]
     sent = np.where(straight, left_up[mine], left_down[mine])
