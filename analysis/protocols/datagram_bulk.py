@@ -100,24 +100,31 @@ def name_at_once(data: Array, start: Array, cap: Array, length: Array, port: Arr
     return Bulk(first, size, second)
 
 
-_HEAD = 10  # bytes that decide
+_HEAD = 12  # bytes that decide
+_STUN_COOKIE = np.frombuffer(b"\x21\x12\xa4\x42", np.uint8)
 
 
-def refused_by_heuristics(data: Array, start: Array, cap: Array) -> Array:
-    """bool[n]: payloads that no heuristic takes, of those whose first two bytes promise nothing.
+def refused_by_heuristics(data: Array, start: Array, cap: Array, promising: Array) -> Array:
+    """bool[n]: payloads that no heuristic takes; `promising` are those whose first two bytes one of them begins with.
 
-    What is left to exclude begins with any bytes: RPC, DNS, SIP, and rare forms of RakNet and Google's QUIC.
+    Of these only zeros without STUN's cookie, and what looks like RTP, not like QUIC version 1, are refused here. What
+    begins with any bytes is RPC, DNS, SIP, and rare forms of RakNet and Google's QUIC.
     """
     refused = cap >= _HEAD
     rows = np.flatnonzero(refused)
     head = data[start[rows, None] + np.arange(_HEAD)]
-    rpc = (head[:, 4:7] == 0).all(axis=1) & (head[:, 7] <= 1)
-    dns = (head[:, 2] & 0x78 == 0) & (head[:, 4] == 0)
-    rare = (head[:, 0] == 0x1C) | ((head[:, 0] & 0xC9 == 9) & (head[:, 9] == 0x51))
-    text = (head[:, 0] > 0x20) & (head[:, 0] < 0x7F)
-    taken = rpc | dns | rare
+    byte = head.T
+    zeros = (byte[0] == 0) & (head[:, 4:8] != _STUN_COOKIE).any(axis=1)
+    media = (byte[0] >= 0x80) & (byte[2] | byte[3] > 0)
+    promising = promising[rows] & ~((byte[1] == 0) & (zeros | media))
+    call = (head[:, 7:12] == (0, 0, 0, 0, 2)).all(axis=1)
+    rpc = (head[:, 4:7] == 0).all(axis=1) & (call | (byte[7] == 1))
+    query = (byte[5] == 1) & (head[:, 6:10] == 0).all(axis=1)
+    dns = (byte[2] & 0x78 == 0) & (byte[4] == 0) & np.where(byte[2] & 0x80, byte[5] <= 1, query)
+    rare = (byte[0] == 0x1C) | ((byte[0] & 0xC9 == 9) & (byte[9] == 0x51))
+    taken = promising | rpc | dns | rare
     refused[rows[taken]] = False
-    text = rows[text & ~taken]
+    text = rows[(byte[0] > 0x20) & (byte[0] < 0x7F) & ~taken]
     buffer = memoryview(data)  # type: ignore[arg-type]  # an array is a buffer
     spans = zip(start[text].tolist(), np.minimum(cap[text], 2048).tolist())
     refused[text] = [b"SIP/" not in bytes(buffer[at : at + size]) for at, size in spans]

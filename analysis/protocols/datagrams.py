@@ -154,10 +154,12 @@ class DatagramNaming:
         taken = HAS_RULE.copy()
         taken[list(context.endpoint_ports)] = True
         refused &= ~(taken[source] | taken[destination] | self._claimed[flow])
-        refused &= ~(BEGINNINGS[first] | (bool(context.quic_ids) & (first >> 14 == 1)))
         at = np.flatnonzero(refused)
-        chosen = rows[at]
-        refused[at] = refused_by_heuristics(batch.data, packets.payload_start[chosen], packets.payload_cap[chosen])
+        chosen, promising = rows[at], BEGINNINGS[first[at]]
+        if context.quic_ids:  # short headers of connections that have moved
+            promising = promising | (first[at] >> 14 == 1)
+        start, cap = packets.payload_start[chosen], packets.payload_cap[chosen]
+        refused[at] = refused_by_heuristics(batch.data, start, cap, promising)
         mixed = np.zeros(int(flow.max()) + 1, bool)
         mixed[flow[~refused & (flow >= 0)]] = True
         return np.asarray(refused & ~mixed[flow])

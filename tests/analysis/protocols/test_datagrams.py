@@ -348,6 +348,8 @@ def test_no_mutated_payload_raises(
 
 UNKNOWN = st.one_of(
     st.binary(min_size=1, max_size=40),
+    st.binary(max_size=6).map(lambda some: b"\0\0ab\x21\x12\xa4\x42"[: 8 - len(some)] + some + bytes(12)),
+    st.binary(max_size=4).map(lambda some: b"\x80\0\0\0" + some + bytes(20)),
     st.sampled_from(list(b"\x1c\x0b\x80\x40\x09Xd1")).flatmap(
         lambda first: st.binary(min_size=11, max_size=40).map(lambda rest: bytes([first]) + rest)
     ),
