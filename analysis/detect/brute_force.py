@@ -92,10 +92,11 @@ def _distributed(
 ) -> Iterator[Finding]:
     """One service refuses many hosts outside, each of which tries too seldom to be seen alone."""
     target, protocol = key
-    outside = {evidence.text(int(one)) for one in np.flatnonzero(~evidence.hosts.inside)}
-    tries = [(source, one) for source, one in tries if source in outside]
+    if protocol == "http" or len({source for source, _ in tries}) < limits.distributed:
+        return
+    tries = [(source, one) for source, one in tries if _from_outside(evidence, one.flow)]
     sources = sorted({source for source, _ in tries})
-    if len(sources) < limits.distributed or protocol == "http":
+    if len(sources) < limits.distributed:
         return
     rows = [one for _, one in tries]
     users = sorted({one.user for one in rows if one.user})
@@ -120,6 +121,11 @@ def _distributed(
             hosts=(target, *sources[:20]),
         ),
     )
+
+
+def _from_outside(evidence: Evidence, flow: int) -> bool:
+    link = evidence.link_of(flow)
+    return link >= 0 and not evidence.hosts.inside[evidence.links.source[link]]
 
 
 def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[Try], list[Try]]]:

@@ -279,13 +279,15 @@ def _pages_of_many(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if row.method:
             asked[evidence.target_of(row.flow), row.uri.partition("?")[0]].append(row)
     for (target, path), rows in asked.items():
-        per_s, inside = rate(np.array([row.time_ns for row in rows]), limits.seconds)
+        if len(rows) < 1.5 * limits.pages_per_s * limits.seconds:
+            continue
+        per_s, _ = rate(np.array([row.time_ns for row in rows]), limits.seconds)
         sources = Counter(evidence.source_of(row.flow) for row in rows)
         each = len(rows) / len(sources)
         if per_s < 1.5 * limits.pages_per_s or len(sources) < limits.spread or each < limits.pages_each:
             continue
         links = np.array(sorted({evidence.link_of(row.flow) for row in rows} - {-1}), np.int64)
-        if max(sources.values()) > len(rows) / 2 or not len(links) or not len(inside):
+        if max(sources.values()) > len(rows) / 2 or not len(links):
             continue
         yield _finding(
             evidence,
