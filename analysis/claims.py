@@ -8,7 +8,7 @@ Must not decide anything: impact, evidence and words come from the detector.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from analysis.columns import NO_TIME, Array, different
 from analysis.evidence import Evidence
 from analysis.findings import Accountable, Finding, Number, Severity
 from analysis.hosts import is_trusted
+from analysis.records import Record
 
 MOST_FRAMES = 100  # frame numbers a finding carries (outputs.md)
 MOST_FRAME_RANGES = 500  # frame numbers or ranges in a filter: long, but it selects what was counted
@@ -37,8 +38,7 @@ class Event(Protocol):
     def time_ns(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Record):
     """What a detector says for people, and the judgement behind it."""
 
     detector: str

@@ -8,7 +8,6 @@ per row first narrows the rows down. Knows no detector, no threshold, and not wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +17,7 @@ from analysis import columns, layers
 from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows, among, different
 from analysis.facts import Facts
 from analysis.hosts import Hosts, Network, judge_hosts
+from analysis.records import Record
 from analysis.watchlist import Watchlist
 
 FAILED_STATES = tuple(CONN_STATES.index(state) for state in ("S0", "REJ", "RSTOS0", "SH"))
@@ -102,8 +102,7 @@ class Sides(NamedTuple):
     b: memoryview[int]
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Record):
     """The tables of one analysis as detectors see them."""
 
     flows: Flows

@@ -8,9 +8,11 @@ Must not know any detector, and prints nothing: texts hold what peers sent and a
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import IntEnum
 from typing import Any, Literal
+
+from analysis.records import Record
 
 
 class Severity(IntEnum):
@@ -28,16 +30,14 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Accountable:
+class Accountable(Record):
     """Whose traffic a rule may touch: the address, and the side of the conversations it stands on."""
 
     address: str
     side: Literal["source", "destination", "both"]
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Record):
     """One measured value beside the threshold it crossed. `source` says where the threshold is from."""
 
     value: float | int | str
@@ -46,8 +46,7 @@ class Number:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """One claim. Times are Unix seconds; `frames` the first 100 frame numbers; `flows` rows of Analysis.flows."""
 
     detector: str
@@ -116,8 +115,7 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class NotAssessable:
+class NotAssessable(Record):
     """A detector that could not judge, why, and what it would need."""
 
     detector: str

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.columns import Addresses, Array
 from analysis.domains import lies_under
 from analysis.errors import AnalysisError
+from analysis.records import Record
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,8 +31,7 @@ WELL_KNOWN = frozenset((
 ))  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Record):
     """Arrays by address id: bool[addresses]. `texts` are the addresses as text, `names` what the capture calls them."""
 
     texts: Sequence[str]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,7 @@ from analysis.capture import Capture, estimate_packets, open_captures
 from analysis.facts import Facts
 from analysis.findings import Finding, NotAssessable
 from analysis.link_types import link_type_name
+from analysis.records import Record
 from analysis.selected import Selected
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class Counter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Record):
     """What an analysis may be told. `trusted` networks are never accused; `intel` is a file of known bad names."""
 
     interval_s: float = 1.0
@@ -60,8 +60,7 @@ class Settings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(Record):
     """Everything that was found. Rows of `flows` are what findings refer to; `texts` are addresses by id."""
 
     capture: dict[str, Any]  # the part of that name in outputs.md
@@ -113,8 +112,7 @@ class Analysis:
         return {name: make for name, make in makers.items() if name in kept}
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Record):
     """What one screen needs of an analysis: the same JSON form with the heaviest rows only."""
 
     analysis: Analysis

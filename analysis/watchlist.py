@@ -9,12 +9,13 @@ Nothing here asks the network.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import analysis
 from analysis.errors import AnalysisError
 from analysis.patterns import pattern
+from analysis.records import Record
 
 SHIPPED = "intel.txt"  # beside this module
 LONGEST = 1_000_000  # lines of one file
@@ -34,8 +35,7 @@ class Entry(NamedTuple):
 Networks = dict[tuple[int, int], dict[int, Entry]]
 
 
-@dataclass(frozen=True, slots=True)
-class Watchlist:
+class Watchlist(Record):
     """Values by kind."""
 
     addresses: dict[str, Entry] = field(default_factory=dict)

@@ -8,12 +8,12 @@ Wireshark leaves it (it would be noise). Vectorised: a million rows are one pass
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import CONN_STATES, KINDS, NO_TIME, TCP, UDP, Array, Flows, data_frame
+from analysis.records import Record
 
 SHOWN = KINDS[:5]  # tables of Wireshark's window; the other kinds of flows serve findings
 USED = ("a_id", "b_id", "a_port", "b_port", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "first_ns", "last_ns",
@@ -21,8 +21,7 @@ USED = ("a_id", "b_id", "a_port", "b_port", "packets_ab", "packets_ba", "bytes_a
 RATE_FROM_NS = 5_000_000  # a shorter conversation has no rate
 
 
-@dataclass(frozen=True, slots=True)
-class Conversations:
+class Conversations(Record):
     """All tables. `texts` and `names` are by address id; `start_ns` is the time of frame 1."""
 
     flows: Flows

@@ -8,19 +8,18 @@ received packet to its destination; a frame to itself counts in both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.columns import KINDS, TCP, UDP, Array, Flows, data_frame
+from analysis.records import Record
 from analysis.stats.conversations import SHOWN
 
 COUNTERS = ("tx_packets", "tx_bytes", "rx_packets", "rx_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(Record):
     """All tables. `texts` and `names` are by address id."""
 
     flows: Flows

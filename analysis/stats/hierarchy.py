@@ -18,6 +18,7 @@ from analysis.columns import MAX_LAYERS, NO_TIME, Array, Batch, data_frame
 from analysis.flows import as_kernel_sees
 from analysis.kernel import lean_kernel
 from analysis.layers import LONG_NAMES, NAMES
+from analysis.records import Record
 
 FIRST_PATHS = 64
 FRAMES, END_BYTES, FIRST_FRAME = range(3)
@@ -226,8 +227,7 @@ class Row(NamedTuple):
     bits_per_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
+class Hierarchy(Record):
     """The finished tree: `root` is the frame, `wire_bytes` the bytes on the wire, `span_s` from first to last time."""
 
     root: Node

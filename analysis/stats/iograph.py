@@ -8,12 +8,12 @@ Bins are kept sparsely and are bounded: a capture with absurd times, or a tiny i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import NO_TIME, TCP_FLAGS, Array, Batch, data_frame
+from analysis.records import Record
 from analysis.stats.properties import unix_seconds
 
 MAX_BINS = 1_000_000  # bins of a finished graph: 24 MB; eleven days at 1 s
@@ -94,8 +94,7 @@ class IoCounter:
         return IoGraph(self._interval_ns / 1e9, self._start_ns, *(dense[:, i].copy() for i in range(len(SERIES))))
 
 
-@dataclass(frozen=True, slots=True)
-class IoGraph:
+class IoGraph(Record):
     """Bins from frame 1 on: int64[bins] each. `start_ns` is None where no frame has a time."""
 
     interval_s: float

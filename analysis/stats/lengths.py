@@ -7,12 +7,12 @@ the burst. What counts is the order of frames, not how they were cut into batche
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import NO_TIME, Array, Batch, data_frame
+from analysis.records import Record
 
 LOWS = (0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120)
 BUCKET_NS = 5_000_000
@@ -141,8 +141,7 @@ class LengthCounter:
         return Lengths(counts, sizes, smallest, largest, self._burst, self._burst_ns, span_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
+class Lengths(Record):
     """Rows by range of LOWS, the last over all: int64[11] each; burst times are ns since frame 1."""
 
     counts: Array

@@ -8,12 +8,12 @@ comments, digests) comes from `capture` and is joined in `run`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import FAULTS, NO_TIME, Batch, data_frame
+from analysis.records import Record
 
 
 class PropertyCounter:
@@ -84,8 +84,7 @@ class PropertyCounter:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+class Properties(Record):
     """What was counted. Times are Unix ns, None where no packet has one."""
 
     packets: int
