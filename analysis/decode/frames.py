@@ -426,6 +426,14 @@ class _Bytes:
         return shown
 
 
+def _own_bytes(records: Records) -> Records:
+    """The records with their own bytes only: a window of the file may hold those of several chunks."""
+    if not records.cap_len.any():
+        return records
+    first, end = int(records.start.min()), int((records.start + records.cap_len).max())
+    return records._replace(data=records.data[first:end], start=records.start - first)
+
+
 class Decoder:
     """Decodes chunks in order; one per capture (or per part of it that is decoded alone)."""
 
@@ -451,6 +459,7 @@ class Decoder:
     def update(self, records: Records) -> Batch:
         """Decode one chunk. Never raises for what is in a packet: that becomes a fault bit or a layer of its own."""
         n = len(records.start)
+        records = _own_bytes(records)
         chunk = _Bytes(records.data, self._room)
         blocks = _Blocks(n)
         index = _view((records.start, records.cap_len, records.frame_len, records.link_type, records.fault))

@@ -360,3 +360,23 @@ def test_a_tunnels_port_chosen_by_a_client_is_no_tunnel() -> None:
 
         assert shown(decode(answer)) == "eth:14 ip:20 udp:8"
         assert shown(decode(tunnel)) != "eth:14 ip:20 udp:8"
+
+
+def test_a_chunk_keeps_its_own_bytes() -> None:
+    """Of a window that holds more than the chunk, only the chunk's bytes go on, and its packets are the same."""
+    frames = [eth(ip4(udp(bytes(n)), 17)) for n in range(4)]
+    whole = records(frames)
+    some = whole._replace(**{name: getattr(whole, name)[1:3] for name in whole._fields if name != "data"})
+    batch = Decoder().update(some)
+    spans = zip(batch.packets.start, batch.packets.cap_len)
+
+    assert [batch.data[at : at + n].tobytes() for at, n in spans] == frames[1:3]
+    assert len(batch.data) == len(frames[1]) + len(frames[2])
+
+
+def test_packets_without_bytes() -> None:
+    """A chunk of which nothing was captured has its rows all the same."""
+    whole = records([eth(ip4(udp(), 17))])
+    batch = Decoder().update(whole._replace(cap_len=whole.cap_len * 0))
+
+    assert len(batch.packets.number) == 1
