@@ -33,6 +33,7 @@ MOST_STREAMS = 25_000  # connections whose state is kept while nothing closes th
 SORTED_FACTS = ("tls", "dns", "http", "login", "ssh", "smb", "rpc", "kerberos", "payload", "chat")
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
 HTTP, SSH, TLS = http.dissect, ssh.dissect, tls_records.dissect
+Ports = tuple[int, int, int]  # of sides a and b, and of the server or 0
 UPGRADES: dict[str, Dissect] = {"websocket": http2.dissect_websocket, "h2c": http2.dissect}
 
 
@@ -177,14 +178,17 @@ class Naming:
     def _name_streams(self, batch: Batch, rows: Array, ends: Ends) -> None:
         """Walk the segments flow by flow: the kernel as far as it can, dissectors where they are needed."""
         walk = self._bulk.walk(batch, rows)
+        which = np.searchsorted(ends.flow, batch.packets.flow[rows[np.asarray(walk.first)]])
+        columns = (ends.a_port, ends.b_port, ends.server_port)
+        ports = list(zip(*(column[which].tolist() for column in columns), strict=True))
         active = np.arange(len(walk.first))
         while len(stopped := walk.advance(active)):
             for index in stopped:
-                self._serve(ends, walk, index)
+                self._serve(ports, walk, index)
             active = np.array(stopped, dtype=np.int64)
         self._gather_rest(walk)
 
-    def _serve(self, ends: Ends, walk: Walk, index: int) -> None:
+    def _serve(self, ports: list[Ports], walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
         lanes = self._bulk.view
         lane_of, missing = lanes.lane, lanes.missing
@@ -192,7 +196,7 @@ class Naming:
         at, end = walk.cursor[index], walk.ends[index]
         flow = walk.flow[rows[at]]
         place = 2 * int(self._bulk.place[flow])
-        stream = self._streams.get(flow) or self._stream(ends, flow)
+        stream = self._streams.get(flow) or self._stream(flow, *ports[index])
         known = stream.dissector
         while at < end:
             row = rows[at]
@@ -287,10 +291,8 @@ class Naming:
                 self._renamed.append(row)
                 walk.show(row, dissect_alone(stream, walk.direction[row], walk.segment(row)))
 
-    def _stream(self, ends: Ends, flow: int) -> Stream:
+    def _stream(self, flow: int, a_port: int, b_port: int, server: int) -> Stream:
         """The state of a connection of which no segment was dissected yet."""
-        k = int(np.searchsorted(ends.flow, flow))
-        a_port, b_port, server = int(ends.a_port[k]), int(ends.b_port[k]), int(ends.server_port[k])
         stream = Stream(flow, a_port, b_port, server, self.facts, self._shared, registry.choose)
         stream.dissector = self._shared.expected(a_port, b_port)
         stream.candidates = registry.by_ports(server, a_port, b_port)
