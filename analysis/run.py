@@ -198,7 +198,8 @@ def _tables(
     found = properties.finish()
     facts, tcp_analysis = pipeline.naming.facts, pipeline.tcp.counts()
     del pipeline  # what the stages kept per stream makes room for the tables
-    memory.give_back()
+    if kernel.enabled():
+        memory.give_back()
     names = address_names(capture.names, facts, flows, texts)
     by_id = {i: names[text] for text, i in sorted(texts.ids(names).items(), key=lambda item: item[1])}
     start_ns = found.frame_1_ns or 0
