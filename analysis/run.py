@@ -118,13 +118,21 @@ class Overview(Record):
     analysis: Analysis
 
     def to_json(self) -> dict[str, Any]:
-        """As `Analysis.to_json`; conversations are the heaviest, endpoints are hosts with their names."""
+        """As `Analysis.to_json`; conversations are the heaviest, endpoints the hosts with names; `hosts` counts all."""
         whole = replace(self.analysis, only=PARTS)
+        endpoints = whole.endpoints
+        hosts = {kind: endpoints.hosts(kind) for kind in ("ip", "ipv6")}
         makers = whole.makers() | {
             "conversations": lambda: {
                 kind: whole.conversations.kind_to_json(kind, HEAVIEST) for kind in ("eth", "ip", "ipv6")
             },
-            "endpoints": lambda: {kind: whole.endpoints.hosts(kind) for kind in ("ip", "ipv6")},
+            "endpoints": lambda: {
+                kind: [
+                    {"address": endpoints.texts[i], "names": names} for i, names in endpoints.names.items() if found[i]
+                ]
+                for kind, found in hosts.items()
+            },
+            "hosts": lambda: sum(int(found.sum()) for found in hosts.values()),
         }
         return {name: make() for name, make in makers.items()}
 

@@ -35,12 +35,14 @@ def _what(data: dict[str, Any]) -> str:
     packets = capture["packets"]
     if not packets:
         return "The capture holds no packets."
-    hosts = {e["address"] for kind in ("ip", "ipv6") for e in (data.get("endpoints") or {}).get(kind, [])}
+    hosts = data.get("hosts")  # an overview lists the named ones only
+    if hosts is None:
+        hosts = len({e["address"] for kind in ("ip", "ipv6") for e in (data.get("endpoints") or {}).get(kind, [])})
     span = capture.get("duration_s")
     text = f"{packets:,} packets ({size_text(capture['data_bytes'])}"
     text += f" in {duration_text(span)})" if span else ")"
     if hosts:
-        text += f" between {len(hosts):,} addresses"
+        text += f" between {hosts:,} addresses"
     leaf = [row for row in data.get("hierarchy") or [] if row["end_packets"]]
     if leaf:
         top = max(leaf, key=lambda row: row["end_packets"])

@@ -67,10 +67,13 @@ class Endpoints(Record):
                     row["names"] = self.names[i]
         return rows
 
-    def hosts(self, kind: str) -> list[dict[str, Any]]:
-        """Addresses and names alone, of a kind without ports."""
-        ids = self.columns(kind)["address_id"].tolist()
-        return [{"address": self.texts[i], "names": self.names.get(i, [])} for i in ids]
+    def hosts(self, kind: str) -> Array:
+        """bool by address id: which addresses have a row in the table of a kind."""
+        rows = np.flatnonzero(self.flows.kind == KINDS.index(kind))
+        found = np.zeros(len(self.texts), dtype=bool)
+        found[self.flows.a_id[rows]] = True
+        found[self.flows.b_id[rows]] = True
+        return found
 
     def to_pandas(self, kind: str) -> Any:
         """One table as a data frame."""
