@@ -57,15 +57,14 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     taken: defaultdict[str, list[str]] = defaultdict(list)  # intruding MAC -> addresses
     changes: Counter[str] = Counter()
     for address, claims in owners.items():
-        macs = list(dict.fromkeys(claim.sender_mac for claim in claims))
-        if len(macs) < 2:
+        if len({claim.sender_mac for claim in claims}) < 2:
             continue
-        changes[address] = _interleaved(claims, limits.kept_s)
         whole = {claim.sender_mac for claim in claims if claim.sender_mac == claim.eth_src}
         said = Counter(mac for mac, _ in {(claim.sender_mac, claim.time_ns // COPY_NS) for claim in claims})
-        for mac in macs[1:]:
-            if mac in whole or said[mac] >= limits.claims:
-                taken[mac].append(address)
+        sound = [claim for claim in claims if claim.sender_mac in whole or said[claim.sender_mac] >= limits.claims]
+        changes[address] = _interleaved(sound, limits.kept_s)
+        for mac in list(dict.fromkeys(claim.sender_mac for claim in sound))[1:]:
+            taken[mac].append(address)
     for mac in {row.sender_mac for row in unsolicited if row.sender_mac not in taken}:
         taken[mac] = []
     by_mac: defaultdict[str, list[Arp]] = defaultdict(list)

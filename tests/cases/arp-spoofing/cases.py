@@ -81,11 +81,11 @@ def busy_network(wire: Wire) -> None:
 def damaged_frames(wire: Wire) -> None:
     """A bad cable: single ARP frames of gateway and host with a wrong byte in the sender's MAC, which the Ethernet header belies."""
     for number in range(12):
-        _lookup(wire, VICTIM, GATEWAY, 30.0 * number)
+        _lookup(wire, VICTIM, GATEWAY, 5 + 30.0 * number)
     for number, owner in enumerate((GATEWAY, VICTIM, GATEWAY)):
         broken = owner[1][:-5] + f"{number + 3:02x}" + owner[1][-3:]
         body = bytes.fromhex("0001080006040002") + bytes.fromhex(broken.replace(":", "")) + bytes(map(int, owner[0].split(".")))  # fmt: skip
-        wire.frame(body + bytes(28), 0x0806, owner[1], VICTIM[1], 95.0 + 60 * number)
+        wire.frame(body + bytes(28), 0x0806, owner[1], VICTIM[1], 1 + 75.0 * number)
 
 
 @silent("medium", also=("arp-spoofing",))
