@@ -7,7 +7,7 @@ that the per-packet kernel keeps flags and counts only. Zeek's table: docs.zeek.
 
 import numpy as np
 
-from analysis.columns import CONN_STATES, ICMP, ICMPV6, TCP, UDP, Array
+from analysis.columns import CONN_STATES, ICMP, ICMPV6, TCP, UDP, Array, among
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 ICMP_REQUESTS = (8, 13, 15, 17, 37)  # RFC 792, 950, 6918
@@ -38,8 +38,8 @@ def originators(flow: dict[str, Array]) -> Array:
 def _is_request(flow: dict[str, Array]) -> Array:
     """True for ICMP exchanges of a request and its reply."""
     kind, request = flow["kind"], np.maximum(flow["b_port"], 0)
-    four = (kind == ICMP) & (np.isin(request, ICMP_REQUESTS) | np.isin(flow["a_port"], ICMP_REQUESTS))
-    six = (kind == ICMPV6) & (np.isin(request, ICMPV6_REQUESTS) | np.isin(flow["a_port"], ICMPV6_REQUESTS))
+    four = (kind == ICMP) & (among(request, ICMP_REQUESTS) | among(flow["a_port"], ICMP_REQUESTS))
+    six = (kind == ICMPV6) & (among(request, ICMPV6_REQUESTS) | among(flow["a_port"], ICMPV6_REQUESTS))
     return np.asarray(four | six)
 
 

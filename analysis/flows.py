@@ -15,7 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import columns
-from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Addresses, Array, Batch, FirstFrames, Flows
+from analysis.columns import (
+    ICMP,
+    ICMPV6,
+    NO_TIME,
+    SCTP,
+    TCP,
+    UDP,
+    Addresses,
+    Array,
+    Batch,
+    FirstFrames,
+    Flows,
+    different,
+)  # fmt: skip
 from analysis.connections import conn_states, originators
 from analysis.kernel import enabled, inner_kernel, lean_kernel
 from analysis.quotes import icmp_errors, quoted_streams
@@ -628,7 +641,7 @@ class FlowTable:
     def ends(self, batch: Batch) -> Ends:
         """What naming wants to know of the conversations of the batch that was counted last. Copies."""
         packets = batch.packets
-        flow = np.unique(packets.flow[(packets.payload_len > 0) & (packets.tcp_flags >= 0) & (packets.flow >= 0)])
+        flow = different(packets.flow[(packets.payload_len > 0) & (packets.tcp_flags >= 0) & (packets.flow >= 0)])
         rows = self.narrow[flow]
         a_port, b_port, asked_b, asked_a = (rows[:, i] for i in (A_PORT, B_PORT, SYNS, SYNS + 1))
         answered = np.where(self._rows.view(np.uint8)[flow, ORIGINATOR] == 1, a_port, b_port) * (rows[:, SYNACK] > 0)

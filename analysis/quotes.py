@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.columns import ICMP, Array, Batch
+from analysis.columns import ICMP, Array, Batch, among
 
 
 def icmp_errors(batch: Batch) -> tuple[Array, Array]:
@@ -19,7 +19,7 @@ def icmp_errors(batch: Batch) -> tuple[Array, Array]:
     if not len(asked):
         return asked, asked
     is_four = batch.taps.kind[packets.transport_tap[asked]] == ICMP
-    error = np.where(is_four, np.isin(kind[asked], (3, 4, 11, 12)), kind[asked] <= 4)
+    error = np.where(is_four, among(kind[asked], (3, 4, 11, 12)), kind[asked] <= 4)
     return asked[error], np.where(is_four[error], 4, 6)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array, different, median
+from analysis.columns import Array, among, different, median
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
@@ -51,7 +51,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per source, destination and port."""
     links = evidence.links
     tcp = (links.kind == columns.TCP) & links.known & (links.synacks > 0)
-    udp = (links.kind == columns.UDP) & (links.got > 0) & ~np.isin(links.target_port, HOUSEKEEPING_PORTS)
+    udp = (links.kind == columns.UDP) & (links.got > 0) & ~among(links.target_port, HOUSEKEEPING_PORTS)
     rows = np.flatnonzero((tcp | udp) & links.unicast & ~links.failed)
     for chosen in large_groups(rows, limits.connections, links.source, links.target, links.target_port):
         if len(chosen) < limits.most:

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, listed, of_links
-from analysis.columns import Array, different
+from analysis.columns import Array, among, different
 from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, busiest, large_groups
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
@@ -47,7 +47,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     odd = tcp & stealth(links.first_flags) & (links.sent_payload == 0)
     tried = tcp & links.known & (links.syns > 0)
     # ACK, window and Maimon scans: nothing but an ACK (or FIN+ACK) to a port, answered by RST or not at all.
-    bare = tcp & np.isin(links.first_flags, (ACK, FIN | ACK)) & (links.sent_payload + links.got_payload == 0)
+    bare = tcp & among(links.first_flags, (ACK, FIN | ACK)) & (links.sent_payload + links.got_payload == 0)
     bare &= (links.sent <= 2) & (links.got <= 2) & ((links.got_flags == 0) | (links.got_flags & RST != 0))
     replies = (links.source_port < 1024) & (links.target_port > 1023)
     udp = (

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
+from analysis.columns import among
 from analysis.evidence import Evidence
 from analysis.findings import Finding, Number, Severity
 from analysis.thresholds import Limits, limit, measured
@@ -22,7 +23,7 @@ NAME = "tunnel"
 
 def blocked(evidence: Evidence, limits: object) -> assess.Blocked:
     """Needs IP traffic."""
-    if bool(np.any(np.isin(evidence.flows.kind, (columns.IP, columns.IPV6)))):
+    if among(evidence.flows.kind, (columns.IP, columns.IPV6)).any():
         return None
     return "no IP traffic in this capture", "a capture with IP traffic"
 

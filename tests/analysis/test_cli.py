@@ -16,6 +16,8 @@ from made_frames import ACK, SYN, Made, tcp, udp
 from analysis.cli import LEVELS, PARTS, cli
 from analysis.packets import DEFAULT_FIELDS, FIELDS
 
+QUIET = Path(__file__).parents[2] / "captures" / "office-quiet.pcap"
+
 A, B, MS = ("10.0.0.1", 40000), ("10.0.0.2", 80), 1_000_000
 FRAMES = [
     tcp(0, A, B, SYN, seq=100),
@@ -197,3 +199,16 @@ def test_help_is_quick_and_complete() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_small_capture_imports_no_more_than_it_needs() -> None:
+    """A summary of a small capture needs neither compiler nor masked arrays, thread pools or settings files."""
+    code = (
+        "import sys; from analysis.cli import cli\n"
+        f"cli(['analyze', {str(QUIET)!r}], standalone_mode=False)\n"
+        "unused = {'numba', 'pandas', 'rich', 'numpy.ma', 'concurrent.futures', 'tomllib', 'tempfile'}\n"
+        "sys.stderr.write(str(sorted(unused & {*sys.modules})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stderr == "[]"
