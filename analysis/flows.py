@@ -28,7 +28,7 @@ from analysis.columns import (
     FirstFrames,
     Flows,
     different,
-)  # fmt: skip
+)
 from analysis.connections import conn_states, originators
 from analysis.kernel import enabled, inner_kernel, lean_kernel
 from analysis.quotes import icmp_errors, quoted_streams
