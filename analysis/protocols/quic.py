@@ -3,19 +3,16 @@
 In: UDP payloads. Out: the sizes of the coalesced packets (RFC 9000 12.2), and the ClientHello and ServerHello of a
 connection, reassembled from CRYPTO frames. Initial packets are encrypted with keys that follow from the packet itself
 (RFC 9001 5.2; version 2: RFC 9369; drafts 29-34), so a name can be read without any secret; nothing behind them can.
-`cryptography` is imported where they are many. This file knows no flow and no port.
+`cryptography` is imported when the first Initial is opened. This file knows no flow and no port.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from functools import lru_cache
-from itertools import count
 from typing import Any, NamedTuple
 
-from analysis.protocols import aes, tls
+from analysis.protocols import tls
 
 VERSION_1, VERSION_2 = 0x00000001, 0x6B3343CF
 INITIAL, ZERO_RTT, HANDSHAKE, RETRY, NEGOTIATION, SHORT = range(6)
@@ -32,7 +29,6 @@ _VARIANTS = (0x51303530, 0x54303530, 0x54303531, 0xFACEB001, 0xFACEB002, 0xFACEB
 MAX_CRYPTO_BYTES = 65_536  # of one direction's handshake; a ClientHello with many keys is below 4 kB
 MAX_CHUNKS = 64  # CRYPTO frames kept while one is missing
 MAX_FRAMES = 512  # frames read in one packet (clients scatter a hello over dozens of them)
-FEW = 32  # packets opened without a library: its import takes as long
 MAX_FAILURES = 4  # Initials that do not open, after which the connection is left alone
 
 
@@ -136,9 +132,6 @@ class Keys(NamedTuple):
     hp: bytes
 
 
-_opened = count()  # packets of this process
-
-
 def _expand(secret: bytes, label: bytes, size: int) -> bytes:
     """HKDF-Expand-Label of TLS 1.3 with an empty context, for at most 32 bytes (RFC 8446 7.1)."""
     info = size.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + b"\0"
@@ -167,34 +160,23 @@ def open_packet(packet: bytes, number_at: int, keys: Keys) -> bytes | None:
     """Remove header protection and decrypt one Initial (RFC 9001 5.3, 5.4); None where its tag does not fit."""
     if number_at + 20 > len(packet):
         return None
-    encrypt, decrypt = (aes.encrypt, aes.gcm_decrypt) if next(_opened) < FEW else _library()
-    mask = encrypt(keys.hp, packet[number_at + 4 : number_at + 20])
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    sample = packet[number_at + 4 : number_at + 20]
+    # One block of the block cipher itself is what RFC 9001 5.4.3 asks for; ECB is no mode of operation here.
+    mask = Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sample)
     first = packet[0] ^ (mask[0] & 0x0F)
     number_size = (first & 3) + 1
     number = bytes(a ^ b for a, b in zip(packet[number_at : number_at + number_size], mask[1:]))
     header = bytes([first]) + packet[1:number_at] + number
     nonce = (int.from_bytes(keys.iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
-    return decrypt(keys.key, nonce, packet[number_at + number_size :], header)
-
-
-@lru_cache(1)
-def _library() -> tuple[Callable[[bytes, bytes], bytes], Callable[[bytes, bytes, bytes, bytes], bytes | None]]:
-    """One block encrypted, and AES-GCM opened, as analysis.protocols.aes has them."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    def encrypt(key: bytes, block: bytes) -> bytes:
-        # The block cipher itself is what RFC 9001 5.4.3 asks for; ECB is no mode of operation here.
-        return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
-
-    def decrypt(key: bytes, nonce: bytes, protected: bytes, associated: bytes) -> bytes | None:
-        try:
-            return AESGCM(key).decrypt(nonce, protected, associated)
-        except InvalidTag:
-            return None
-
-    return encrypt, decrypt
+    try:
+        plain: bytes = AESGCM(keys.key).decrypt(nonce, packet[number_at + number_size :], header)
+    except InvalidTag:
+        return None
+    return plain
 
 
 def crypto_frames(plain: bytes) -> list[tuple[int, bytes]]:
