@@ -16,6 +16,7 @@ import numpy as np
 from analysis.columns import Addresses, Array
 
 ROWS_AT_ONCE = 8192  # texts that exist together while all are walked
+MOST_ASKED = 65_536  # texts of single addresses that are kept
 _OCTET = tuple(map(str, range(256)))
 _HEX = tuple(f"{i:02x}" for i in range(256))
 
@@ -25,6 +26,7 @@ class AddressTexts(Sequence[str]):
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
+        self._asked: dict[int, str] = {}  # detectors ask for the same few thousand again and again
 
     def __len__(self) -> int:
         return len(self._addresses.family)
@@ -36,8 +38,13 @@ class AddressTexts(Sequence[str]):
     def __getitem__(self, at: int | slice) -> str | list[str]:
         if isinstance(at, slice):
             return address_texts(Addresses(*(column[at] for column in self._addresses)))
-        family, high, low = self._addresses
-        return _text(int(family[at]), int(high[at]), int(low[at]))
+        text = self._asked.get(at)
+        if text is None:
+            family, high, low = self._addresses
+            text = _text(int(family[at]), int(high[at]), int(low[at]))
+            if len(self._asked) < MOST_ASKED:
+                self._asked[at] = text
+        return text
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), ROWS_AT_ONCE):

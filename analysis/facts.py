@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, overload
 
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
+FEW = 65_536  # rows of a kind that stay objects: detectors walk them a dozen times, and each walk makes columns objects
 TOGETHER = 8192  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
 MOST_KNOWN = 65_536  # different values of a field that are remembered, so that an equal one is not kept again
 
@@ -315,7 +316,7 @@ class Rows(Sequence[Row]):
     def append(self, row: Row) -> None:
         """Add a row behind the others."""
         self._latest.append(row)
-        if len(self._latest) >= TOGETHER:
+        if len(self._latest) >= (TOGETHER if self._folded else FEW):
             self._fold()
 
     def sort(self, key: Callable[[Row], int]) -> None:

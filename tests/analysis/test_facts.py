@@ -30,6 +30,7 @@ ROWS = st.lists(
 def _few_together() -> object:
     """Four rows become columns, so that thirty are in columns seven times."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "FEW", 6)
         patch.setattr(facts, "TOGETHER", 4)
         patch.setattr(facts, "MOST_KNOWN", 3)
         yield
