@@ -390,12 +390,6 @@ def empty_taps(m: int) -> Taps:
     return Taps(*(np.full(m, c.absent, dtype=c.dtype) for c in TAP_COLUMNS))
 
 
-def empty_flows(k: int) -> Flows:
-    """Flows of k rows, every column at its absent value."""
-    columns = [np.full(k, c.absent, dtype=c.dtype) for c in FLOW_COLUMNS]
-    return Flows(*[*columns, np.zeros((k, FLOW_FRAMES), dtype="int32")])
-
-
 def address_text(family: int, hi: int, lo: int) -> str:
     """An address in canonical text: dotted IPv4, RFC 5952 IPv6, colon-separated lower-case MAC."""
     if family == 4:
