@@ -149,13 +149,21 @@ def _watch(lines: Iterator[str], files: list[str], said: list[str], progress: Pr
         counted = re.match(r"Packets: (\d+) ?", line)
         if counted:
             packets = int(counted[1])
-            progress(packets, sum(os.path.getsize(name) for name in files if os.path.exists(name)))
+            progress(packets, sum(map(_size, files)))
             line = line[counted.end() :]  # a new file is named behind the counter
         if line.startswith("File: "):
             files.append(line[6:])
         elif line and len(said) < 200:
             said.append(line)
     return packets
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, 0 where it is gone: dumpcap deletes the oldest while we look."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

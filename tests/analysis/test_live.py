@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from capture_files import Packet
 
+from analysis import live
 from analysis.capture import open_captures
 from analysis.errors import LiveError
 from analysis.live import BlockFile, record
@@ -108,6 +109,17 @@ def test_rotation_keeps_the_newest_files(tmp_path: Path, engine: str) -> None:
     assert sorted(str(p) for p in tmp_path.iterdir()) == sorted(summary.files)
     assert len(summary.files) == 2
     assert 0 < packets_of(list(summary.files)) <= summary.packets
+
+
+def test_progress_outlives_files_that_rotation_deletes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest file may go between the look for it and the look at its size."""
+    (tmp_path / "kept").write_bytes(b"12345")
+    monkeypatch.setattr(live.os.path, "exists", lambda path: True)
+    seen: list[tuple[int, int]] = []
+    lines = iter([f"File: {tmp_path / 'gone'}", f"File: {tmp_path / 'kept'}", "Packets: 7 "])
+    live._watch(lines, [], [], lambda packets, size: seen.append((packets, size)))
+
+    assert seen == [(7, 5)]
 
 
 SCRIPT = "import sys; from analysis.live import record; print(record('lo', *sys.argv[1:3], engine='scapy').packets)"
