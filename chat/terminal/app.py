@@ -17,6 +17,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Footer, Input, OptionList, Static
@@ -161,6 +162,9 @@ class ChatApp(App[None]):
         except ChatError as error:
             self.failure = error
             self.exit()
+        except NoMatches:
+            if self.base.query("#head"):
+                raise  # else the window is being taken down: its widgets go while events still come
         finally:
             reading.cancel()
 

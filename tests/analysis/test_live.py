@@ -122,7 +122,13 @@ def test_progress_outlives_files_that_rotation_deletes(tmp_path: Path, monkeypat
     assert seen == [(7, 5)]
 
 
-SCRIPT = "import sys; from analysis.live import record; print(record('lo', *sys.argv[1:3], engine='scapy').packets)"
+# a shell that starts us in the background may have had SIGINT ignored, which children inherit
+SCRIPT = """
+import signal, sys
+from analysis.live import record
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print(record('lo', *sys.argv[1:3], engine='scapy').packets)
+"""
 
 
 @pytest.mark.root

@@ -338,6 +338,20 @@ def test_a_restart_of_the_server_is_shown_and_survived(tmp_path: Path) -> None:
     play(scene)
 
 
+def test_events_that_come_while_the_window_closes_are_no_crash(tmp_path: Path) -> None:
+    """Its widgets are gone, and the server says that it stops."""
+
+    async def scene() -> None:
+        async with contextlib.AsyncExitStack() as server:
+            address = await server.enter_async_context(live_server(tmp_path / "d"))
+            async with sitting(address, tmp_path) as ann:
+                await ann.app.base.query("*").remove()
+                await server.aclose()
+                await ann.until(lambda: not ann.app.workers or all(one.is_finished for one in ann.app.workers))
+
+    play(scene)
+
+
 def test_help_lists_keys_and_commands_themes_and_lists_change(tmp_path: Path) -> None:
     """F1 shows all keys and commands, F3 hides the members, F4 takes the next theme, a mistake is said in the log."""
 
