@@ -123,7 +123,7 @@ def dissect_iec104(pdu: Pdu) -> bool:
             pdu.wish(at, size - left)
             return True
         pdu.add(layers.IEC60870_104, min(size, 6))
-        if size > 6 and not pdu.u8(at + 2) & 1:
+        if min(size, left) > 6 and not pdu.u8(at + 2) & 1:
             pdu.add(layers.IEC60870_ASDU, min(size, left) - 6)
         at += size
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from protocol_samples import STREAMS
 from tcp_talk import CLIENT, SERVER, Talk, batch_of, paths
@@ -70,6 +70,7 @@ def conversations(draw: st.DrawFn) -> list[tuple[int, bytes, int, int]]:
 
 
 @given(st.sampled_from([*ONE_PORT_EACH, 50_001]), conversations())
+@example(2404, [(0, b"\x00\x01\x00\x00!\x12\xa4Babcdefghijkl", 1, 0)])  # an APCI frame that ends before its six bytes
 @settings(max_examples=1000, deadline=None)
 def test_no_dissector_raises_on_hostile_bytes(port: int, segments: list[tuple[int, bytes, int, int]]) -> None:
     """Every layer is known and no layer is longer than what was ever sent."""
