@@ -132,15 +132,8 @@ def _io_graph(series: dict[str, Any], events: Events) -> str | None:
     axes.fill_between(at, packets, color=SOFT, linewidth=0)
     axes.plot(at, packets, color=ACCENT, linewidth=1.3, label="All packets")
     faulty = [(x, n) for x, n in zip(at, errors) if n]  # with an edge, so that one error beside thousands is seen
-    axes.bar(
-        [x for x, _ in faulty],
-        [n for _, n in faulty],
-        width=step * 0.9,
-        color=BAD,
-        edgecolor=BAD,
-        label="TCP errors",
-        zorder=3,
-    )
+    if faulty:  # an empty series would stand in the legend with a colour of its own
+        axes.bar(*zip(*faulty), width=step * 0.9, color=BAD, edgecolor=BAD, label="TCP errors", zorder=3)
     axes.set_xlabel("seconds since the first packet")
     axes.set_ylabel(f"packets per {_per(step)}")
     axes.set_ylim(bottom=0)

@@ -46,7 +46,8 @@ def _what(data: dict[str, Any]) -> str:
     leaf = [row for row in data.get("hierarchy") or [] if row["end_packets"]]
     if leaf:
         top = max(leaf, key=lambda row: row["end_packets"])
-        text += f", mostly {top['name']} ({100 * top['end_packets'] / packets:.0f} % of packets)"
+        most = "mostly" if 2 * top["end_packets"] > packets else "most often"
+        text += f", {most} {top['name']} ({100 * top['end_packets'] / packets:.0f} % of packets)"
     return text + "."
 
 

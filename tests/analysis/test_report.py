@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from analysis_json import HOSTILE, Made, analysis_json, finding
 
+from analysis.plots import pictures
 from analysis.report import render, write_report, write_text
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
@@ -56,6 +57,15 @@ def test_empty_capture_has_a_page(tmp_path: Path) -> None:
 
     assert "holds no packets" in page.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("errors", [0, 3])
+def test_tcp_errors_stand_in_the_legend_only_where_there_are_some(errors: int) -> None:
+    """A series without bars would stand there in the colour of the packets."""
+    data = analysis_json([])
+    data["io"]["tcp_errors"] = [0, errors, 0]
+
+    assert ("TCP errors" in pictures(data)["io_graph"]) == bool(errors)
 
 
 def test_rules_stand_in_the_page() -> None:
