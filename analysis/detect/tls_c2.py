@@ -56,7 +56,7 @@ USUAL = frozenset(
         3306,
     )
 )
-PLACEHOLDERS = pattern(
+STOCK_NAMES = pattern(
     r"CN=(?:example\.com|localhost|server|test)\b|Internet Widgits|Default Company Ltd|Global Security,OU=IT Department",
     re.I,
 )
@@ -101,9 +101,7 @@ def _signs(evidence: Evidence, server: str, port: int, rows: list[Tls], limits: 
         if made_up:
             terms["made-up names in the certificate"] = 0.35 if made_up == 1 else 0.5
         template = TEMPLATES.search(shown.certificate_subject)
-        if (template and (shown.self_signed or outside)) or (
-            outside and PLACEHOLDERS.search(shown.certificate_subject)
-        ):
+        if (template and (shown.self_signed or outside)) or (outside and STOCK_NAMES.search(shown.certificate_subject)):
             terms["placeholder names in the certificate"] = 0.4
         if (outside or terms) and shown.not_after and shown.not_after - shown.not_before > limits.years * YEAR * 1.02:
             terms["a certificate for ever"] = 0.3
