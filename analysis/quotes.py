@@ -1,14 +1,22 @@
 """What ICMP errors quote, a batch at a time: the header of the packet that caused them (RFC 792, RFC 4443 3).
 
-In: decoded batches. Out: which packets are errors, and the TCP streams they name, for the flow table. Vectorised: a
-flood of errors costs no loop. Bytes are read only where the capture has them.
+In: decoded batches, rows of the flow table. Out: which packets are errors, the TCP streams they name, and the rows of
+the conversations they are about, marked. Bytes are read only where the capture has them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from analysis.columns import ICMP, Array, Batch, among
+from analysis.address_table import address_id
+from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Array, Batch, among
+from analysis.flow_rows import ABSENT, ICMP_ERROR, KIND, QUOTED, flow_slot, new_flow
+from analysis.kernel import inner_kernel, lean_kernel
+
+BEHIND = 1 << 62  # behind the last tap of any batch
+TCP_QUOTED = 16  # bytes of a quoted TCP header that Wireshark reads before it numbers the stream
 
 
 def icmp_errors(batch: Batch) -> tuple[Array, Array]:
@@ -21,10 +29,6 @@ def icmp_errors(batch: Batch) -> tuple[Array, Array]:
     is_four = batch.taps.kind[packets.transport_tap[asked]] == ICMP
     error = np.where(is_four, among(kind[asked], (3, 4, 11, 12)), kind[asked] <= 4)
     return asked[error], np.where(is_four[error], 4, 6)
-
-
-BEHIND = 1 << 62  # behind the last tap of any batch
-TCP_QUOTED = 16  # bytes of a quoted TCP header that Wireshark reads before it numbers the stream
 
 
 def quoted_streams(batch: Batch) -> Array:
@@ -64,3 +68,76 @@ def _words(data: Array, at: Array, size: int) -> Array:
     for step in range(size):
         found = found << np.uint64(8) | data[at + step].astype(np.uint64)
     return found.view(np.int64)
+
+
+@inner_kernel
+def reserve(tables: Any, quotes: Any, q: int) -> None:
+    """Number the TCP stream that an ICMP error quotes: Wireshark gives it its number there, seen before or not."""
+    family = quotes[q, 1]
+    src = address_id(tables.addresses, family, quotes[q, 2], quotes[q, 3], True)
+    dst = address_id(tables.addresses, family, quotes[q, 4], quotes[q, 5], True)
+    at, tag = flow_slot(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7])
+    if tables.slots[at] == 0:
+        row = new_flow(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7], NO_TIME)
+        tables.tiny[row, KIND] = QUOTED
+        tables.slots[at] = (tag << 32) | (row + 1)
+
+
+@lean_kernel
+def mark_quoted(data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any, families: Any, tables: Any) -> None:
+    """Attach ICMP errors to the flows they quote (RFC 792, RFC 4443 3): packet rows `rows`, ICMP header at `at`."""
+    for i in range(len(rows)):
+        packet = rows[i]
+        quote = at[i] + 8
+        stop = end[packet]
+        if quote < start[packet] or quote + 20 > stop:
+            continue
+        version = data[quote] >> 4
+        family = families[i]
+        header = 0
+        protocol = 0
+        if version != family:
+            continue
+        if version == 4:
+            header = (data[quote] & 15) * 4
+            protocol = 0 + data[quote + 9]
+            src = address_id(tables.addresses, 4, 0, _word(data, quote + 12, 4), False)
+            dst = address_id(tables.addresses, 4, 0, _word(data, quote + 16, 4), False)
+        elif quote + 40 <= stop:
+            header = 40
+            protocol = 0 + data[quote + 6]
+            src = address_id(tables.addresses, 6, _word(data, quote + 8, 8), _word(data, quote + 16, 8), False)
+            dst = address_id(tables.addresses, 6, _word(data, quote + 24, 8), _word(data, quote + 32, 8), False)
+        else:
+            continue
+        ports = quote + header
+        if src < 0 or dst < 0 or header < 20 or ports + 8 > stop:
+            continue
+        kind = -1
+        src_port = _word(data, ports, 2)
+        dst_port = _word(data, ports + 2, 2)
+        if protocol == 6:
+            kind = TCP
+        elif protocol == 17:
+            kind = UDP
+        elif protocol == 132:
+            kind = SCTP
+        elif (protocol == 1 and version == 4) or (protocol == 58 and version == 6):
+            kind = ICMP if version == 4 else ICMPV6
+            dst_port = 0 + data[ports]
+            src_port = _word(data, ports + 4, 2)
+        if kind < 0:
+            continue
+        slot, _ = flow_slot(tables, kind, src, dst, src_port, dst_port)
+        row = (tables.slots[slot] & 0xFFFFFFFF) - 1
+        if row >= 0 and tables.small[row, ICMP_ERROR] == ABSENT:
+            tables.small[row, ICMP_ERROR] = kinds[i]
+
+
+@inner_kernel
+def _word(data: Any, at: int, count: int) -> int:
+    """Big-endian number of `count` (at most 8) bytes as a signed 64-bit pattern. The caller has checked the bounds."""
+    value: int = data[at] - (256 if data[at] > 127 and count == 8 else 0)
+    for i in range(1, count):
+        value = value * 256 + data[at + i]
+    return value

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import NO_TIME, Array
-from analysis.flows import as_kernel_sees
+from analysis.growing import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
 
 INTEGER, OPTIONAL, SECONDS, TEXT = range(4)

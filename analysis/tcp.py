@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
-from analysis.flows import FIRST_ROWS, STREAM, FlowTable, as_kernel_sees, lengthen
+from analysis.flow_rows import STREAM
+from analysis.flows import FlowTable
+from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen
 from analysis.kernel import inner_kernel, lean_kernel
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16

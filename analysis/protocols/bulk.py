@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Packets
-from analysis.flows import as_kernel_sees
+from analysis.growing import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
 from analysis.protocols.pdu import Layer
 from analysis.protocols.streams import Segment, Stream, deliver_next

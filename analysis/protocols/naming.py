@@ -14,7 +14,8 @@ import numpy as np
 from analysis import layers
 from analysis.columns import Array, Batch, Packets
 from analysis.facts import Facts, Kerberos
-from analysis.flows import FIRST_ROWS, Ends, lengthen
+from analysis.flows import Ends
+from analysis.growing import FIRST_ROWS, lengthen
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.datagrams import DatagramNaming

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.columns import MAX_LAYERS, NO_TIME, Array, Batch, data_frame
-from analysis.flows import as_kernel_sees
+from analysis.growing import as_kernel_sees
 from analysis.kernel import lean_kernel
 from analysis.layers import LONG_NAMES, NAMES
 from analysis.records import Record
