@@ -6,13 +6,14 @@ Open addressing; memory grows with addresses. Knows no flow.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import Addresses, Array
 from analysis.growing import FIRST_ROWS, as_kernel_sees, fold, lengthen, mix, most, wider
 from analysis.kernel import inner_kernel
+from analysis.named_tuples import NamedTuple
 
 
 class KnownAddresses(NamedTuple):

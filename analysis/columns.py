@@ -9,12 +9,16 @@ Absent is -1 in signed columns, 0 in counters and bit sets; the tables name the 
 Addresses are two signed 64-bit words (bit patterns): IPv4 is (0, address), a MAC is (0, 48 bits), IPv6 is (high, low).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from analysis.named_tuples import NamedTuple
 
 Array = npt.NDArray[Any]
 

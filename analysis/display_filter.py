@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from analysis.columns import TCP, UDP, Array, Batch
 from analysis.errors import AnalysisError
 from analysis.facts import Facts
 from analysis.filter_fields import FIELDS, Field, Seen, View, quotes_of
+from analysis.named_tuples import NamedTuple
 
 LONGEST = 8192  # characters of an expression
 DEEPEST = 64  # parentheses inside each other

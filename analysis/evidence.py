@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from analysis import columns, layers
 from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows, among, different
 from analysis.facts import Facts
 from analysis.hosts import Hosts, Network, judge_hosts
+from analysis.named_tuples import NamedTuple
 from analysis.records import Record
 from analysis.watchlist import Watchlist
 

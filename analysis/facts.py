@@ -6,11 +6,15 @@ whoever draws it escapes it. Secrets never enter: a login keeps the user name an
 Each is bounded (LIMIT); what was not kept is counted in `Facts.dropped`. Many rows of a kind are kept as columns.
 """
 
+from __future__ import annotations
+
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
+
+from analysis.named_tuples import NamedTuple
 
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
 FEW = 65_536  # rows of a kind that stay objects: detectors walk them a dozen times, and each walk makes columns objects

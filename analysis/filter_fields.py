@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from analysis import layers
 from analysis.columns import ETH, IP, IPV6, NO_TIME, TCP, TCP_FLAGS, UDP, Array, Batch, Flows
 from analysis.facts import Facts
+from analysis.named_tuples import NamedTuple
 
 
 class Seen(Protocol):

@@ -7,11 +7,12 @@ a new stream. Whoever calls has made sure that there is room.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.columns import ICMP, ICMPV6, NO_TIME, TCP, UDP
 from analysis.growing import fold, mix
 from analysis.kernel import inner_kernel
+from analysis.named_tuples import NamedTuple
 
 SYN, ACK = 2, 16
 QUOTED = 200  # kind of a row that only an ICMP error has named so far: a TCP stream of which no segment was seen

@@ -10,7 +10,7 @@ kernels, and memory grows with flows, never with packets. Nothing here knows pro
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +56,7 @@ from analysis.flow_rows import (
 )
 from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen, most, multipliers, wider
 from analysis.kernel import lean_kernel
+from analysis.named_tuples import NamedTuple
 from analysis.quotes import icmp_errors, mark_quoted, quoted_streams, reserve
 
 REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")

@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.errors import LiveError
+from analysis.named_tuples import NamedTuple
 
 Progress = Callable[[int, int], None]  # packets so far, bytes written so far
 

@@ -7,7 +7,8 @@ is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from analysis.named_tuples import NamedTuple
 
 # Largest packet that Wireshark's reader accepts; a larger length means that the file is damaged there. A few link types
 # carry more (D-Bus messages, USBPcap transfers, EBHSCR records).

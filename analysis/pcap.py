@@ -7,13 +7,14 @@ their two lengths exchanged. It must not open files, number frames or look into 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import BAD_TIME, Array, Records
 from analysis.errors import CaptureError
 from analysis.kernel import enabled, kernel
+from analysis.named_tuples import NamedTuple
 from analysis.origin import BlockName, Comment, Interface, Section, largest_packet
 
 

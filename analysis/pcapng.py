@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
 from analysis.kernel import enabled, kernel
+from analysis.named_tuples import NamedTuple
 from analysis.origin import (
     CUSTOM_LINK,
     JOURNAL_LINK,

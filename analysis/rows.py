@@ -9,13 +9,14 @@ Values are written as JSON numbers and null; texts are written as they are: whoe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import NO_TIME, Array
 from analysis.growing import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
+from analysis.named_tuples import NamedTuple
 
 INTEGER, OPTIONAL, SECONDS, TEXT = range(4)
 NUMBER_BYTES = 24  # the longest number: -9223372036.854775808, with room

@@ -9,7 +9,7 @@ Knows nothing of protocols above TCP.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from analysis.flow_rows import STREAM
 from analysis.flows import FlowTable
 from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen
 from analysis.kernel import inner_kernel, lean_kernel
+from analysis.named_tuples import NamedTuple
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 (

@@ -8,10 +8,11 @@ know any detector: the table of them comes in as an argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from analysis.errors import AnalysisError
 from analysis.findings import Number
+from analysis.named_tuples import NamedTuple
 
 NAME_WIDTH = 28  # columns of `name = value` before its comment in the printed file
 

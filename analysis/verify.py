@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from analysis.errors import AnalysisError
+from analysis.named_tuples import NamedTuple
 
 KINDS = ("eth", "ip", "ipv6", "tcp", "udp")
 TIME_LIMIT_S = 300  # for tshark: captures with absurd times make it run out of memory instead of ending

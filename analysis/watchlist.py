@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import field
-from typing import NamedTuple
 
 import analysis
 from analysis.errors import AnalysisError
+from analysis.named_tuples import NamedTuple
 from analysis.patterns import pattern
 from analysis.records import Record
 

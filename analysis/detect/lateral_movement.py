@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from analysis.columns import different
 from analysis.evidence import Evidence, large_groups
 from analysis.facts import Rpc
 from analysis.findings import Finding, Number, Severity
+from analysis.named_tuples import NamedTuple
 from analysis.patterns import pattern
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured

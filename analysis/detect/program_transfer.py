@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from analysis import assess
 from analysis.claims import Words, of_facts
@@ -21,6 +20,7 @@ from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
+from analysis.named_tuples import NamedTuple
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "program-transfer"

@@ -7,7 +7,8 @@ where a message begins. It knows no protocol.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from analysis.named_tuples import NamedTuple
 
 MAX_ELEMENTS = 512  # children walked of one element
 

@@ -10,13 +10,14 @@ chosen.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Packets
 from analysis.growing import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.pdu import Layer
 from analysis.protocols.streams import Segment, Stream, deliver_next
 

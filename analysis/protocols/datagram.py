@@ -8,10 +8,11 @@ In: bytes and ports. Out: layers; facts go into `Context.facts`. Nothing here kn
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from analysis import layers
 from analysis.facts import Facts
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.names import Names
 
 Layers = list[tuple[int, int]]  # (layer id, own bytes) outermost first; direct repeats are PDUs of one layer

@@ -7,12 +7,11 @@ recognise less than they do, never something else.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from analysis import layers
 from analysis.columns import Array
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.datagram_rules import PLAIN
 
 ISAKMP_HEADER = 28

@@ -6,11 +6,10 @@ host names for the addresses that a server acknowledged. Bytes are hostile: opti
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from analysis import layers
 from analysis.columns import address_text
 from analysis.facts import Dhcp
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.datagram import Context, Datagram, Layers
 from analysis.protocols.dns import ipv6_text
 

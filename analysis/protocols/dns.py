@@ -8,9 +8,9 @@ an exception. This file knows no packet and no port: callers say which of the fo
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from analysis import addresses
+from analysis.named_tuples import NamedTuple
 
 A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, NB, NBSTAT = 1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 32, 33
 

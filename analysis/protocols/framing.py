@@ -7,8 +7,9 @@ Wireshark's dissector refuse are given as functions of the first bytes. It must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.pdu import Dissect, Pdu, framed
 
 LONGEST_UNIT = 1 << 28  # a length beyond this is nonsense: the unit is malformed

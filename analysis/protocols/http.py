@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis import layers
 from analysis.facts import Http
+from analysis.named_tuples import NamedTuple
 from analysis.patterns import pattern
 from analysis.protocols import exploits, http2, logins
 from analysis.protocols.media_types import body_layers, picture

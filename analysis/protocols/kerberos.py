@@ -6,8 +6,7 @@ no Kerberos message. Facts only: nothing is decrypted. Hostile bytes give None.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.ber import BerError, Element, children, element, integer, text
 
 AS_REQ, AS_REP, TGS_REQ, TGS_REP, AP_REQ, AP_REP, ERROR = 10, 11, 12, 13, 14, 15, 30

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any, NamedTuple
+from typing import Any
 
+from analysis.named_tuples import NamedTuple
 from analysis.protocols import tls
 
 VERSION_1, VERSION_2 = 0x00000001, 0x6B3343CF

@@ -8,12 +8,12 @@ dissector may refuse, and what all refuse is `data`. A new protocol is a module 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis import layers
+from analysis.named_tuples import NamedTuple
 from analysis.protocols import (
     bittorrent,
     databases,

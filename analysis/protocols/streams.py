@@ -10,10 +10,11 @@ It must not know which protocol a connection speaks: the caller's `choose` does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis import layers
 from analysis.facts import Facts
+from analysis.named_tuples import NamedTuple
 from analysis.protocols.cuts import as_cut
 from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Malformed, Pdu
 

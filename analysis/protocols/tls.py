@@ -13,7 +13,8 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+
+from analysis.named_tuples import NamedTuple
 
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11  # RFC 8446 4, HandshakeType
 

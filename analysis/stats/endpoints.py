@@ -8,11 +8,12 @@ received packet to its destination; a frame to itself counts in both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import KINDS, TCP, UDP, Array, Flows, data_frame
+from analysis.named_tuples import NamedTuple
 from analysis.records import Record
 from analysis.stats.conversations import SHOWN
 

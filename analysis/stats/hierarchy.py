@@ -10,7 +10,7 @@ else a new row. It folds repeats and tunnels, so `eth/ip/gre/ip/tcp` counts on `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from analysis.columns import MAX_LAYERS, NO_TIME, Array, Batch, data_frame
 from analysis.growing import as_kernel_sees
 from analysis.kernel import lean_kernel
 from analysis.layers import LONG_NAMES, NAMES
+from analysis.named_tuples import NamedTuple
 from analysis.records import Record
 
 FIRST_PATHS = 64
