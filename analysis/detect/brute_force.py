@@ -9,32 +9,33 @@ Reference: Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from analysis import assess, columns, layers
+from analysis import assess
+from analysis.attempts import (
+    GUESSING,
+    REMOTE,
+    SPOKEN,
+    SPRAYING,
+    Attempts,
+    Try,
+    alike,
+    attempts,
+    hidden_logins,
+)
 from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array, median
 from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
 from analysis.facts import Http, Login
 from analysis.findings import Finding, Number, Severity
-from analysis.named_tuples import NamedTuple
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "brute-force"
 blocked = assess.without_transport
-SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 2323, 3306, 3389, 5432, 5900, 5985)
-SHORT = (23, 1433, 2323, 5900)  # their logins are shorter than an encrypted one
-SPOKEN = tuple(layers.BY_NAME[name] for name in ("ssh", "rdp", "vnc", "telnet", "tpkt") if name in layers.BY_NAME)
-REMOTE = (22, 23, 3389, 5900)
-KERBEROS_REFUSED = (6, 18, 24)  # RFC 4120 7.5.9: no such client, revoked, wrong password
-CHAT_AUTH, CHAT_AUTH_OK, CHAT_ERROR = 0x03, 0x04, 0x05  # docs/wire.md
-GUESSING = ("T1110.001", "Brute Force: Password Guessing")
-SPRAYING = ("T1110.003", "Brute Force: Password Spraying")
 
 
 class Thresholds(Limits):
@@ -51,112 +52,33 @@ class Thresholds(Limits):
     short_bytes: float = limit(
         12.0, "bytes sent a session", "tapwall: a name and a password, or VNC's 16 bytes of answer"
     )
-    distributed: int = limit(20, "sources", "tapwall: of a botnet, each tries a few times")
     http_refused: int = limit(20, "answers 401 or 403", "tapwall's default")
     equal_sessions: int = limit(4, "sessions ended by reset", "tapwall: repeated attempts that all break off alike")
     equal: float = limit(0.02, "median deviation of bytes / median", "tapwall: a person's sessions never match so well")
     users: int = limit(5, "names for spraying", "tapwall: one person rarely has five")
 
 
-class Try(NamedTuple):
-    """One attempt that was refused, whatever the protocol."""
-
-    number: int
-    time_ns: int
-    flow: int
-    user: str
-
-
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per source, service and way of seeing it."""
     seen: set[tuple[str, str]] = set()
-    together: defaultdict[tuple[str, str], list[tuple[str, Try]]] = defaultdict(list)
-    welcome: Counter[tuple[str, str]] = Counter()
-    for (source, target, protocol), tries, accepted in _refusals(evidence):
-        together[target, protocol] += [(source, one) for one in tries]
-        welcome[target, protocol] += len(accepted)
-        least = limits.http_refused if protocol == "http" else limits.refused
-        finding = _guessing(evidence, (source, target, protocol), tries, accepted, (limits, least))
+    for one in _refusals(evidence):
+        finding = _guessing(evidence, one, limits, limits.http_refused if one.protocol == "http" else limits.refused)
         if finding is not None:
-            seen.add((source, target))
+            seen.add((one.source, one.target))
             yield finding
-    for (target, protocol), mine in together.items():
-        strangers = [(source, one) for source, one in mine if (source, target) not in seen]
-        if welcome[target, protocol] < len(strangers):
-            yield from _distributed(evidence, (target, protocol), strangers, limits)
     yield from _forms(evidence, limits, seen)
     yield from _sessions(evidence, limits, seen)
 
 
-def _distributed(
-    evidence: Evidence, key: tuple[str, str], tries: list[tuple[str, Try]], limits: Thresholds
-) -> Iterator[Finding]:
-    """One service refuses many hosts outside, each of which tries too seldom to be seen alone."""
-    target, protocol = key
-    if protocol == "http" or len({source for source, _ in tries}) < limits.distributed:
-        return
-    tries = [(source, one) for source, one in tries if _from_outside(evidence, one.flow)]
-    sources = sorted({source for source, _ in tries})
-    if len(sources) < limits.distributed:
-        return
-    rows = [one for _, one in tries]
-    users = sorted({one.user for one in rows if one.user})
-    yield of_facts(
-        evidence,
-        rows,
-        Words(
-            detector=NAME,
-            title=f"{len(sources)} hosts outside guess passwords at {evidence.hosts.name(target)} ({protocol}): {len(rows)} refused",
-            explanation=f"{len(rows)} logins of {len(sources)} sources were refused, for {len(users)} names ({listed(users, 4)}); each "
-            "source tries too seldom to be noticed alone.",
-            benign=f"Users mistype their passwords too, and most of them get in; here {len(rows)} logins were refused.",
-            advice="Let the service answer known networks only; lock accounts after some failures, whoever tries.",
-            impact=Severity.MEDIUM,
-            evidence={"sources": margin(len(sources), limits.distributed, least=0.6)},
-            numbers={
-                "sources": measured(limits, "distributed", len(sources)),
-                "refused": Number(len(rows), "logins"),
-            },
-            subject=f"distributed {protocol} {target}",
-            attack=(GUESSING,),
-            hosts=(target, *sources[:20]),
-        ),
-    )
-
-
-def _from_outside(evidence: Evidence, flow: int) -> bool:
-    link = evidence.link_of(flow)
-    return link >= 0 and not evidence.hosts.inside[evidence.links.source[link]]
-
-
-def _refusals(evidence: Evidence) -> Iterator[tuple[tuple[str, str, str], list[Try], list[Try]]]:
-    """Refused and accepted attempts by source, target and protocol."""
-    refused: defaultdict[tuple[str, str, str], list[Try]] = defaultdict(list)
-    accepted: defaultdict[tuple[str, str, str], list[Try]] = defaultdict(list)
-
-    def put(row: Any, protocol: str, user: str, good: bool) -> None:
-        key = (evidence.source_of(row.flow), evidence.target_of(row.flow), protocol)
-        (accepted if good else refused)[key].append(Try(row.number, row.time_ns, row.flow, user))
-
-    for login in evidence.facts.login:
-        if login.protocol != "http" and (login.result == 0 or (login.result == 1 and login.user)):
-            put(login, login.protocol, login.user, login.result == 1)
-    for answer in _refused_pages(evidence):
-        put(answer, "http", "", False)
-    for error in evidence.facts.kerberos:
-        if error.error in KERBEROS_REFUSED:
-            put(error, "kerberos", error.client, False)
-    for row in evidence.facts.chat:
-        if row.type == CHAT_AUTH and row.user:  # a guest whose name is taken tries again and guesses nothing
-            put(row, "tapwall chat", row.user, False)
-    good_chats = {row.flow for row in evidence.facts.chat if row.type == CHAT_AUTH_OK}
-    for key, tries in refused.items():
-        if key[2] == "sip":
-            tries = tries[: max(0, len(tries) - len(accepted[key]))]  # each registration is challenged once
-        if key[2] == "tapwall chat":
-            accepted[key] = [one for one in tries if one.flow in good_chats]
-            tries = [one for one in tries if one.flow not in good_chats]
-        yield key, tries, accepted[key]
+def _refusals(evidence: Evidence) -> Iterator[Attempts]:
+    """Attempts that were refused; on HTTP every answer 401 and 403 counts, for whatever kind of login it was meant."""
+    pages: defaultdict[tuple[str, str], list[Try]] = defaultdict(list)
+    for page in _refused_pages(evidence):
+        ends = evidence.source_of(page.flow), evidence.target_of(page.flow)
+        pages[ends].append(Try(page.number, page.time_ns, page.flow, ""))
+    yield from (one for one in attempts(evidence) if one.protocol != "http")
+    for (source, target), tries in pages.items():
+        yield Attempts(source, target, "http", tries, [])
 
 
 def _refused_pages(evidence: Evidence) -> Iterator[Http]:
@@ -216,17 +138,14 @@ def _forms(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -
         )
 
 
-def _guessing(
-    evidence: Evidence,
-    key: tuple[str, str, str],
-    tries: list[Try],
-    accepted: list[Try],
-    limits_least: tuple[Thresholds, int],
-) -> Finding | None:
-    (source, target, protocol), (limits, least) = key, limits_least
+def _guessing(evidence: Evidence, made: Attempts, limits: Thresholds, least: int) -> Finding | None:
+    source, target, protocol, tries, accepted = made
     if len(tries) < least:
         return None
     tries = sorted(tries, key=lambda one: one.time_ns)
+    guessed = {one.user for one in tries}
+    if protocol == "kerberos":  # a host gets tickets for whoever works on it
+        accepted = [one for one in accepted if one.user in guessed]
     start, end, count = busiest(np.array([one.time_ns for one in tries]), limits.window_s)
     if count < least:
         return None
@@ -273,19 +192,7 @@ def _port(evidence: Evidence, flow: int) -> int:
 
 def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -> Iterator[Finding]:
     """Short sessions alike in size, at services whose logins are encrypted."""
-    links = evidence.links
-    spoken = np.isin(links.application, SPOKEN)
-    banners = [evidence.link_of(row.flow) for row in evidence.facts.opening if row.data.startswith(b"SSH-")]
-    spoken[[link for link in banners if link >= 0]] = True
-    rows = np.flatnonzero(
-        (links.kind == columns.TCP)
-        & links.unicast
-        & ~links.failed
-        & (links.synacks > 0)
-        & (spoken | np.isin(links.target_port, SERVICES))
-        & (links.sent_payload >= np.where(np.isin(links.target_port, SHORT), limits.short_bytes, limits.least_bytes))
-        & (links.got_payload > 0)
-    )
+    links, rows = evidence.links, hidden_logins(evidence, limits.least_bytes, limits.short_bytes)
     for chosen in large_groups(rows, limits.equal_sessions, links.source, links.target, links.target_port):
         finding = _alike(evidence, chosen, limits) or _broken_off(evidence, chosen, limits)
         if finding is not None and (finding.hosts[0], finding.hosts[1]) not in seen:
@@ -297,15 +204,12 @@ def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     order = np.argsort(links.first_ns[chosen], kind="stable")
     start, end, count = busiest(links.first_ns[chosen][order], limits.window_s)
     window = chosen[order[start:end]]
-    size = (links.sent_payload[window] + links.got_payload[window]).astype(float)
-    middle = median(size)
-    deviation = median(np.abs(size - middle)) / middle if middle else 1.0
-    length = median((links.last_ns[window] - links.first_ns[window]) / 1e9)
+    middle, deviation, length = alike(evidence, window)
     if count < limits.sessions or deviation > limits.alike or length > limits.session_s:
         return None
     source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
     port = int(links.target_port[chosen[0]])
-    larger = bool(size[-1] > 2 * middle)
+    larger = int(links.sent_payload[window[-1]] + links.got_payload[window[-1]]) > 2 * middle
     service = evidence.application(int(window[0])) or f"port {port}"
     return of_links(
         evidence,

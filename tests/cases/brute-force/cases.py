@@ -1,7 +1,7 @@
 """Scenes of guessed logins, and of programs that log in often."""
 
 from cases import fires, silent
-from payloads import request, response, sip, sip_answer
+from payloads import request, response, sip, sip_answer, smb2
 from traffic import Said, Wire
 
 ME, SERVER = "203.0.113.66", "10.0.0.5"
@@ -151,22 +151,6 @@ def wordpress_by_call(wire: Wire) -> None:
         wire.talk(ME, SERVER, 80, [("c", request("/xmlrpc.php", method="POST", body=body.encode())), ("s", response(200, b"<fault>403</fault>"))], at=0.4 * number)  # fmt: skip
 
 
-@fires(title="hosts outside guess")
-def botnet(wire: Wire) -> None:
-    """Thirty hosts outside try two passwords each: none of them would be noticed alone."""
-    for number in range(60):
-        wire.talk(f"198.51.100.{number % 30 + 1}", SERVER, 21, _ftp("admin"), at=20.0 * number)
-
-
-@silent()
-def office_in_the_morning(wire: Wire) -> None:
-    """Sixty people outside log in, one in four mistypes the password first."""
-    for number in range(60):
-        client = f"198.51.100.{number + 1}"
-        for good in (False, True) if number % 4 == 0 else (True,):
-            wire.talk(client, SERVER, 21, _ftp(f"user{number}", good), at=10.0 * number + 5 * good)
-
-
 @silent()
 def proxy_that_asks(wire: Wire) -> None:
     """A proxy with NTLM: every connection is refused twice (407) before it is let through; a web server with Negotiate once (401)."""
@@ -174,3 +158,23 @@ def proxy_that_asks(wire: Wire) -> None:
         for code, port in ((407, 3128), (401, 80)):
             said: list[Said] = [("c", request(f"/{number}")), ("s", response(code)), ("c", request(f"/{number}", headers="Authorization: NTLM TlRMTVNTUAAB\r\n")), ("s", response(200))]  # fmt: skip
             wire.talk("10.0.0.9", SERVER, port, said, at=7.0 * number * wire.random.random())
+
+
+@fires(title="(smb, port 445)")
+def share_passwords(wire: Wire) -> None:
+    """Passwords for a file server's account: 15 session setups on one connection, each answered by STATUS_LOGON_FAILURE."""
+    said: list[Said] = []
+    for number in range(15):
+        said += [("c", smb2(1, wire.noise(200), message=number)), ("s", smb2(1, bytes(8), reply=True, status=0xC000006D, message=number))]  # fmt: skip
+    wire.talk(ME, SERVER, 445, said)
+
+
+@silent()
+def share_opened(wire: Wire) -> None:
+    """Clients open a share: each session setup takes a second round (STATUS_MORE_PROCESSING_REQUIRED) and succeeds."""
+    for number in range(15):
+        rounds = ((0xC0000016, 1), (0, 2))
+        said: list[Said] = []
+        for status, message in rounds:
+            said += [("c", smb2(1, wire.noise(200), message=message)), ("s", smb2(1, bytes(8), reply=True, status=status, message=message))]  # fmt: skip
+        wire.talk("10.0.0.9", SERVER, 445, said, at=9.0 * number * wire.random.random())
