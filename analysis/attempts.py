@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from analysis import columns, layers
 from analysis.columns import Array, among
 from analysis.evidence import Evidence
 from analysis.facts import Smb
+from analysis.named_tuples import NamedTuple
 
 SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 2323, 3306, 3389, 5432, 5900, 5985)
 SHORT = (23, 1433, 2323, 5900)  # their logins are shorter than an encrypted one
@@ -98,12 +99,12 @@ def hidden_logins(evidence: Evidence, least_bytes: float, short_bytes: float) ->
     Those whose login the capture shows to be accepted are left out.
     """
     links = evidence.links
-    spoken = np.isin(links.application, SPOKEN)
+    spoken = among(links.application, SPOKEN)
     banners = [evidence.link_of(row.flow) for row in evidence.facts.opening if row.data.startswith(b"SSH-")]
     spoken[[link for link in banners if link >= 0]] = True
     enough = links.sent_payload >= np.where(among(links.target_port, SHORT), short_bytes, least_bytes)
     established = links.unicast & ~links.failed & (links.synacks > 0) & (links.got_payload > 0)
-    served = spoken | np.isin(links.target_port, SERVICES)
+    served = spoken | among(links.target_port, SERVICES)
     found = np.flatnonzero((links.kind == columns.TCP) & established & served & enough)
     welcome = {row.flow for row in evidence.facts.login if row.result == 1}
     welcome |= {row.flow for row in _share_logins(evidence) if row.status == 0}

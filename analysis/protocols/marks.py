@@ -9,6 +9,7 @@ same. It says what was there, never what it means.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -80,17 +81,25 @@ def _rarest(mark: bytes) -> int:
     return min(range(len(mark) - STRIDE), key=weight)
 
 
-LONGEST = max(len(mark) for _, mark in MARKS)
-SIZE = np.array([len(mark) for _, mark in MARKS], np.int64)
-TEXT = np.array([np.frombuffer(mark.ljust(LONGEST, b"\0"), np.uint8) for _, mark in MARKS])
-# Pairs of marks as chains of rows 1, 2, …: first two bytes -> a row; a row -> mark, offset in it, the next row of the chain.
-HEAD = np.zeros(65_536, np.uint16)
-PAIRS = np.zeros((1 + STRIDE * len(MARKS), 3), np.int64)
-for _number, (_, _mark) in enumerate(MARKS):
-    for _offset in range(_rarest(_mark), _rarest(_mark) + STRIDE):
-        _pair, _row = _mark[_offset] << 8 | _mark[_offset + 1], 1 + STRIDE * _number + _offset - _rarest(_mark)
-        PAIRS[_row] = _number, _offset, HEAD[_pair]
-        HEAD[_pair] = _row
+@cache
+def _tables() -> tuple[Array, Array, Array, Array]:
+    """What the compiled search reads: `head`, `pairs`, `size` and `text` of all marks.
+
+    Pairs of marks are chains of rows 1, 2, …: first two bytes -> a row; a row -> mark, offset in it, the next row of the
+    chain.
+    """
+    longest = max(len(mark) for _, mark in MARKS)
+    size = np.array([len(mark) for _, mark in MARKS], np.int64)
+    text = np.array([np.frombuffer(mark.ljust(longest, b"\0"), np.uint8) for _, mark in MARKS])
+    head = np.zeros(65_536, np.uint16)
+    pairs = np.zeros((1 + STRIDE * len(MARKS), 3), np.int64)
+    for number, (_, mark) in enumerate(MARKS):
+        first = _rarest(mark)
+        for offset in range(first, first + STRIDE):
+            pair, row = mark[offset] << 8 | mark[offset + 1], 1 + STRIDE * number + offset - first
+            pairs[row] = number, offset, head[pair]
+            head[pair] = row
+    return head, pairs, size, text
 
 
 @lean_kernel
@@ -133,7 +142,7 @@ def found(data: Array, begin: Array, end: Array) -> list[tuple[int, int, int]]:
     table = np.zeros((MOST_HITS * len(MARKS), 3), np.int64)
     hits = np.zeros(len(MARKS), np.int64)
     begin, end = np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
-    count = _search(data, begin, end, HEAD, PAIRS, SIZE, TEXT, hits, table)
+    count = _search(data, begin, end, *_tables(), hits, table)
     return sorted(map(tuple, table[:count].tolist()))
 
 

@@ -28,8 +28,7 @@ def planted(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def one_pass(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> list[tuple[int, ...]]:
     """What the kernel finds, compiled or not."""
     table, hits = np.zeros((marks.MOST_HITS * len(marks.MARKS), 3), np.int64), np.zeros(len(marks.MARKS), np.int64)
-    tables = (marks.HEAD, marks.PAIRS, marks.SIZE, marks.TEXT)
-    count = marks._search(data, begin, end, *tables, hits, table)
+    count = marks._search(data, begin, end, *marks._tables(), hits, table)
     return sorted(map(tuple, table[:count].tolist()))
 
 
@@ -46,16 +45,18 @@ def test_both_ways_find_the_same(seed: int) -> None:
 def test_every_mark_is_found_wherever_it_stands(shift: int) -> None:
     """Each mark alone in a packet, at every distance from its beginning modulo the stride."""
     data = np.frombuffer(b"".join(b"." * shift + text for _, text in marks.MARKS), np.uint8)
-    end = np.cumsum(marks.SIZE + shift)
-    found = one_pass(data, end - marks.SIZE - shift, end)
+    size = np.array([len(text) for _, text in marks.MARKS])
+    end = np.cumsum(size + shift)
+    found = one_pass(data, end - size - shift, end)
     assert {(index, mark) for index, _, mark in found} >= {(i, i) for i in range(len(marks.MARKS))}
 
 
 def test_every_mark_is_found_at_both_edges() -> None:
     """Each mark as a packet of its own."""
     data = np.frombuffer(b"".join(text for _, text in marks.MARKS), np.uint8)
-    end = np.cumsum(marks.SIZE)
-    found = one_pass(data, end - marks.SIZE, end)
+    size = np.array([len(text) for _, text in marks.MARKS])
+    end = np.cumsum(size)
+    found = one_pass(data, end - size, end)
     assert {(index, mark) for index, _, mark in found} >= {(i, i) for i in range(len(marks.MARKS))}
 
 
