@@ -17,7 +17,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Thread
 from types import TracebackType
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from analysis.columns import NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
 from analysis.merge import Piece, merged
 from analysis.origin import PSEUDO_HEADERS, BlockName, Comment, Interface, Section
+from analysis.records import MutableRecord
 from analysis.unpack import Unpacker, unpacker
 
 WINDOW_BYTES = 16 << 20  # read at once; a chunk's bytes. Larger gains nothing, smaller costs calls
@@ -56,8 +57,7 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class CaptureFile:
+class CaptureFile(MutableRecord):
     """One input. `sha256` and `bytes` are complete once the file has been read to its end; of the file as stored."""
 
     path: str
@@ -239,8 +239,7 @@ class _Source:
         self._buffer = np.empty(0, np.uint8)  # its memory serves the findings
 
 
-@dataclass(slots=True)
-class Capture:
+class Capture(MutableRecord):
     """Captures opened together. Use as a context manager; `chunks` may be walked once."""
 
     files: list[CaptureFile]

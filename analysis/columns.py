@@ -12,13 +12,13 @@ Addresses are two signed 64-bit words (bit patterns): IPv4 is (0, address), a MA
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.named_tuples import NamedTuple
+from analysis.records import Record
 
 Array = npt.NDArray[Any]
 
@@ -326,8 +326,7 @@ class Batch(NamedTuple):
     taps: Taps
 
 
-@dataclass(frozen=True, slots=True)
-class FirstFrames:
+class FirstFrames(Record):
     """The first frame numbers of flows. Most flows have one packet, which is also their last."""
 
     last: Array  # int32[flows] number of the last packet

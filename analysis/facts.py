@@ -11,10 +11,11 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar, overload
 
 from analysis.named_tuples import NamedTuple
+from analysis.records import MutableRecord
 
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
 FEW = 65_536  # rows of a kind that stay objects: detectors walk them a dozen times, and each walk makes columns objects
@@ -391,8 +392,7 @@ class Rows(Sequence[Row]):
         return list(map(self._make, zip(*(column.values(at) for column in self._columns))))
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(MutableRecord):
     """All facts of an analysis. `add` is the only way in, so the bound holds."""
 
     tls: Rows[Tls] = field(default_factory=Rows)

@@ -7,15 +7,14 @@ know where the pieces come from, nor number them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.columns import NO_TIME, Array, Records
+from analysis.named_tuples import NamedTuple
 
 
-@dataclass(slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Records of one file, with their comments as (row, text)."""
 
     records: Records

@@ -6,9 +6,8 @@ is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from analysis.named_tuples import NamedTuple
+from analysis.records import MutableRecord
 
 # Largest packet that Wireshark's reader accepts; a larger length means that the file is damaged there. A few link types
 # carry more (D-Bus messages, USBPcap transfers, EBHSCR records).
@@ -36,8 +35,7 @@ JOURNAL_LINK = -9  # systemd journal entry
 CUSTOM_LINK = -0xBAD  # custom block
 
 
-@dataclass(slots=True)
-class Interface:
+class Interface(MutableRecord):
     """One interface of a capture. `drops` and `received` are None where the file does not say."""
 
     name: str = ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -53,15 +52,17 @@ class Thresholds(Limits):
     repeats: int = limit(30, "TXT or NULL queries in a day", "tapwall: orders fetched over DNS; TXT look-ups are rare")
 
 
-@dataclass(slots=True)
 class Zone:
     """What one host asked of one registered domain."""
 
-    rows: list[Dns] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-    types: Counter[int] = field(default_factory=Counter)
-    up: int = 0
-    down: int = 0
+    __slots__ = ("down", "names", "rows", "types", "up")
+
+    def __init__(self) -> None:
+        self.rows: list[Dns] = []
+        self.names: set[str] = set()
+        self.types: Counter[int] = Counter()
+        self.up = 0
+        self.down = 0
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

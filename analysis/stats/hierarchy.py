@@ -9,7 +9,6 @@ else a new row. It folds repeats and tunnels, so `eth/ip/gre/ip/tcp` counts on `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -172,18 +171,16 @@ class HierarchyCounter:
         return Hierarchy(fold(paths), sum(count.frames for _, count in paths), self._wire_bytes, span_ns / 1e9)
 
 
-@dataclass(slots=True)
 class Node:
     """One row of the tree. Its children are in order of appearance."""
 
-    layer: int
-    parent: Node | None
-    children: dict[int, Node] = field(default_factory=dict)
-    packets: int = 0
-    bytes: int = 0
-    end_packets: int = 0
-    end_bytes: int = 0
-    pdus: int = 0
+    __slots__ = ("bytes", "children", "end_bytes", "end_packets", "layer", "packets", "parent", "pdus")
+
+    def __init__(self, layer: int, parent: Node | None) -> None:
+        self.layer = layer
+        self.parent = parent
+        self.children: dict[int, Node] = {}
+        self.packets = self.bytes = self.end_packets = self.end_bytes = self.pdus = 0
 
     def step(self, layer: int) -> Node:
         """The node of a layer that follows this one: below it, else beside it or an ancestor, else new."""

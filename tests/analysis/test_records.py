@@ -1,4 +1,4 @@
-"""Frozen records behave as frozen dataclasses do."""
+"""Records behave as dataclasses do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.records import Record
+from analysis.records import MutableRecord, Record
 
 
 class Light(Record):
@@ -55,6 +55,22 @@ def test_a_record_does_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         del light.name
     assert hash(Light("a", more=())) == hash(Light("a", 3, ()))  # type: ignore[arg-type]
+
+
+def test_a_mutable_record_changes() -> None:
+    """Attributes are set, records are compared by what they hold, and are no keys."""
+
+    class Changing(MutableRecord):
+        name: str
+        size: int = 3
+
+    one, other = Changing("a"), Changing("a", 4)
+    assert one != other
+    one.size += 1
+
+    assert one == other
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
 
 
 @pytest.mark.parametrize(("values", "named"), [((), {}), (("a", 1, {}, 2), {}), (("a",), {"weight": 1})])
