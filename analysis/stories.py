@@ -16,6 +16,7 @@ from analysis.findings import Finding, Severity
 RESTATES: dict[str, tuple[str, ...]] = {
     "flood": ("surge", "failed-connections", "port-scan", "sweep", "beacon", "brute-force"),
     "raw-flood": ("surge", "failed-connections"),
+    "icmp-error-flood": ("surge",),
     "slow-requests": ("failed-connections", "flood", "surge"),
     "amplification": ("surge", "flood", "sweep", "port-scan", "failed-connections"),
     "port-scan": ("surge", "failed-connections", "beacon", "brute-force", "unusual-port"),
