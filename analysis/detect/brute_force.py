@@ -1,7 +1,9 @@
 """Guessing of logins: many refused attempts, or many short equal sessions where the content is encrypted.
 
 In clear text refused logins are counted, on HTTP the answers 401 and 403 and repeated login forms, in SIP refused
-registrations, in Kerberos errors about client and password, on tapwall's own chat refused AUTH frames. In SSH, RDP, SMB, databases the sessions themselves are compared: alike in size, short, many.
+registrations, in Kerberos errors about client and password, in SMB failed session setups, on tapwall's own chat refused
+AUTH frames, in SNMP different communities without answer. In SSH, RDP, databases the sessions themselves are compared:
+alike in size, short, many.
 What else looks like it: a mail client with an old password (one user, even pace), monitoring, backup and git over SSH
 (sessions differ in size), connection pools. Many names from one address are spraying.
 Reference: Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
@@ -55,6 +57,9 @@ class Thresholds(Limits):
     http_refused: int = limit(20, "answers 401 or 403", "tapwall's default")
     equal_sessions: int = limit(4, "sessions ended by reset", "tapwall: repeated attempts that all break off alike")
     equal: float = limit(0.02, "median deviation of bytes / median", "tapwall: a person's sessions never match so well")
+    answered: float = limit(
+        0.2, "answers per SNMP question, at most", "tapwall: managers are answered, one guess in five is luck"
+    )
     users: int = limit(5, "names for spraying", "tapwall: one person rarely has five")
 
 
@@ -66,6 +71,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if finding is not None:
             seen.add((one.source, one.target))
             yield finding
+    yield from _communities(evidence, limits)
     yield from _forms(evidence, limits, seen)
     yield from _sessions(evidence, limits, seen)
 
@@ -183,6 +189,46 @@ def _guessing(evidence: Evidence, made: Attempts, limits: Thresholds, least: int
             hosts=(source, target),
         ),
     )
+
+
+def _communities(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """SNMP: many communities or users at one agent, which answers none that is wrong (RFC 3584 5.2.1)."""
+    tried: defaultdict[tuple[str, str], dict[str, Login]] = defaultdict(dict)
+    for login in evidence.facts.login:
+        if login.protocol == "snmp":
+            ends = evidence.source_of(login.flow), evidence.target_of(login.flow)
+            tried[ends].setdefault(login.user or login.secret_masked, login)
+    for (source, target), found in tried.items():
+        rows = sorted(found.values(), key=lambda row: row.time_ns)
+        _, _, count = busiest(np.array([row.time_ns for row in rows]), limits.window_s)
+        links = sorted({evidence.link_of(row.flow) for row in rows} - {-1})
+        sent, got = int(evidence.links.sent[links].sum()), int(evidence.links.got[links].sum())
+        if count < limits.refused or got > limits.answered * sent:
+            continue
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{source} guessed SNMP communities or users of {evidence.hosts.name(target)}: {len(rows)} different ones"
+                + (f", answers: {got}" if got else ", never answered"),
+                explanation=f"{count} within {limits.window_s:.0f} s. An agent is silent about a wrong one"
+                + (", so one of them was right: it can be read or changed with it." if got else "."),
+                benign="A manager that asks a switch for each of its networks uses a community for each, and gets answers: here "
+                f"{got} answers to {sent} questions.",
+                advice="Block the source at the agent; change the communities, or use SNMPv3 with privacy.",
+                impact=Severity.HIGH if got else Severity.MEDIUM,
+                evidence={"communities": margin(count, limits.refused, least=0.6)},
+                numbers={
+                    "communities_in_window": measured(limits, "refused", count),
+                    "answered": measured(limits, "answered", round(got / sent, 3) if sent else 0.0),
+                },
+                subject=f"snmp {source}>{target}",
+                attack=(GUESSING,),
+                accountable=source,
+                hosts=(source, target),
+            ),
+        )
 
 
 def _port(evidence: Evidence, flow: int) -> int:

@@ -8,6 +8,7 @@ In: bytes and ports. Out: layers; facts go into `Context.facts`. Nothing here kn
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Protocol, TypeVar
 
 from analysis import layers
@@ -155,6 +156,7 @@ class Context:
         self.rpc_calls: dict[tuple[int, bytes], int] = {}  # (flow, transaction) -> program, until the reply comes
         self.quic_ids: dict[int, set[bytes]] = {}  # connection ids that peers chose, by length
         self._seen: set[tuple[str, str, int]] = set()
+        self._secrets: dict[bytes, int] = {}  # digest -> order in which it was seen
         self.host_names: dict[str, str] = {}  # client MAC -> host name, until DHCP acknowledges an address
         self.state: dict[
             tuple[str, int], object
@@ -193,6 +195,13 @@ class Context:
             return False
         self._seen.add(key)
         return True
+
+    def secret(self, value: bytes) -> int:
+        """The number of a secret among those seen, from 1: tells equal ones from others and nothing else. 0: no room."""
+        digest = blake2b(value, digest_size=8).digest()
+        if digest not in self._secrets and len(self._secrets) >= MAX_ENDPOINTS:
+            return 0
+        return self._secrets.setdefault(digest, len(self._secrets) + 1)
 
     def add(self, datagram: Datagram, kind: str, row: NamedTuple) -> None:
         """Keep a fact, unless it comes from a quoted datagram (which the capture shows elsewhere, or was not seen)."""

@@ -15,11 +15,11 @@ from analysis.protocols.datagram import Context, Datagram, Layers
 MASKED = "***"
 
 
-def login(datagram: Datagram, context: Context, protocol: str, user: str, *, cleartext: bool) -> None:
-    """One `Login` row a flow and user: polling repeats the same credentials every few seconds."""
-    if datagram.quoted or not context.first((protocol, user[:64], datagram.flow)):
+def login(datagram: Datagram, context: Context, protocol: str, user: str, secret: str = "") -> None:
+    """One `Login` row a flow and user or masked secret: polling repeats the same credentials every few seconds."""
+    if datagram.quoted or not context.first((protocol, user[:64] or secret, datagram.flow)):
         return
-    secret = MASKED if cleartext else ""
+    cleartext = bool(secret)
     context.facts.add(
         "login", Login(datagram.number, datagram.time_ns, datagram.flow, protocol, user, secret, cleartext, -1)
     )
@@ -71,7 +71,8 @@ def _snmp_message(datagram: Datagram, context: Context, message: Element, versio
     data = datagram.data
     parts = list(children(data, message))
     if version < 3 and len(parts) > 1 and parts[1].tag == 4:
-        login(datagram, context, "snmp", "", cleartext=True)
+        number = context.secret(data[parts[1].start : parts[1].end])
+        login(datagram, context, "snmp", "", MASKED + (str(number) if number > 1 else ""))
     elif version == 3 and len(parts) > 2:
         _user_security(datagram, context, parts[2])
     for part in parts[2:]:
@@ -95,7 +96,7 @@ def _user_security(datagram: Datagram, context: Context, parameters: Element) ->
     if len(fields) > 3:
         user = text(data, fields[3])
         if user:
-            login(datagram, context, "snmp", user, cleartext=False)
+            login(datagram, context, "snmp", user)
 
 
 # -- RADIUS (RFC 2865 3, 5) --------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def radius_rule(datagram: Datagram, context: Context) -> Layers | None:
         if step < 2 or at + step > end:
             break
         if data[at] == _USER_NAME and data[0] in (1, 4):
-            login(datagram, context, "radius", data[at + 2 : at + step].decode("utf-8", "replace"), cleartext=False)
+            login(datagram, context, "radius", data[at + 2 : at + step].decode("utf-8", "replace"))
         at += step
     if size > len(data):
         return datagram.ends_early(layers.RADIUS)

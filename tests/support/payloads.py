@@ -295,6 +295,14 @@ def der_int(value: int) -> bytes:
 # ---- datagrams
 
 
+def snmp(community: str, request: int = 1, reply: bool = False) -> bytes:
+    """A GetRequest for sysDescr, or its GetResponse (RFC 3416 4.2, version 2c)."""
+    name = der(6, bytes.fromhex("2b06010201010100"))
+    bindings = der(0x30, der(0x30, name, der(4, b"switch") if reply else der(5)))
+    body = der(0xA2 if reply else 0xA0, der_int(request), der_int(0), der_int(0), bindings)
+    return der(0x30, der_int(1), der(4, community.encode()), body)
+
+
 def ntp(mode: int = 3) -> bytes:
     """A version 4 packet (RFC 5905 7.3)."""
     return bytes((0x20 | mode,)) + bytes(47)

@@ -107,6 +107,15 @@ def test_secrets_are_masked_and_repeats_are_one_row() -> None:
     assert "public" not in repr(facts)
 
 
+def test_different_secrets_have_different_masks() -> None:
+    """Guessed communities are told apart, equal ones are not, and none is kept."""
+    poll = bytes.fromhex("302602010104067075626c6963a019020101020100020100300e300c06082b060102010101000500")
+    other = poll.replace(b"public", b"secret")
+    facts = facts_of(*(Sent(one, destination_port=161) for one in (poll, other, poll, other)))
+    assert [row.secret_masked for row in facts.login] == ["***", "***2"]
+    assert "secret'" not in repr(facts) and "public" not in repr(facts)
+
+
 def test_a_radius_user_is_named_without_a_secret() -> None:
     """Access-Request with User-Name (RFC 2865 5.1)."""
     facts = facts_of(Sent(b"\1\1\0\x1b" + bytes(16) + b"\1\7alice", destination_port=1812))

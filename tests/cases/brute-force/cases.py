@@ -1,7 +1,7 @@
 """Scenes of guessed logins, and of programs that log in often."""
 
 from cases import fires, silent
-from payloads import request, response, sip, sip_answer, smb2
+from payloads import request, response, sip, sip_answer, smb2, snmp
 from traffic import Said, Wire
 
 ME, SERVER = "203.0.113.66", "10.0.0.5"
@@ -178,3 +178,33 @@ def share_opened(wire: Wire) -> None:
         for status, message in rounds:
             said += [("c", smb2(1, wire.noise(200), message=message)), ("s", smb2(1, bytes(8), reply=True, status=status, message=message))]  # fmt: skip
         wire.talk("10.0.0.9", SERVER, 445, said, at=9.0 * number * wire.random.random())
+
+
+@fires("medium", title="never answered")
+def communities(wire: Wire) -> None:
+    """onesixtyone: forty communities from one port to a switch, which answers none."""
+    for number in range(40):
+        wire.asked(ME, SERVER, 161, snmp(wire.word(7), number), None, at=0.1 * number, sport=40_001)
+
+
+@fires("high", title="answers: 1")
+def community_found(wire: Wire) -> None:
+    """hydra snmp: thirty communities, each from a port of its own; the twentieth is right."""
+    for number in range(30):
+        word = wire.word(7)
+        wire.asked(ME, SERVER, 161, snmp(word, number), snmp(word, number, reply=True) if number == 19 else None, at=0.5 * number)  # fmt: skip
+
+
+@silent()
+def communities_of_networks(wire: Wire) -> None:
+    """A manager reads a switch's table of each VLAN by `community@vlan`: forty communities, all answered but some lost."""
+    for number in range(200):
+        word = f"monitor@{number % 40 + 1}"
+        wire.asked("10.0.0.9", SERVER, 161, snmp(word, number), snmp(word, number, reply=True) if number % 9 else None, at=0.7 * number)  # fmt: skip
+
+
+@silent()
+def agent_down(wire: Wire) -> None:
+    """A manager polls a switch that is switched off, with one community from a new port each time."""
+    for number in range(60):
+        wire.asked("10.0.0.9", SERVER, 161, snmp("monitor", number), None, at=5.0 * number * wire.random.random())
