@@ -142,6 +142,9 @@ def analyze(
       tapwall analyze capture.pcapng
       tapwall analyze monday.pcap tuesday.pcap.gz -o report/ --fail-on high
     """
+    from analysis.quick_numpy import import_numpy
+
+    import_numpy()
     from analysis.run import Settings, analyse
 
     with _Progress() as progress:
@@ -211,6 +214,9 @@ def packets(
       tapwall packets capture.pcapng dns -w dns.pcapng
       tapwall packets capture.pcapng --detail 7
     """
+    from analysis.quick_numpy import import_numpy
+
+    import_numpy()
     from analysis.packets import DEFAULT_FIELDS, FIELDS, packet_rows
 
     del tsv  # what is printed anyway; the flag says that a script relies on it

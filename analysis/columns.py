@@ -12,15 +12,19 @@ Addresses are two signed 64-bit words (bit patterns): IPv4 is (0, address), a MA
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.named_tuples import NamedTuple
 from analysis.records import Record
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+else:
+    Array = np.ndarray  # types for annotations take 10 ms to import
 
 
 def different(values: Array) -> Array:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis import layers
+from analysis.columns import Array
 from analysis.named_tuples import NamedTuple
 from analysis.protocols import (
     bittorrent,
@@ -163,8 +163,8 @@ def by_ports(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
     return tuple([BY_PORT[port] for port in dict.fromkeys(ports) if port in BY_PORT])
 
 
-def telling() -> npt.NDArray[np.bool_]:
-    """[65536] by the first two bytes, big endian: could a heuristic of TABLE take a unit that begins with them?"""
+def telling() -> Array:
+    """bool[65536] by the first two bytes, big endian: could a heuristic of TABLE take a unit that begins with them?"""
     found = np.zeros((256, 256), dtype=np.bool_)
     found[20:25, 3] = True  # TLS records
     found[5, :2] = True  # DCE/RPC
