@@ -15,6 +15,7 @@ from analysis.protocols import exploits, tls
 from analysis.protocols.pdu import Pdu
 
 CHANGE_CIPHER_SPEC, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 22, 23, 24
+FIZZ = (0xFB17, 0xFB1A)  # unofficial drafts of TLS 1.3
 MOST_HANDSHAKE = 1 << 17  # bytes of handshake kept per direction
 
 
@@ -77,11 +78,18 @@ def _messages(pdu: Pdu, pending: Pending, text: bytearray) -> None:
             text = pending.text[pdu.direction]
         elif kind == tls.SERVER_HELLO:
             pending.server = tls.server_hello(message)
+            if pending.server is not None:
+                pdu.stream.state["tls_version"] = session_version(pending.server.version)
             if not pending.number:
                 pending.number, pending.time_ns = pdu.number, pdu.time_ns
         elif kind == tls.CERTIFICATE and pending.certificate is None:
             pending.certificate = tls.certificate(message)
             exploits.certificate(pdu, message)
+
+
+def session_version(version: int) -> int:
+    """The version of a server's hello as record layers know it: drafts of TLS 1.3 are TLS 1.3."""
+    return 0x0304 if version >> 8 == 0x7F or version in FIZZ else version
 
 
 @lru_cache(maxsize=4096)

@@ -7,16 +7,21 @@ direction changes to encrypted records. It must not know how a connection came t
 
 from __future__ import annotations
 
+from typing import Any
+
 from analysis import layers
 from analysis.protocols import tls_facts
 from analysis.protocols.pdu import ONE_MORE, Pdu
 
 HEADER = 5
 LONGEST_RECORD = 16_384 + 2_048
-CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 21, 22, 23, 24
+CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION, HEARTBEAT, CONNECTION_ID = 20, 21, 22, 23, 24, 25
 CLIENT_HELLO = 1
-SSL2_VERSIONS = (b"\x00\x02", b"\x03\x00", b"\x03\x01", b"\x03\x02", b"\x03\x03")
-SSL2_MESSAGES = (1, 2, 4)  # client hello, client master key, server hello
+# Handshake types of TLS (RFC 8446 4, RFC 5246 7.4 and extensions): the first one but ClientHello fixes the version.
+HANDSHAKE_TYPES = frozenset((0, 1, 2, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25, 67, 254))
+SSL2 = 0x0002
+SSL3, TLS12, TLS13, GMTLS = 0x0300, 0x0303, 0x0304, 0x0101
+SSL2_MESSAGES = (0, 1, 2, 4)  # error, client hello, client master key, server hello
 
 
 def looks_like_tls(data: bytes) -> bool:
@@ -38,6 +43,7 @@ def dissect(pdu: Pdu) -> bool:
     pdu.add(layers.TLS)
     state = pdu.stream.state
     at, end = 0, pdu.length
+    first_look = pdu.whole or len(data) < end  # when a segment is named again the session has its version
     while at < end:
         left = end - at
         if left < HEADER:
@@ -47,52 +53,78 @@ def dissect(pdu: Pdu) -> bool:
         if at + HEADER > len(data):
             raise pdu.fail(at + HEADER)
         kind = data[at]
-        record = CHANGE_CIPHER_SPEC <= kind <= HEARTBEAT and data[at + 1] == 3 and data[at + 2] <= 4
-        if record:
+        version = state.get("tls_version", 0)
+        if CHANGE_CIPHER_SPEC <= kind <= CONNECTION_ID and (
+            (data[at + 1] == 3 and data[at + 2] <= 3 and version != SSL2) or _takes_any_version(version)
+        ):
             size = HEADER + (data[at + 3] << 8 | data[at + 4])
-        elif _is_ssl2(data, at, "tls_version" in state):
-            size = _ssl2_size(data, at)
-        else:
-            return True  # continuation of something that was missed
-        if size > left and pdu.whole:
-            pdu.wish(at, size - left)
-            return True
-        if record:
+            if size > left:
+                if pdu.whole:
+                    pdu.wish(at, size - left)
+                else:
+                    _record(pdu, at, size)
+                return True
+            if not version and first_look:
+                _learn_version(state, data, at, size)
             sealed = _record(pdu, at, size)
-            if not pdu.whole and at + size > len(data) < end and not (sealed and kind == HANDSHAKE):
+            if at + size > len(data) and not (sealed and kind == HANDSHAKE):
                 pdu.add(layers.SHORT, 0)  # the capture cut it; of sealed handshakes nobody reads the end
                 return True
+        elif _is_ssl2(data, at, version):
+            header, size = _ssl2_size(data, at)
+            if size > left:
+                if pdu.whole:
+                    pdu.wish(at, size - left)
+                return True
+            if not version and first_look and at + header < len(data) and 2 <= data[at + header] <= 8:
+                state["tls_version"] = SSL2
+        elif version == SSL3:
+            size = HEADER + (data[at + 3] << 8 | data[at + 4])  # unknown records are passed by
+        else:
+            return True  # continuation of something that was missed
         at += size
     return True
 
 
-def _is_ssl2(data: bytes, at: int, known: bool) -> bool:
-    """A record of SSL 2: any of its hellos in a session of unknown version, later only a client hello."""
-    if CHANGE_CIPHER_SPEC <= data[at] <= HEARTBEAT and data[at + 1] == 3:
-        return False
-    if known:
-        return bool(data[at] & 0x80) and data[at + 2] == 1 and data[at + 3 : at + 5] in SSL2_VERSIONS
+def _takes_any_version(version: int) -> bool:
+    """In a session of this version Wireshark asks for a record's type alone: by chance it then waits for bytes."""
+    return SSL3 <= version <= TLS12 or version == GMTLS
+
+
+def _is_ssl2(data: bytes, at: int, version: int) -> bool:
+    """A record of SSL 2: all of such a session, its plain messages in one of unknown version, later a client hello."""
+    if version == SSL2:
+        return True
+    if _takes_any_version(version):
+        return data[at] == 0x80 and data[at + 2] == CLIENT_HELLO
     return bool(data[at] & 0x80) and data[at + 2] in SSL2_MESSAGES
 
 
-def _ssl2_size(data: bytes, at: int) -> int:
-    """Length of an SSL 2 record: two or three header bytes."""
+def _ssl2_size(data: bytes, at: int) -> tuple[int, int]:
+    """(header, whole size) of an SSL 2 record: two header bytes, or three where it has padding."""
     if data[at] & 0x80:
-        return 2 + ((data[at] & 0x7F) << 8 | data[at + 1])
-    return 3 + ((data[at] & 0x3F) << 8 | data[at + 1])
+        return 2, 2 + ((data[at] & 0x7F) << 8 | data[at + 1])
+    return 3, 3 + ((data[at] & 0x3F) << 8 | data[at + 1])
+
+
+def _learn_version(state: dict[Any, Any], data: bytes, at: int, size: int) -> None:
+    """The header of any record fixes the session's version, but for those of a client hello."""
+    kind, version = data[at], data[at + 1] << 8 | data[at + 2]
+    if SSL3 <= version <= TLS13 or version == GMTLS:
+        first = data[at + HEADER] if size > HEADER and len(data) > at + HEADER else CLIENT_HELLO
+        if kind != HANDSHAKE or (first != CLIENT_HELLO and first in HANDSHAKE_TYPES):
+            state["tls_version"] = version
 
 
 def _record(pdu: Pdu, at: int, size: int) -> bool:
-    """What a record tells: the session has a version, handshake messages, the change to encryption.
+    """What a record tells: handshake messages, the change to encryption.
 
     Returns whether the direction was encrypted before.
     """
     state, data = pdu.stream.state, pdu.data
-    kind = data[at]
+    kind, version = data[at], data[at + 1] << 8 | data[at + 2]
     sealed = bool(state.get(("tls_sealed", pdu.direction)))
-    if kind != HANDSHAKE or (size > HEADER and len(data) > at + HEADER and data[at + HEADER] != CLIENT_HELLO):
-        state["tls_version"] = True
-    if not sealed:
+    if not sealed and (SSL3 <= version <= TLS13 or version == GMTLS):
         tls_facts.record(pdu, kind, data[at + HEADER : at + size], size - HEADER)
         if kind in (CHANGE_CIPHER_SPEC, APPLICATION):
             state["tls_sealed", pdu.direction] = True

@@ -59,6 +59,44 @@ def test_plain_text_is_refused_and_continuations_are_kept() -> None:
     assert Talk(443).client(b"\x01\xff\x04\x04\x03\x02") == "tls"  # no SSL 2: its first byte has the high bit
 
 
+def _session(version: bytes) -> Talk:
+    """A connection in which the server has sent a whole record of `version`."""
+    talk = Talk(443)
+    assert talk.server(b"\x14" + version + b"\x00\x01\x01") == "tls"
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("version", "lost", "expected"),
+    [
+        (b"\x03\x03", b"\x15\xc0\xb0\x00\x40", ["", "tls"]),  # the type of a record by chance: 64 bytes are waited for
+        (b"\x03\x03", b"\x19\x44\x26\x00\x40", ["", "tls"]),  # RFC 9146 4: records with a connection id
+        (b"\x03\x03", b"\x1a\x03\x03\x00\x40", ["tls", "tls"]),
+        (b"\x03\x03", b"\xb6\x01\x00\x00\xef", ["tls", "tls"]),  # no SSL 2 in a session of TLS
+        (b"\x03\x04", b"\x15\xc0\xb0\x00\x40", ["tls", "tls"]),  # TLS 1.3 is not among the versions that ask so little
+    ],
+)
+def test_what_follows_a_gap_is_judged_by_the_version_of_the_session(
+    version: bytes, lost: bytes, expected: list[str]
+) -> None:
+    """The middle of a record whose beginning was not captured."""
+    talk = _session(version)
+    assert [talk.server(lost + bytes(35)), talk.server(bytes(29))] == expected
+
+
+def test_in_a_session_of_unknown_version_messages_of_ssl_2_are_waited_for() -> None:
+    """High bit and a known message type, among them an error (0)."""
+    talk = Talk(443)
+    assert [talk.server(b"\x80\x40\x00" + bytes(37)), talk.server(bytes(26))] == ["", "tls"]
+
+
+def test_a_session_of_ssl_2_stays_one() -> None:
+    """A server hello (4) fixes the version; records then have two or three header bytes."""
+    talk = Talk(443)
+    assert talk.server(b"\x80\x0b\x04" + bytes(10)) == "tls"
+    assert [talk.client(b"\x16\x03\x03\x00\x05"), talk.client(bytes(5633))] == ["", "tls"]  # 0x1603 bytes and three
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
