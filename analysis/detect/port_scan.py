@@ -1,31 +1,35 @@
-"""Vertical port scan: one host tries many ports of another, and most attempts lead to nothing.
+"""Vertical scan: one host tries many ports or IP protocols of another, and most attempts lead to nothing.
 
 Why it matters: it is how an intruder learns which services a machine offers. What else looks like it: passive FTP and
 peer-to-peer clients (their connections succeed and carry data), a traceroute (UDP ports in a row, TTL near 1), a
 capture that starts midstream (replies to a server's port look like targets; only initiators count here).
 Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once; bare ACKs to
-many ports map a filter.
-Reference: bro-simple-scan; nmap's scan types.
+many ports map a filter. Over SCTP an INIT that is answered by nothing or an ABORT is an attempt (associations have many
+packets and few ports); IP protocols are tried with packets that hold nothing else (routers and tunnels use two or three).
+Reference: bro-simple-scan; nmap's scan types (-sS, -sU, -sA, -sX, -sY, -sO).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import assess, columns
-from analysis.claims import Words, listed, of_links
+from analysis import assess, associations, columns
+from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array, among, different
 from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, busiest, large_groups
+from analysis.facts import Payload
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "port-scan"
 TRACEROUTE = range(33434, 33600)  # UDP ports traceroute counts up from (RFC 1393's companion practice)
+DISCOVERY = (("T1046", "Network Service Discovery"),)
 PER_PORT = 5  # attempts of one port that are the scan: more at the same port is something else (a flood, guesses)
-blocked = assess.without_transport
+IP_PROTOCOL = "ip-protocol"  # protocols/header_shapes.py
 
 
 class Thresholds(Limits):
@@ -37,11 +41,21 @@ class Thresholds(Limits):
     failed_share: float = limit(0.8, "share of ports without service", "tapwall's default")
     stealth_ports: int = limit(3, "distinct ports", "tapwall: such segments have no other use")
     monitored: float = limit(3.0, "connections a port, median", "tapwall: monitoring asks again, a scan once or twice")
+    protocols: int = limit(
+        10, "IP protocols of one host pair", "tapwall: a router has OSPF, PIM, VRRP, GRE and ESP at most"
+    )
     mixed_ports: int = limit(5, "distinct ports", "tapwall: ports without service beside a stealth probe")
 
 
+def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
+    """Needs conversations, or packets of many IP protocols."""
+    if any(row.shape == IP_PROTOCOL for row in evidence.facts.payload):
+        return None
+    return assess.without_transport(evidence, limits)
+
+
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
-    """One finding per scanner and target."""
+    """One finding per scanner, target and kind."""
     links = evidence.links
     tcp = (links.kind == columns.TCP) & links.unicast
     odd = tcp & stealth(links.first_flags) & (links.sent_payload == 0)
@@ -53,12 +67,14 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     udp = (
         (links.kind == columns.UDP) & links.unicast & links.known & ~replies & (links.source_port != links.target_port)
     )
-    for kind in (tried | odd, udp, bare):
+    sctp = (links.kind == columns.SCTP) & links.unicast
+    for kind in (tried | odd, udp, bare, sctp):
         rows = np.flatnonzero(kind)
         for chosen in large_groups(rows, min(limits.mixed_ports, limits.ports), links.source, links.target):
             finding = _judge(evidence, chosen, odd[chosen], limits)
             if finding is not None:
                 yield finding
+    yield from _protocols(evidence, limits)
 
 
 def stealth(flags: Array) -> Array:
@@ -69,10 +85,15 @@ def stealth(flags: Array) -> Array:
 
 def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) -> Finding | None:
     links = evidence.links
+    kind = int(links.kind[chosen[0]])
+    tcp = kind == columns.TCP
     dead = links.failed[chosen] | ((links.sent_payload[chosen] == 0) & (links.got_payload[chosen] < 512)) | odd
+    if kind == columns.SCTP:
+        dead = associations.tried(links)[chosen]
+        if float(np.mean(associations.taken_up(links)[chosen])) > 1 - limits.failed_share:
+            return None  # heartbeats of associations that are older than the capture
     ports = links.target_port[chosen]
-    tcp = int(links.kind[chosen[0]]) == columns.TCP
-    if not tcp and _traceroute(ports[dead]):
+    if kind == columns.UDP and _traceroute(ports[dead]):
         return None
     times = links.first_ns[chosen]
     order = np.argsort(times, kind="stable")
@@ -103,10 +124,14 @@ def _first_of_each(ports: Array) -> Array:
 def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tuple[int, int, int, float]) -> Finding:
     links, (now, dead, odd, share) = evidence.links, counts
     source, target = (evidence.text(int(side[chosen[0]])) for side in (links.source, links.target))
-    tcp = int(links.kind[chosen[0]]) == columns.TCP
-    answered = (links.synacks[chosen] > 0) if tcp else (links.got[chosen] > 0)
+    kind = int(links.kind[chosen[0]])
+    answered = links.got[chosen] > 0
+    if kind == columns.TCP:
+        answered = links.synacks[chosen] > 0
+    elif kind == columns.SCTP:
+        answered = associations.taken_up(links)[chosen]
     still_open = different(links.target_port[chosen][answered]).tolist()
-    word = "TCP" if tcp else "UDP"
+    word = columns.KINDS[kind].upper()
     evidence_terms = {"ports without service": margin(max(now, dead), limits.ports if not odd else limits.mixed_ports)}
     if odd:
         evidence_terms["segments that open nothing"] = margin(odd, 1, least=0.6)
@@ -134,13 +159,45 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
                 "stealth_ports": measured(limits, "stealth_ports", odd),
             },
             subject=f"{word} {source}>{target}",
-            attack=(("T1046", "Network Service Discovery"),)
-            + ((("T1595.001", "Active Scanning: Scanning IP Blocks"),) if outside else ()),
+            attack=DISCOVERY + ((("T1595.001", "Active Scanning: Scanning IP Blocks"),) if outside else ()),
             accountable=source,
             hosts=(source, target),
             extra={"open_ports": still_open[:100]},
         ),
     )
+
+
+def _protocols(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
+    """IP protocols without ports, tried one after the other."""
+    tried: defaultdict[tuple[int, bool], list[Payload]] = defaultdict(list)
+    for row in evidence.facts.payload:
+        if row.shape == IP_PROTOCOL:
+            tried[row.flow, row.from_a].append(row)
+    for (flow, from_a), rows in tried.items():
+        if len(rows) < limits.protocols:
+            continue
+        source, target = evidence.sender_of(flow, from_a), evidence.receiver_of(flow, from_a)
+        numbers = sorted(int(row.detail) for row in rows)
+        yield of_facts(
+            evidence,
+            rows,
+            Words(
+                detector=NAME,
+                title=f"{source} tried {len(numbers)} IP protocols of {evidence.hosts.name(target)}",
+                explanation=f"Packets of the protocols {listed(numbers)}, one after the other: the target tells by an ICMP error "
+                "which of them it does not speak.",
+                benign="Routers and tunnels use protocols without ports as well, two or three between the same hosts: here "
+                f"{len(numbers)}.",
+                advice="Ask who runs the source. If nobody does, block it towards the target.",
+                impact=Severity.MEDIUM,
+                evidence={"protocols": margin(len(numbers), limits.protocols, least=0.65)},
+                numbers={"protocols": measured(limits, "protocols", len(numbers))},
+                subject=f"protocols {source}>{target}",
+                attack=DISCOVERY,
+                accountable=source,
+                hosts=(source, target),
+            ),
+        )
 
 
 def _traceroute(ports: Array) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import assess, columns
+from analysis import assess, associations, columns
 from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array, different, median
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
@@ -65,6 +65,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         & links.known
         & ~np.isin(links.target_port, [port for port in HOUSEKEEPING_PORTS if port != NTP])
     )  # who searches for time servers abuses them
+    service |= associations.tried(links)
     group = evidence.hosts.group  # a network's own address and its broadcast are swept with the others
     rows = np.flatnonzero(np.where(echo, ~group[links.source], links.unicast & service))
     for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
@@ -79,10 +80,12 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
     links = evidence.links
     kind, port = int(links.kind[chosen[0]]), int(links.target_port[chosen[0]])
-    ping = kind not in (columns.TCP, columns.UDP)
+    ping = kind in (columns.ICMP, columns.ICMPV6)
     failed = links.failed[chosen] | (
         (links.sent_payload[chosen] == 0) & (links.got_payload[chosen] == 0) & ~np.bool_(ping)
     )
+    if kind == columns.SCTP:
+        failed = ~associations.taken_up(links)[chosen]
     if kind == columns.UDP and _replies(links.source_port[chosen], port):
         return None
     order = np.argsort(links.first_ns[chosen], kind="stable")
@@ -98,7 +101,7 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     if ping and silent < limits.monitored_silent and again >= limits.monitored:
         return None
     source = evidence.text(int(links.source[chosen[0]]))
-    what = "pinged" if ping else f"tried {'TCP' if kind == columns.TCP else 'UDP'} port {port} of"
+    what = "pinged" if ping else f"tried {columns.KINDS[kind].upper()} port {port} of"
     terms = {"hosts": margin(hosts, limits.hosts, least=0.55)}
     if silent:
         terms["no answer"] = 0.5 * silent

@@ -2,7 +2,8 @@
 
 In: decoded batches. Out: `Payload` facts with the shapes `fragment-overlap`, `fragment-too-long` (ping of death),
 `routing-header-0`, `land` and `urgent-netbios` (WinNuke), at most so many of each; and `tunnel`, one a pair of hosts and
-kind, whose flow is the outer IP conversation and whose detail is `kind packets bytes`. Everything is judged in columns;
+kind, whose flow is the outer IP conversation and whose detail is `kind packets bytes`; and `ip-protocol`, one a protocol
+without ports that a host sent to another, whose detail is its number, where they are PROTOCOLS_LEAST or more. Everything is judged in columns;
 Python sees only the packets found. It says what was there, never why.
 """
 
@@ -16,6 +17,8 @@ from analysis.facts import Facts, Payload
 
 MOST = 2_000  # facts of one shape
 SHAPES = ("icmp-redirect", "fragment-overlap", "fragment-too-long", "routing-header-0", "land", "urgent-netbios")
+PROTOCOLS_LEAST = 5  # protocols without ports between two hosts; routers and tunnels at work use two or three
+PROTOCOLS_KEPT = 20_000  # pairs of hosts and protocol that are remembered
 IPV6_HEADER, ROUTING, FRAGMENT = 40, 43, 44  # RFC 8200 3, 4.4, 4.5
 LONGEST = 65_535  # bytes of an IPv4 packet (RFC 791 3.1)
 TUNNELS = ("GRE", "IPv6-in-IPv4", "IP-in-IP", "IPv6-in-IPv6", "Teredo", "VXLAN", "Geneve", "GTP")
@@ -31,6 +34,8 @@ class HeaderShapes:
         self._facts = facts
         self._left = dict.fromkeys(SHAPES, MOST)
         self._tunnels: dict[tuple[int, int], list[int]] = {}  # (flow, kind) -> number, time, packets, bytes
+        self._protocols: dict[tuple[int, bool], dict[int, tuple[int, int]]] = {}  # (flow, from a) -> protocol -> packet
+        self._protocols_left = PROTOCOLS_KEPT
 
     def update(self, batch: Batch) -> None:
         """Look at the headers of one batch."""
@@ -44,9 +49,15 @@ class HeaderShapes:
         redirect = (packets.icmp_type == 5) & (packets.ip_protocol == 1)  # RFC 792
         self._add(batch, np.flatnonzero(redirect), "icmp-redirect", "an ICMP redirect")
         self._count_tunnels(batch)
+        self._note_protocols(batch)
 
     def finish(self) -> None:
-        """Report the tunnels with what they carried."""
+        """Report the tunnels with what they carried, and pairs of hosts with many protocols."""
+        for (flow, from_a), seen in self._protocols.items():
+            if len(seen) >= PROTOCOLS_LEAST:
+                for protocol, (number, time_ns) in seen.items():
+                    self._facts.add("payload", Payload(number, time_ns, flow, "ip-protocol", str(protocol), from_a))
+        self._protocols.clear()
         for (flow, kind), (number, time_ns, packets, size) in self._tunnels.items():
             detail = f"{TUNNELS[kind]} {packets} {size}"
             self._facts.add("payload", Payload(number, time_ns, flow, "tunnel", detail, True))
@@ -90,6 +101,23 @@ class HeaderShapes:
                 known = self._tunnels[flow, one] = [number, time_ns, 0, 0]
             known[2] += 1
             known[3] += int(packets.frame_len[row])
+
+    def _note_protocols(self, batch: Batch) -> None:
+        """The first packet of each protocol without ports, by IP conversation and direction."""
+        packets = batch.packets
+        bare = (packets.transport_tap < 0) & (packets.ip_protocol >= 0) & (packets.fragment == 0) & (packets.flow >= 0)
+        rows = np.flatnonzero(bare)
+        if not len(rows) or self._protocols_left <= 0:
+            return
+        key = (packets.flow[rows].astype(np.int64) * 2 + packets.direction[rows]) * 256 + packets.ip_protocol[rows]
+        order = np.argsort(key, kind="stable")
+        ordered = key[order]
+        new = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+        for code, row in zip(ordered[new].tolist(), rows[order][new].tolist()):
+            seen = self._protocols.setdefault((code >> 9, code >> 8 & 1 == 0), {})
+            if code & 255 not in seen and self._protocols_left > 0:
+                seen[code & 255] = int(packets.number[row]), int(packets.time_ns[row])
+                self._protocols_left -= 1
 
     def _add(self, batch: Batch, rows: Array, shape: str, detail: str) -> None:
         packets = batch.packets

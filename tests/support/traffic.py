@@ -16,7 +16,7 @@ from pathlib import Path
 from capture_files import Packet, pcap
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
-TCP, UDP, ICMP, ICMPV6, GRE = 6, 17, 1, 58, 47
+TCP, UDP, ICMP, ICMPV6, GRE, SCTP = 6, 17, 1, 58, 47, 132
 BEGIN_S = 1_700_000_000  # 2023-11-14 22:13:20 UTC
 SEGMENT = 1400  # bytes of payload a segment
 Said = tuple[str, bytes]  # ("c" or "s", payload); ("w", b"") waits a while
@@ -80,6 +80,11 @@ class Wire:
     def udp(self, source: str, sport: int, target: str, dport: int, data: bytes, at: float | None = None, *, ttl: int = 64) -> None:  # fmt: skip
         """One datagram."""
         self.ip(source, target, UDP, struct.pack(">HHHH", sport, dport, 8 + len(data), 0) + data, at, ttl=ttl)
+
+    def sctp(self, source: str, sport: int, target: str, dport: int, chunk: int, value: bytes = b"", at: float | None = None) -> None:  # fmt: skip
+        """One packet with one chunk (RFC 9260 3): 1 INIT, 2 INIT ACK, 4 HEARTBEAT, 5 its answer, 6 ABORT."""
+        head = struct.pack(">HHIIBBH", sport, dport, 0 if chunk == 1 else 7, 0, chunk, 0, 4 + len(value))
+        self.ip(source, target, SCTP, head + value, at)
 
     def icmp(self, source: str, target: str, kind: int, code: int, body: bytes, at: float | None = None) -> None:
         """One message; `body` begins with the four bytes behind the checksum."""

@@ -2,7 +2,7 @@
 
 from cases import fires, silent
 from payloads import tls
-from traffic import ACK, FIN, PSH, RST, SYN, URG, Wire
+from traffic import ACK, FIN, PSH, RST, SYN, URG, Wire, ip4
 
 ME, TARGET, OUTSIDE = "10.0.0.66", "10.0.0.5", "203.0.113.9"
 
@@ -48,8 +48,6 @@ def ack_scan(wire: Wire) -> None:
 @fires()
 def udp_scan(wire: Wire) -> None:
     """UDP to 40 ports (nmap -sU), closed ones answer with ICMP port unreachable."""
-    from traffic import ip4
-
     for port in [*range(100, 140)]:
         wire.udp(ME, 51111, TARGET, port, b"")
         quoted = ip4(ME, TARGET, 17, (51111).to_bytes(2, "big") + port.to_bytes(2, "big") + b"\0\x08\0\0")
@@ -111,3 +109,62 @@ def scan_over_ipv6(wire: Wire) -> None:
     """A scan of 60 ports over IPv6 from outside that a filter drops; only the scanner's side is in the capture."""
     for number in range(60):
         wire.unanswered("2001:db8::66", "fd00::5", 20 + 3 * number, (0, 1), at=0.2 * number)
+
+
+@fires(title="60 SCTP ports of 10.0.0.5; open: 2905")
+def init_scan(wire: Wire) -> None:
+    """nmap -sY: an INIT to 60 ports, closed ones answer ABORT, one takes it up and is told ABORT."""
+    for port in range(2900, 2960):
+        wire.sctp(ME, 50_000, TARGET, port, 1, wire.noise(16))
+        if port == 2905:
+            wire.sctp(TARGET, port, ME, 50_000, 2, wire.noise(16 + 240))
+            wire.sctp(ME, 50_000, TARGET, port, 6)
+        else:
+            wire.sctp(TARGET, port, ME, 50_000, 6)
+        wire.wait(0.02)
+
+
+@fires(title="40 SCTP ports")
+def init_scan_dropped(wire: Wire) -> None:
+    """The same against a filter that answers nothing."""
+    for port in range(2900, 2940):
+        wire.sctp(ME, 50_000, TARGET, port, 1, wire.noise(16))
+        wire.wait(0.5)
+
+
+@fires(title="256 IP protocols")
+def protocol_scan(wire: Wire) -> None:
+    """nmap -sO: a packet of every IP protocol with nothing behind its header; most are answered by protocol unreachable."""
+    for number in wire.random.sample(range(256), 256):
+        wire.ip(ME, TARGET, number, b"")
+        if number not in (1, 2, 6, 17, 47):
+            wire.icmp(TARGET, ME, 3, 2, bytes(4) + ip4(ME, TARGET, number, bytes(8)))
+        wire.wait(0.05)
+
+
+@fires(title="IP protocols")
+def protocol_scan_dropped(wire: Wire) -> None:
+    """The same for 20 protocols, and nothing comes back."""
+    for number in range(40, 60):
+        wire.ip(ME, TARGET, number, b"")
+        wire.wait(1)
+
+
+@silent()
+def signalling_links(wire: Wire) -> None:
+    """Two signalling points with associations of 20 ports each: data and heartbeats both ways, some seen for two packets only."""
+    for number in range(20):
+        for turn in range(1 if number % 4 == 0 else 12):
+            for chunk, back in ((0, 3), (4, 5)):
+                size = 12 if back == 3 else 40
+                wire.sctp(ME, 2905 + number, TARGET, 2905 + number, chunk, wire.noise(120 if chunk == 0 else 40), at=5.0 * turn + number)  # fmt: skip
+                wire.sctp(TARGET, 2905 + number, ME, 2905 + number, back, wire.noise(size), at=5.0 * turn + number + 0.01)  # fmt: skip
+
+
+@silent()
+def routers_at_work(wire: Wire) -> None:
+    """Two routers: OSPF, PIM, VRRP, GRE and ESP between them for minutes, and IGMP."""
+    for number in range(200):
+        for protocol in (2, 47, 50, 89, 103, 112):
+            ends = (ME, TARGET) if number % 2 else (TARGET, ME)
+            wire.ip(*ends, protocol, wire.noise(44), at=1.5 * number)

@@ -137,3 +137,20 @@ def time_servers_wanted(wire: Wire) -> None:
     """Somebody searches a network for time servers that can be abused: a question of mode 7 to 40 hosts, no answer."""
     for number in range(40):
         wire.udp(ME, wire.port(), f"198.51.100.{number + 1}", 123, b"\x17\0\x03\x2a" + bytes(4), at=0.05 * number)
+
+
+@fires(title="SCTP port 36412")
+def base_stations_wanted(wire: Wire) -> None:
+    """Somebody searches a provider's network for the mobile core's control port (S1AP): an INIT to 60 hosts."""
+    for number in range(60):
+        wire.sctp("10.0.0.66", 50_000, f"10.0.3.{number + 1}", 36_412, 1, wire.noise(16))
+        wire.wait(0.1)
+
+
+@silent()
+def core_at_work(wire: Wire) -> None:
+    """The mobile core and its 40 base stations: a heartbeat each and its answer, no more in a short capture."""
+    for number in range(40):
+        body = wire.noise(16)
+        wire.sctp("10.0.0.2", 36_412, f"10.0.3.{number + 1}", 36_412, 4, body, at=0.5 * number)
+        wire.sctp(f"10.0.3.{number + 1}", 36_412, "10.0.0.2", 36_412, 5, body, at=0.5 * number + 0.02)
