@@ -16,42 +16,31 @@ import numpy as np
 
 from analysis import columns
 from analysis.address_table import AddressTable, address_id
-from analysis.columns import TCP, Addresses, Array, Batch, FirstFrames, Flows, different
+from analysis.columns import TCP, Addresses, Array, Batch, Flows, different
 from analysis.connections import conn_states, originators
+from analysis.flow_columns import flow_columns
 from analysis.flow_rows import (
-    A_ID,
-    A_PORT,
     ACK,
-    APPLICATION,
-    B_PORT,
-    FIRST_NS,
     KIND,
-    LAST_NUMBER,
-    MORE,
+    LONG_BYTES,
     N_FLOWS,
-    N_FRAMES,
+    N_LONG,
     N_TCP,
-    NARROW,
-    ORIGINATOR,
-    PAYLOAD,
     QUOTED,
-    ROW_WORDS,
-    SMALL,
-    STREAM,
+    ROW_BYTES,
     SYN,
-    SYNACK,
-    SYNS,
     TINY,
-    UNION_FLAGS,
-    WIDE,
     FlowRows,
-    adopt,
+    base_of,
     count_packet,
+    count_payload,
     count_tcp,
     count_ttl,
     direction_of,
     flow_slot,
     learn_bases,
+    long_part,
+    name_ends,
     new_flow,
 )
 from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen, most, multipliers, wider
@@ -116,12 +105,12 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
     numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
     n_taps = len(kinds)
     address_count = tables.addresses.count
-    flow_room, stream_room, frame_room, address_room = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
+    flow_room, stream_room, long_room, address_room = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     q = 0
     while quotes[q, 0] < first:
         q += 1
     for t in range(first, n_taps):
-        if counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room or counts[N_FRAMES] > frame_room:
+        if counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room or counts[N_LONG] > long_room:
             return t
         if address_count[0] > address_room:
             return t
@@ -160,28 +149,29 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
             if row < 0:
                 row = new_flow(tables, kind, src, dst, src_port, dst_port, time_ns)
                 tables.slots[at] = (tag << 32) | (row + 1)
-            elif tables.tiny[row, KIND] == QUOTED:
-                adopt(tables, row, src, dst, src_port, dst_port, time_ns)
+            elif tables.tiny[TINY * row + KIND] == QUOTED:
+                name_ends(tables, row, TCP, src, dst, src_port, dst_port, time_ns)
             direction = direction_of(tables, row, src, src_port)
+        long = long_part(tables, row)
         if t == packets.transport_tap[packet]:
             flags = packets.tcp_flags[packet]
             if kind == TCP and flags >= 0:
                 seq = packets.tcp_seq[packet]
                 if flags & SYN and not flags & ACK:
-                    base = tables.base[tables.narrow[row, STREAM], direction]
+                    base = base_of(tables, row, direction)
                     if base != -1 and base != seq:
                         at, tag = flow_slot(tables, kind, src, dst, src_port, dst_port)
                         row = new_flow(tables, kind, src, dst, src_port, dst_port, time_ns)
                         tables.slots[at] = (tag << 32) | (row + 1)
-                        direction = 0
+                        long = direction = 0
                         known = False
                         recent[2 * TCP, R_ROW] = -1  # the other direction must not go on with the old stream
                         recent[2 * TCP + 1, R_ROW] = -1
                         packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 if learn_bases(tables, row, direction, seq, packets.tcp_ack[packet], flags):
                     packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
-                count_tcp(tables, row, direction, flags)
-            tables.wide[row, PAYLOAD + direction] = tables.wide[row, PAYLOAD + direction] + packets.payload_len[packet]
+                count_tcp(tables, row, long, direction, flags)
+            count_payload(tables, row, long, direction, packets.payload_len[packet])
             packets.flow[packet] = row
             packets.direction[packet] = direction
             if direction == 0:
@@ -206,7 +196,7 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
         taps.dst_id[t] = dst
         taps.flow[t] = row
         taps.direction[t] = direction
-        count_packet(tables, row, direction, number, time_ns, lengths[packet])
+        count_packet(tables, row, long, direction, number, time_ns, lengths[packet])
         if t == quotes[q, 0]:
             reserve(tables, quotes, q)
             q += 1
@@ -231,10 +221,11 @@ class FlowTable:
         self._addresses = AddressTable(self._multipliers)
         self._counts = np.array((0, 0, 1, 0), dtype=np.int64)
         self._slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
-        self._rows = np.zeros((FIRST_ROWS, ROW_WORDS), dtype=np.int64)
-        self._frames = np.zeros((FIRST_ROWS, columns.FLOW_FRAMES), dtype=np.int32)
+        self._rows = np.zeros((FIRST_ROWS, ROW_BYTES // 8), dtype=np.int64)
+        self._long_rows = np.zeros((FIRST_ROWS, LONG_BYTES // 8), dtype=np.int64)
         self._recent = np.full((2 * len(columns.KINDS), 10), -1, dtype=np.int64)
-        self._base = np.zeros((FIRST_ROWS, 2), dtype=np.int64)
+        self._bases = np.zeros((FIRST_ROWS, 2), dtype=np.uint32)
+        self.application: Array | None = None  # uint16[flows]: Flows.application, from who names them
 
     def update(self, batch: Batch) -> None:
         """Assign every tap of the batch to its conversation, and each packet to that of its innermost layer."""
@@ -250,38 +241,28 @@ class FlowTable:
         self._attach_errors(batch)
 
     def _tables(self) -> FlowRows:
+        words, long_words = self._rows.reshape(-1), self._long_rows.reshape(-1)
         arrays = (
-            self._slots, self._rows, self.narrow, self._rows.view(np.uint16), self._rows.view(np.uint8),
-            self._frames, self._recent, self._base,
+            self._slots, words, *map(words.view, (np.int32, np.uint32, np.uint16, np.uint8)),
+            long_words, *map(long_words.view, (np.int32, np.uint16)), self._recent, self._bases.reshape(-1),
         )  # fmt: skip
         see = as_kernel_sees
-        return FlowRows(
-            see(self._counts),
-            see(self._room()),
-            see(self._multipliers),
-            self._addresses.as_kernels_see(),
-            *map(see, arrays),
-        )
+        addresses = self._addresses.as_kernels_see()
+        return FlowRows(see(self._counts), see(self._room()), see(self._multipliers), addresses, *map(see, arrays))
 
     def _room(self) -> Array:
-        return np.array(
-            (
-                min(most(self._slots), len(self._rows)) - 2,
-                len(self._base) - 2,
-                len(self._frames) - 2,
-                self._addresses.room - 4,
-            )
-        )
+        rows = min(most(self._slots), len(self._rows))
+        return np.array((rows - 2, len(self._bases) - 2, len(self._long_rows) - 2, self._addresses.room - 4))
 
     @property
     def narrow(self) -> Array:
-        """int32[rows, ...]: the flows as `NARROW` columns see them. A view: do not keep it, the table grows."""
-        return self._rows.view(np.int32)
+        """int32[rows * NARROW]: the flows' short parts as kernels see them. A view: do not keep it, the table grows."""
+        return self._rows.reshape(-1).view(np.int32)
 
     def _grow(self) -> None:
         """Make room in every table that is full."""
         *rooms, address_room = self._room().tolist()
-        flows, streams, frames = (count > room for count, room in zip(self._counts.tolist(), rooms))
+        flows, streams, long_rows = (count > room for count, room in zip(self._counts.tolist(), rooms))
         if len(self._addresses) > address_room:
             self._addresses.grow()
         if flows and len(self._rows) <= most(self._slots):
@@ -289,9 +270,9 @@ class FlowTable:
         elif flows:
             self._slots = wider(self._slots)
         if streams:
-            lengthen(self, "_base")
-        if frames:
-            lengthen(self, "_frames")
+            lengthen(self, "_bases")
+        if long_rows:
+            lengthen(self, "_long_rows")
 
     def _attach_errors(self, batch: Batch) -> None:
         """ICMP destination unreachable, source quench, time exceeded, parameter problem: mark the quoted flow."""
@@ -313,11 +294,6 @@ class FlowTable:
         mark_quoted(data, start, end, rows, at, error_kinds, families, self._tables())
 
     @property
-    def application(self) -> Array:
-        """uint16[flows], writable: layer id of the protocol above transport, set by `protocols`. A view: do not keep it."""
-        return self._rows.view(np.uint16)[: self.n_flows, APPLICATION]
-
-    @property
     def n_flows(self) -> int:
         """Number of conversations so far."""
         return int(self._counts[N_FLOWS])
@@ -331,9 +307,10 @@ class FlowTable:
         """What naming wants to know of the conversations of the batch that was counted last. Copies."""
         packets = batch.packets
         flow = different(packets.flow[(packets.payload_len > 0) & (packets.tcp_flags >= 0) & (packets.flow >= 0)])
-        rows = self.narrow[flow]
-        a_port, b_port, asked_b, asked_a = (rows[:, i] for i in (A_PORT, B_PORT, SYNS, SYNS + 1))
-        answered = np.where(self._rows.view(np.uint8)[flow, ORIGINATOR] == 1, a_port, b_port) * (rows[:, SYNACK] > 0)
+        known = flow_columns(self._rows, self._long_rows)
+        a_port, b_port = (known[name][flow].astype(np.int32) for name in ("a_port", "b_port"))
+        asked_b, asked_a, accepted = (known[name][flow] for name in ("syn_ab", "syn_ba", "synack"))
+        answered = np.where(known["originator"][flow] == 1, a_port, b_port) * (accepted > 0)
         server = np.where(asked_b > 0, b_port, np.where(asked_a > 0, a_port, answered))
         return Ends(self.n_flows, flow.astype(np.int64), a_port, b_port, server)
 
@@ -350,18 +327,9 @@ class FlowTable:
 
     def _columns(self) -> dict[str, Any]:
         n = self.n_flows
-        words = self.narrow
-        found: dict[str, Any] = {"frames": FirstFrames(words[:n, LAST_NUMBER], words[:n, MORE], self._frames)}
-        for names, dtype, first in (
-            (WIDE, np.int64, FIRST_NS), (NARROW, np.int32, A_ID), (SMALL, np.uint16, UNION_FLAGS), (TINY, np.uint8, KIND),
-        ):  # fmt: skip
-            words = self._rows.view(dtype)
-            found.update((name, words[:n, i]) for i, name in enumerate(names, first))
-        for column in columns.FLOW_COLUMNS:
-            if column.absent == -1 and column.name in found:  # ABSENT and UNKNOWN, signed
-                found[column.name] = found[column.name].view(column.dtype)
-        found["state"] = np.zeros(n, dtype=np.uint8)
-        return found
+        application = np.zeros(n, np.uint16) if self.application is None else self.application[:n]
+        state = np.zeros(n, np.uint8)
+        return flow_columns(self._rows[:n], self._long_rows) | {"application": application, "state": state}
 
     def addresses(self) -> Addresses:
         """The address table so far: row = address id."""

@@ -60,7 +60,7 @@ class Pipeline:
             yield batch
         began = perf_counter()
         self.naming.finish()
-        self.flows.application[:] = self.naming.application[: self.flows.n_flows]
+        self.flows.application = self.naming.application
         self.timing["naming"] += perf_counter() - began
 
     def _counted(self, capture: Source) -> Iterator[tuple[Batch, Ends]]:

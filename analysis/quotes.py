@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.address_table import address_id
 from analysis.columns import ICMP, ICMPV6, NO_TIME, SCTP, TCP, UDP, Array, Batch, among
-from analysis.flow_rows import ABSENT, ICMP_ERROR, KIND, QUOTED, flow_slot, new_flow
+from analysis.flow_rows import ABSENT, ICMP_ERROR, KIND, QUOTED, SMALL, TINY, flow_slot, new_flow
 from analysis.kernel import inner_kernel, lean_kernel
 
 BEHIND = 1 << 62  # behind the last tap of any batch
@@ -79,7 +79,7 @@ def reserve(tables: Any, quotes: Any, q: int) -> None:
     at, tag = flow_slot(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7])
     if tables.slots[at] == 0:
         row = new_flow(tables, TCP, src, dst, quotes[q, 6], quotes[q, 7], NO_TIME)
-        tables.tiny[row, KIND] = QUOTED
+        tables.tiny[TINY * row + KIND] = QUOTED
         tables.slots[at] = (tag << 32) | (row + 1)
 
 
@@ -130,8 +130,8 @@ def mark_quoted(data: Any, start: Any, end: Any, rows: Any, at: Any, kinds: Any,
             continue
         slot, _ = flow_slot(tables, kind, src, dst, src_port, dst_port)
         row = (tables.slots[slot] & 0xFFFFFFFF) - 1
-        if row >= 0 and tables.small[row, ICMP_ERROR] == ABSENT:
-            tables.small[row, ICMP_ERROR] = kinds[i]
+        if row >= 0 and tables.small[SMALL * row + ICMP_ERROR] == ABSENT:
+            tables.small[SMALL * row + ICMP_ERROR] = kinds[i]
 
 
 @inner_kernel

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import BAD_TRANSPORT_HEADER, NO_TIME, TCP_FLAGS, Array, Batch
-from analysis.flow_rows import STREAM
+from analysis.flow_rows import NARROW, STREAM
 from analysis.flows import FlowTable
 from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen
 from analysis.kernel import inner_kernel, lean_kernel
@@ -295,7 +295,7 @@ def _analyse(segments: Any, streams: Any, known: int, first_row: int) -> tuple[i
         flow = segments.flow[i]
         if flags < 0 or flow < 0 or segments.fault[i] & BAD_TRANSPORT_HEADER:
             continue
-        stream = 0 + streams.flows[flow, STREAM]
+        stream = 0 + streams.flows[NARROW * flow + STREAM]
         if stream < 0:
             continue
         side = 0 + segments.direction[i]

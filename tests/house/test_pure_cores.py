@@ -22,6 +22,8 @@ CORES = [
             "growing.py",
             "address_table.py",
             "flow_rows.py",
+            "flow_columns.py",
+            "derived.py",
             "flows.py",
             "tcp.py",
             "verdict.py",
