@@ -1,8 +1,12 @@
 """DHCP misuse: a second server with other answers, and clients that ask for every address or far too often.
 
-A rogue server gives its own router or name server and so gets the traffic; starvation takes all addresses first. What
-else looks like it: two servers that share the work (equal answers), a busy wireless network (many clients, an even pace),
-relays (one server behind several addresses). Reference: RFC 2131; ATT&CK T1557.003.
+A rogue server gives its own router or name server and so gets the traffic; starvation takes all addresses first. Over
+IPv6 nobody else need answer: Windows asks for DHCPv6 where there is none (mitm6), so a server stands out that names itself
+as name server, is no router, and gives addresses that no server gives or answers for whatever domain. What else looks like
+it: two servers that share the work (equal answers), a busy wireless network (many clients, an even pace), relays (one
+server behind several addresses), a home router or a domain controller that is DHCPv6 and name server at once (it
+announces a prefix; it leases addresses of the network and answers with those of others).
+Reference: RFC 2131, RFC 8415; ATT&CK T1557.003; mitm6 as published.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import numpy as np
 
 from analysis import assess
 from analysis.claims import Words, listed, of_facts
+from analysis.domains import registered
 from analysis.evidence import Evidence, busiest
 from analysis.facts import Dhcp
 from analysis.findings import Finding, Number, Severity
@@ -23,6 +28,8 @@ from analysis.thresholds import Limits, limit, measured
 NAME = "dhcp-attack"
 blocked = assess.without_fact("dhcp", "DHCP messages")
 DISCOVER, OFFER, REQUEST, ACK, INFORM = 1, 2, 3, 5, 8
+ADDRESSES = (1, 28)  # A, AAAA
+ADVERTISE6, REPLY6 = 2, 7  # RFC 8415 7.3
 SPOOFING = ("T1557.003", "Adversary-in-the-Middle: DHCP Spoofing")
 
 
@@ -37,13 +44,21 @@ class Thresholds(Limits):
         6, "addresses that one client asks for in the window", "Slips: 4; RFC 2131 3.2: a client wants its last one"
     )
     window_s: float = limit(60.0, "s", "tapwall")
+    domains: int = limit(
+        3, "domains that a server answers for with one address", "tapwall: a domain controller answers so for its own"
+    )
     servers: int = limit(2, "servers with different answers", "tapwall: shared work has equal answers")
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
-    """Rogue servers, starvation, floods."""
+    """Rogue servers of both families, starvation, floods."""
     rows = [row for row in evidence.facts.dhcp if row.version == 4]
     yield from _rogue(evidence, [row for row in rows if row.message in (OFFER, ACK)], limits)
+    told6 = [row for row in evidence.facts.dhcp if row.version == 6 and row.message in (ADVERTISE6, REPLY6)]
+    contested = list(_rogue(evidence, told6, limits))
+    yield from contested
+    if not contested:
+        yield from _own_names(evidence, told6, limits)
     asked = sorted((row for row in rows if row.message in (DISCOVER, REQUEST, INFORM)), key=lambda row: row.time_ns)
     if not asked:
         return
@@ -117,22 +132,24 @@ def _rogue(evidence: Evidence, rows: list[Dhcp], limits: Thresholds) -> Iterator
     clients: defaultdict[str, set[str]] = defaultdict(set)
     for server, mine in answers.items():
         for row in mine:
-            clients[row.client_mac].add(server)
+            clients[row.client_mac or evidence.target_of(row.flow)].add(server)
     contested = [mac for mac, servers in clients.items() if len(servers) > 1]
     first = min(answers, key=lambda server: answers[server][0].time_ns)
     rogue = min((server for server in answers if server != first), key=lambda server: answers[server][0].time_ns)
     mine = answers[rogue]
+    announced = {rogue, first} <= {row.source for row in evidence.facts.router_advert if row.lifetime_s}
     yield of_facts(
         evidence,
         mine,
         Words(
             detector=NAME,
-            title=f"A second DHCP server, {rogue}, gives other answers than {first}",
+            title=f"A second DHCP{'v6' * (mine[0].version == 6)} server, {rogue}, gives other answers than {first}",
             explanation=f"{rogue} names router {mine[0].router or 'none'} and name server {listed(mine[0].dns) or 'none'}; {first} names "
             f"{answers[first][0].router or 'none'} and {listed(answers[first][0].dns) or 'none'}. {len(contested)} clients got both.",
-            benign=f"Two networks in one capture have two servers; then no client hears both: here {len(contested)} do.",
+            benign=f"Two networks in one capture have two servers; then no client hears both: here {len(contested)} do."
+            + (" Both announce themselves as routers: a house may have two." if announced else ""),
             advice="Find the second server's port; DHCP snooping allows answers from known ports only.",
-            impact=Severity.HIGH if contested else Severity.LOW,
+            impact=Severity.LOW if not contested else Severity.MEDIUM if announced else Severity.HIGH,
             evidence={"two servers, two answers": 0.5, "same clients": 0.4 * bool(contested)},
             numbers={
                 "servers": measured(limits, "servers", len(answers)),
@@ -144,3 +161,77 @@ def _rogue(evidence: Evidence, rows: list[Dhcp], limits: Thresholds) -> Iterator
             hosts=(rogue, first),
         ),
     )
+
+
+def _own_names(evidence: Evidence, rows: list[Dhcp], limits: Thresholds) -> Iterator[Finding]:
+    """A DHCPv6 server that is no router and makes itself the name server (mitm6)."""
+    routers = {row.source for row in evidence.facts.router_advert if row.lifetime_s}
+    by_server: defaultdict[str, list[Dhcp]] = defaultdict(list)
+    for row in rows:
+        if row.server in row.dns and row.server not in routers:
+            by_server[row.server].append(row)
+    for server, mine in by_server.items():
+        strange = sorted({row.offered for row in mine if _link_local(row.offered)})
+        domains = _answered_alike(evidence, server)
+        if not strange and len(domains) < limits.domains:
+            continue
+        clients = sorted({_other_end(evidence, row.flow, server) for row in mine})
+        yield of_facts(
+            evidence,
+            mine,
+            Words(
+                detector=NAME,
+                title=f"{server} gives itself out by DHCPv6 as name server of {len(clients)} hosts, and is no router (mitm6)",
+                explanation=f"{len(mine)} answers; "
+                + (
+                    f"they lease link-local addresses ({listed(strange, 2)}), which hosts make themselves. "
+                    if strange
+                    else ""
+                )
+                + (
+                    f"It answers for {len(domains)} domains with one address ({listed(domains, 3)}). "
+                    if domains
+                    else ""
+                )
+                + "Windows prefers an IPv6 name server, so all names are looked up there, and logins follow.",
+                benign="A home router or a domain controller is DHCPv6 and name server too: the router announces a prefix, and both "
+                f"lease addresses of the network; here {len(strange)} leases are link-local.",
+                advice="Find the port of this host; DHCPv6 guard (RFC 7610) on the switch; where IPv6 is not used, drop DHCPv6 and "
+                "router advertisements on the clients' ports.",
+                impact=Severity.HIGH,
+                evidence={
+                    "its own name server, no router": 0.4,
+                    "link-local leases": 0.5 * bool(strange),
+                    "answers for all": margin(len(domains), limits.domains, least=0.4),
+                },
+                numbers={
+                    "domains": measured(limits, "domains", len(domains)),
+                    "link_local_leases": Number(len(strange), "addresses"),
+                    "clients": Number(len(clients), "hosts"),
+                },
+                subject=f"names {server}",
+                attack=(SPOOFING,),
+                accountable=server,
+                hosts=(server, *clients[:20]),
+            ),
+        )
+
+
+def _link_local(address: str) -> bool:
+    return address.startswith("fe80:")
+
+
+def _other_end(evidence: Evidence, flow: int, address: str) -> str:
+    source, target = evidence.source_of(flow), evidence.target_of(flow)
+    return target if source == address else source
+
+
+def _answered_alike(evidence: Evidence, server: str) -> list[str]:
+    """Domains for which a host gave the address that it gave for most."""
+    given: defaultdict[str, set[str]] = defaultdict(set)
+    for row in evidence.facts.dns:
+        if row.response and row.protocol == "dns" and evidence.sender_of(row.flow, row.from_a) == server:
+            for _, kind, _, text in row.answers:
+                if kind in ADDRESSES:
+                    given[text].add(registered(row.name))
+    return sorted(max(given.values(), key=len, default=set[str]()))

@@ -196,6 +196,27 @@ def dhcp(message: int, mac: str, *, xid: int = 1, yours: str = "0.0.0.0", server
     return out + b"\xff" + bytes(40)
 
 
+SOLICIT6, ADVERTISE6, REQUEST6, REPLY6 = 1, 2, 3, 7
+
+
+def dhcp6(message: int, mac: str, *, xid: int = 1, server_mac: str = "", offered: str = "", dns: str = "") -> bytes:
+    """A DHCPv6 message (RFC 8415 8); what a server says as options."""
+
+    def option(code: int, value: bytes) -> bytes:
+        return struct.pack(">HH", code, len(value)) + value
+
+    def duid(address: str) -> bytes:
+        return b"\0\3\0\1" + bytes.fromhex(address.replace(":", ""))
+
+    out = bytes((message,)) + xid.to_bytes(3, "big") + option(1, duid(mac))
+    lease = b""
+    if offered:
+        lease = option(5, socket.inet_pton(socket.AF_INET6, offered) + struct.pack(">II", 300, 300))
+    out += option(3, struct.pack(">III", 1, 0, 0) + lease)
+    out += option(2, duid(server_mac)) if server_mac else b""
+    return out + (option(23, socket.inet_pton(socket.AF_INET6, dns)) if dns else b"")
+
+
 # ---- SMB and DCE/RPC ([MS-SMB2] 2.2.1.2, C706 12.6.3.1)
 
 

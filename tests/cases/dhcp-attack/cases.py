@@ -1,10 +1,26 @@
 """Scenes of DHCP misused, and of many clients."""
 
 from cases import fires, silent
-from payloads import DHCP_ACK, DISCOVER, OFFER, REQUEST, dhcp
-from traffic import Wire
+from payloads import (
+    AAAA,
+    ADVERTISE6,
+    DHCP_ACK,
+    DISCOVER,
+    OFFER,
+    REPLY6,
+    REQUEST,
+    REQUEST6,
+    SOLICIT6,
+    dhcp,
+    dhcp6,
+    dns_answer,
+    dns_query,
+    router_advert,
+)
+from traffic import Wire, mac_of
 
 SERVER, ROGUE = "10.0.0.1", "10.0.0.66"
+SERVER6, ROGUE6, SERVERS6 = "fe80::1", "fe80::66", "ff02::1:2"
 
 
 def _lease(wire: Wire, mac: str, xid: int, at: float, servers: tuple[str, ...] = (SERVER,)) -> None:
@@ -24,6 +40,22 @@ def _udp(source: int, target: int, data: bytes) -> bytes:
 
 def _discover(wire: Wire, mac: str, xid: int, at: float) -> None:
     wire.ip("0.0.0.0", "255.255.255.255", 17, _udp(68, 67, dhcp(DISCOVER, mac, xid=xid)), at, via=(mac, "ff:ff:ff:ff:ff:ff"))  # fmt: skip
+
+
+def _lease6(wire: Wire, number: int, server: str, at: float, dns: str, offered: str) -> None:
+    client, mac = f"fe80::1:{number + 1}", f"02:00:00:00:06:{number:02x}"
+    for later, ask, tell in ((0.0, SOLICIT6, ADVERTISE6), (0.1, REQUEST6, REPLY6)):
+        wire.udp(client, 546, SERVERS6, 547, dhcp6(ask, mac, xid=number), at + later)
+        answer = dhcp6(tell, mac, xid=number, server_mac=mac_of(server), offered=offered, dns=dns)
+        wire.udp(server, 547, client, 546, answer, at + later + 0.01)
+
+
+def _lookup(wire: Wire, number: int, server: str, answers: dict[str, str], at: float) -> None:
+    for name, address in answers.items():
+        wire.asked(
+            f"fe80::1:{number + 1}", server, 53, dns_query(name, AAAA), dns_answer(name, AAAA, (address,)), at=at
+        )
+        at += 0.2
 
 
 @fires("high", title="second DHCP server")
@@ -80,3 +112,49 @@ def address_scan(wire: Wire) -> None:
     for number in range(10):
         message = dhcp(REQUEST, "02:aa:00:00:00:01", xid=number).replace(b"\xff" + bytes(40), b"\x32\x04" + socket.inet_aton(f"10.0.0.{number + 50}") + b"\xff")  # fmt: skip
         wire.ip("0.0.0.0", "255.255.255.255", 17, _udp(68, 67, message), 3.0 * number, via=("02:aa:00:00:00:01", "ff:ff:ff:ff:ff:ff"))  # fmt: skip
+
+
+@fires("high", title="(mitm6)")
+def ipv6_name_server(wire: Wire) -> None:
+    """mitm6: the only DHCPv6 server leases link-local addresses, names itself name server and answers for the domain's hosts."""
+    for number in range(4):
+        _lease6(wire, number, ROGUE6, 10.0 * number, ROGUE6, f"fe80::7:{number + 1}")
+        names = ("wpad.corp.example", "files.corp.example", "dc1.corp.example")
+        _lookup(wire, number, ROGUE6, dict.fromkeys(names, ROGUE6), 10.0 * number + 1)
+
+
+@fires("high", title="(mitm6)")
+def ipv6_name_server_for_all(wire: Wire) -> None:
+    """The same with leases of a made-up network; whatever domain is asked for has the attacker's address."""
+    for number in range(4):
+        _lease6(wire, number, ROGUE6, 10.0 * number, ROGUE6, f"fd00:66::{number + 1}")
+        names = ("www.example.org", "mail.example.net", "bank.example.com", "intranet.corp.example")
+        _lookup(wire, number, ROGUE6, dict.fromkeys(names, ROGUE6), 10.0 * number + 1)
+
+
+@fires("high", title="second DHCPv6 server")
+def ipv6_rogue_server(wire: Wire) -> None:
+    """A second DHCPv6 server races the first one for the same clients, with another name server."""
+    for number in range(3):
+        _lease6(wire, number, SERVER6, 20.0 * number, "fd00::53", f"fd00::1:{number + 1}")
+        _lease6(wire, number, ROGUE6, 20.0 * number + 0.003, ROGUE6, f"fd00::1:{number + 1}")
+
+
+@silent()
+def home_router(wire: Wire) -> None:
+    """A home router: it announces a prefix, leases addresses, names its link-local address name server and answers for itself."""
+    for number in range(4):
+        wire.icmp(SERVER6, "ff02::1", 134, 0, router_advert(mac_of(SERVER6)), at=10.0 * number)
+        _lease6(wire, number, SERVER6, 10.0 * number + 1, SERVER6, f"2001:db8:1::{number + 16:x}")
+        _lookup(wire, number, SERVER6, {"router.example": SERVER6, "www.example.org": "2001:db8:9::1", "mail.example.net": "2001:db8:8::1"}, 10.0 * number + 2)  # fmt: skip
+
+
+@silent()
+def small_business_server(wire: Wire) -> None:
+    """One server is domain controller, files, DHCPv6 and name server; another host is the router."""
+    own = "fd00::5"
+    names = {f"{name}.corp.example": own for name in ("dc1", "files", "wpad", "_ldap._tcp", "intranet")}
+    for number in range(4):
+        wire.icmp(SERVER6, "ff02::1", 134, 0, router_advert(mac_of(SERVER6)), at=10.0 * number)
+        _lease6(wire, number, own, 10.0 * number + 1, own, f"fd00::1:{number + 1}")
+        _lookup(wire, number, own, names | {"www.example.org": "2001:db8:9::1", "mail.example.net": "2001:db8:8::1"}, 10.0 * number + 2)  # fmt: skip
