@@ -234,4 +234,5 @@ def _answered_alike(evidence: Evidence, server: str) -> list[str]:
             for _, kind, _, text in row.answers:
                 if kind in ADDRESSES:
                     given[text].add(registered(row.name))
-    return sorted(max(given.values(), key=len, default=set[str]()))
+    most: set[str] = max([*given.values(), set()], key=len)
+    return sorted(most)

@@ -1,8 +1,10 @@
 """DNS tunnels: data carried in names and answers of one domain.
 
-Per registered domain: distinct subdomains, their length and entropy, record types that carry free text, bytes each way.
+Per registered domain: distinct subdomains, their length and entropy, record types that carry free text, aliases that
+carry data back (a question for an address, answered by a long name of the same domain), bytes each way.
 What else looks like it: content delivery networks (few, short names), virus and block list look-ups (one answer type,
-addresses come back), telemetry with hashes (names without free text in the answers), reverse zones and mDNS (left out).
+addresses come back), telemetry with hashes (hexadecimal, at most 64 characters, without free text in the answers), reverse
+zones and mDNS (left out).
 Reference: RITA (distinct subdomains); iodine, dnscat2 and dns2tcp as published.
 """
 
@@ -48,6 +50,14 @@ class Thresholds(Limits):
     )
     label: float = limit(20.0, "characters, mean of the subdomain", "tapwall: host names are shorter; nDPI looks at 27")
     entropy: float = limit(3.3, "bits per character, mean", "tapwall: hexadecimal data reaches 3.6, words 3.0")
+    plain_names: int = limit(50, "distinct long subdomains, whatever is answered", "tapwall: the usual 50")
+    plain_label: float = limit(40.0, "characters, mean, with plain_entropy", "tapwall: as long as a SHA-1 hash")
+    plain_entropy: float = limit(
+        4.0, "bits per character of the longest label, mean", "tapwall: hexadecimal cannot exceed it"
+    )
+    longest_hash: float = limit(
+        90.0, "characters, mean, with entropy", "tapwall: a SHA-256 hash has 64, and the service's labels come behind"
+    )
     text_share: float = limit(0.5, "share of free text types", "tapwall's default")
     repeats: int = limit(30, "TXT or NULL queries in a day", "tapwall: orders fetched over DNS; TXT look-ups are rare")
 
@@ -55,12 +65,13 @@ class Thresholds(Limits):
 class Zone:
     """What one host asked of one registered domain."""
 
-    __slots__ = ("down", "names", "rows", "types", "up")
+    __slots__ = ("aliases", "down", "names", "rows", "types", "up")
 
     def __init__(self) -> None:
         self.rows: list[Dns] = []
         self.names: set[str] = set()
         self.types: Counter[int] = Counter()
+        self.aliases: set[str] = set()  # long names of the same domain that came back
         self.up = 0
         self.down = 0
 
@@ -76,6 +87,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         zone.rows.append(row)
         if row.response:
             zone.down += row.size_bytes
+            zone.aliases.update(
+                text for _, kind, _, text in row.answers if kind == CNAME and _coded_name(text, row, limits)
+            )
         else:
             zone.up += row.size_bytes
             zone.names.add(row.name.lower())
@@ -87,6 +101,14 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             told.add(asker)
             yield finding
     yield from _scattered(evidence, zones, told, limits)
+
+
+def _coded_name(alias: str, row: Dns, limits: Thresholds) -> bool:
+    """Whether a question for another type than CNAME was answered with a long computed name of its own domain."""
+    if row.type in FREE_TEXT or registered(alias) != registered(row.name):
+        return False
+    sub = alias.removesuffix(registered(alias)).replace(".", "")
+    return len(sub) >= limits.label and entropy(sub) >= limits.entropy
 
 
 def _scattered(
@@ -125,13 +147,15 @@ def _judge(evidence: Evidence, asker: str, domain: str, zone: Zone, limits: Thre
     subs = [name.removesuffix(domain).removeprefix(domain).strip(".") for name in zone.names if name != domain]
     length = sum(map(len, subs)) / len(subs) if subs else 0.0
     mean = sum(entropy(sub.replace(".", "")) for sub in subs) / len(subs) if subs else 0.0
-    text = sum(zone.types[kind] for kind in FREE_TEXT) / asked
+    text = min(1.0, (sum(zone.types[kind] for kind in FREE_TEXT) + len(zone.aliases)) / asked)
     plain = sum(zone.types[kind] for kind in (TXT, NULL))
     dense = len(subs) >= limits.dense_names and length >= limits.label and mean >= limits.entropy
     terms: dict[str, float] = {}
     if dense and (text >= limits.text_share or len(subs) >= limits.names):
         terms["data in names"] = margin(len(subs), limits.dense_names, least=0.6)
         terms["free text types"] = 0.5 * text
+    elif len(subs) >= limits.plain_names and _longer_than_hashes(subs, length, limits):
+        terms["data in long names"] = margin(len(subs), limits.plain_names, least=0.55)
     elif len(subs) >= limits.names and text >= limits.text_share:
         terms["many names"] = margin(len(subs), limits.names, least=0.5)
         terms["free text types"] = 0.5 * text
@@ -142,6 +166,14 @@ def _judge(evidence: Evidence, asker: str, domain: str, zone: Zone, limits: Thre
     else:
         return None
     return _finding(evidence, (asker, domain), zone, limits, (len(subs), length, mean, text, plain), terms)
+
+
+def _longer_than_hashes(subs: Sequence[str], length: float, limits: Thresholds) -> bool:
+    """Names that hold more than a hash in hexadecimal: denser in their longest labels, or longer."""
+    if length < limits.plain_label:
+        return False
+    bits = sum(entropy(max(sub.split("."), key=len)) for sub in subs) / len(subs)
+    return bits >= (limits.entropy if length >= limits.longest_hash else limits.plain_entropy)
 
 
 def _in_a_day(zone: Zone) -> int:
@@ -168,7 +200,7 @@ def _finding(
             title=f"{asker} moves data over DNS names of {domain or 'no common domain'}: {names} different names, "
             f"{zone.up} bytes up, {zone.down} bytes down",
             explanation=f"{sum(zone.types.values())} queries; subdomains of {length:.0f} characters with {mean:.1f} bits each; "
-            f"{100 * text:.0f} % ask for types that carry free text ({plain} TXT or NULL).",
+            f"{100 * text:.0f} % ask for types that carry free text, or get a long name back ({plain} TXT or NULL).",
             benign="Block lists, telemetry and content networks ask for many names too, but get addresses back; here "
             f"{100 * text:.0f} % of the queries want free text.",
             advice="Find the program that asks; block the domain at the resolver, and DNS to anything but your resolver.",

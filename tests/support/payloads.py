@@ -48,6 +48,14 @@ def dns_answer(name: str, kind: int, values: tuple[str | bytes, ...] = (), id: i
     return out
 
 
+def dns_alias(name: str, alias: str, id: int = 0x1234) -> bytes:
+    """A question for an address, answered by another name only."""
+    answer = bytearray(dns_answer(name, CNAME, (alias,), id, ttl=0))
+    at = 12 + len(dns_name(name))
+    answer[at : at + 2] = A.to_bytes(2, "big")
+    return bytes(answer)
+
+
 def llmnr_answer(name: str, address: str, id: int = 7) -> bytes:
     """An LLMNR answer repeats the name (RFC 4795 2.1)."""
     return dns_answer(name, A, (address,), id, flags=0x8000, ttl=30)

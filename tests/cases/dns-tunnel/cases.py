@@ -3,7 +3,7 @@
 import base64
 
 from cases import fires, silent
-from payloads import NULL, TXT, A, dns_answer, dns_query
+from payloads import NULL, TXT, A, dns_alias, dns_answer, dns_query
 from traffic import Wire
 
 ME, RESOLVER = "10.0.0.9", "10.0.0.1"
@@ -88,3 +88,34 @@ def settings_by_txt(wire: Wire) -> None:
     """A program reads its settings from one TXT record, five times a day for a fortnight."""
     for number in range(70):
         _ask(wire, "2.settings.example.net", TXT, "v=2;k=" + "ab" * 40, 17_280.0 * number)
+
+
+@fires(title="example.net")
+def quick_exfiltration(wire: Wire) -> None:
+    """A small file leaves in the names of 60 questions for addresses, 48 coded characters each."""
+    for number in range(60):
+        _ask(wire, f"{_coded(wire, 30)}.t.example.net", A, "203.0.113.1", 0.3 * number)
+
+
+@fires("high", title="example.net")
+def answers_in_aliases(wire: Wire) -> None:
+    """A tunnel that asks for addresses only: data comes back as an alias of the same domain."""
+    for number in range(40):
+        name = f"{wire.noise(25).hex()}.t.example.net"
+        wire.asked(ME, RESOLVER, 53, dns_query(name), dns_alias(name, f"{wire.noise(20).hex()}.t.example.net"), at=0.3 * number)  # fmt: skip
+
+
+@silent()
+def long_hashes(wire: Wire) -> None:
+    """A virus scanner looks 80 SHA-256 hashes up, in two labels each."""
+    for number in range(80):
+        hashed = wire.noise(32).hex()
+        _ask(wire, f"{hashed[:32]}.{hashed[32:]}.hash.av.example.com", A, "127.0.0.1", 1.0 * number)
+
+
+@silent()
+def aliases_of_a_content_network(wire: Wire) -> None:
+    """Sixty hosts of a content network, each an alias of one of its machines."""
+    for number in range(60):
+        name = f"media-{wire.word(8)}.example.net"
+        wire.asked(ME, RESOLVER, 53, dns_query(name), dns_alias(name, f"edge-{wire.word(6)}.example.net"), at=0.5 * number)  # fmt: skip
