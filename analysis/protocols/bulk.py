@@ -23,7 +23,6 @@ from analysis.protocols.streams import Segment, Stream, deliver_next
 
 DISSECT, EVERY, RECORDS, COLLECT, SILENT = range(5)  # lanes
 HEADER = 5  # of a TLS record
-LOOKED_AT = 64  # bytes of an HTTP body in which a sign that it is no header must be found
 
 # Bits of Packets.analysis (columns.TCP_FLAGS).
 RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER, KEEP_ALIVE = 1, 2, 4, 8, 1 << 12
@@ -70,25 +69,18 @@ def _put(packets: Any, row: int, layer: int, size: int, pdus: int, max_layers: i
 def _is_body(data: Any, start: int, end: int) -> bool:
     """Bytes that neither begin a message of HTTP nor look like a header line, and never will (http.py judges the same).
 
-    False in doubt: a capital letter could begin a method, a version or a preface; a line is a header where a colon
-    comes before any byte that no field name has.
+    False in doubt: a capital letter could begin a method, a version or a preface; a line that does not end may go on.
     """
-    if 0x41 <= int(data[start]) <= 0x5A:
+    first = int(data[start])
+    if first < 0x20 or first >= 0x7F:
+        return first != 0x0D  # an empty line may stand before a message
+    if 0x41 <= first <= 0x5A:
         return False
-    ended = False  # by a byte that makes a longer line senseless
-    named = True  # could all bytes so far be a field name?
-    for at in range(start, min(end, start + LOOKED_AT)):
+    for at in range(start, end - 1):
         byte = int(data[at])
-        if named:
-            if byte == 0x3A or byte == 0x0A or byte == 0x0D:
-                return False
-            # RFC 9110 5.1: a token has no space, no control and none of ()<>@,;\"/[]?={}
-            named = 0x20 < byte < 0x7F and not (
-                byte == 0x22 or byte == 0x28 or byte == 0x29 or byte == 0x2C or byte == 0x2F or byte == 0x3B
-                or 0x3C <= byte <= 0x40 or 0x5B <= byte <= 0x5D or byte == 0x7B or byte == 0x7D
-            )  # fmt: skip
-        ended = ended or byte == 0x0A or byte == 0 or byte >= 0x80
-        if ended and not named:
+        if byte == 0x3A:
+            return False
+        if byte == 0x0A or byte == 0x0D:
             return True
     return False
 
@@ -99,7 +91,7 @@ def _every(
 ) -> bool:
     """A segment of lanes EVERY and SILENT; False where its first two bytes look as if a protocol began.
 
-    In lane SILENT HTTP takes whatever comes, so nothing but HTTP could begin.
+    Without a layer the lane hides what HTTP does not show; in lane SILENT nothing but HTTP could begin.
     """
     bits = int(packets.analysis[row])
     cap = int(packets.payload_cap[row])
@@ -117,8 +109,9 @@ def _every(
         return False  # how a dissector that shows nothing takes a cut segment depends on where it is cut
     if (layer == data_layer or layer == 0) and cap > 1:
         start = int(packets.payload_start[row])
-        told = telling[int(data[start]) << 8 | int(data[start + 1])]
-        if told and (lane != SILENT or not _is_body(data, start, start + cap)):
+        if lane != SILENT and telling[int(data[start]) << 8 | int(data[start + 1])]:
+            return False
+        if layer == 0 and not _is_body(data, start, start + cap):
             return False
     if layer != 0:
         _put(packets, row, layer, cap, 1, max_layers)

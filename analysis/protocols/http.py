@@ -33,6 +33,7 @@ LONGEST_HEAD = 65_536
 HEAD_KEPT = 4096  # bytes of a header section that is remembered until its body is there
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
+LINE_END = pattern(rb"\r\n?|\n")
 EMPTY_LINE = pattern(rb"\n\r*\n")
 FORM_SECRET = pattern(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
 FORM_USER = pattern(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
@@ -123,8 +124,6 @@ def _dissect(pdu: Pdu) -> bool:
         if switched is not None and state.get("http_switched_from", 0) <= pdu.number:
             return _hand_over(pdu, at, switched)
         used = _message(pdu, at)
-        if used < 0:
-            return at > 0 or pdu.more != 0
         if used == 0:
             return True
         at += used
@@ -145,20 +144,30 @@ def _hand_over(pdu: Pdu, at: int, dissector: Dissect) -> bool:
 
 
 def _message(pdu: Pdu, at: int) -> int:
-    """One message at `at`: bytes used, 0 where more are wished for, -1 where it is no HTTP."""
+    """One message at `at`, or bytes that begin none: how many were used, 0 where more are wished for."""
+    lead = 2 if pdu.length - at > 3 and pdu.data[at : at + 2] == b"\r\n" else 0  # RFC 9112 2.2: ignored
+    at += lead
     data = pdu.data[at:] if at else pdu.data
     left = pdu.length - at
-    line_end = data.find(b"\n", 0, LONGEST_HEAD)
-    if line_end < 0:
-        if pdu.whole and len(data) == left and _may_grow(pdu, data):
+    if not data:
+        raise Cut
+    if not 0x20 <= data[0] < 0x7F:
+        return lead + _hidden(pdu, len(data), left)
+    line_end = LINE_END.search(data, 0, LONGEST_HEAD)
+    if line_end is None or (line_end.group() == b"\r" and line_end.end() == len(data)):
+        if pdu.whole and len(data) == left:
             pdu.wish(at, ONE_MORE)
             return 0
-        line = data
-    else:
-        line = data[:line_end].rstrip(b"\r")
+    line = data[: line_end.start()] if line_end else data
+    used = _section(pdu, at, data, left, line)
+    return lead + used if used else 0
+
+
+def _section(pdu: Pdu, at: int, data: bytes, left: int, line: bytes) -> int:
+    """As `_message`, for bytes that begin with a printable `line`."""
     message = start_line(line)
     if message is None:
-        return _continuation(pdu, at, data, left)
+        return _lines(pdu, at, data, left)
     section = _known_head(pdu, data) or head(data)
     if section is None:
         if pdu.whole and len(data) == left:
@@ -191,46 +200,66 @@ def _known_head(pdu: Pdu, data: bytes) -> Head | None:
     return kept[1] if kept is not None and data.startswith(kept[0]) else None
 
 
-def _may_grow(pdu: Pdu, data: bytes) -> bool:
-    """Could more bytes make this a start line?"""
-    return data.isascii() and b"\0" not in data[:64] and len(data) < LONGEST_HEAD
-
-
 def _loose_fields(data: bytes) -> dict[bytes, bytes]:
     """Fields of a header section that is cut."""
     found = head(data + b"\n\n")
     return found.fields if found else {}
 
 
-def _continuation(pdu: Pdu, at: int, data: bytes, left: int) -> int:
-    """Bytes that start no message: HTTP behind a request, and where they look like header lines; else nothing is shown (as
-    Wireshark does)."""
-    if len(data) < left and data and data.isascii() and data[0] >= 0x20:
-        raise Cut
-    if "http_seen" in pdu.stream.state or _starts_with_header(data):
-        pdu.add(layers.HTTP, len(data))
+def _hidden(pdu: Pdu, size: int, left: int) -> int:
+    """Bytes that are no text: HTTP behind a request, else nothing is shown (as Wireshark does)."""
+    if "http_seen" in pdu.stream.state:
+        pdu.add(layers.HTTP, size)
     else:
         pdu.stream.silent += 1
     return left
+
+
+def _lines(pdu: Pdu, at: int, data: bytes, left: int) -> int:
+    """Bytes that begin no message are HTTP where Wireshark takes their first lines for header fields: it asks for a colon.
+
+    A last line without one, behind header fields, is malformed. Nothing is shown where no line is a field.
+    """
+    if len(data) < left and data.isascii():
+        raise Cut
+    fields: dict[bytes, bytes] = {}
+    where, size = 0, -1
+    while where < len(data):
+        found = LINE_END.search(data, where, where + LONGEST_HEAD)
+        end, following = found.span() if found else (len(data), len(data))
+        line = data[where:end]
+        if where and start_line(line) is not None:
+            pdu.add(layers.HTTP, where)
+            return where
+        name, colon, value = line.partition(b":")
+        if not line:
+            where, size = following, len(data)
+            break
+        if not colon:
+            if fields and end == len(data):
+                pdu.add(layers.HTTP, len(data))
+                raise pdu.fail(at + end + 1)
+            break
+        fields[name.strip().lower()] = value.strip()
+        where, size = following, len(data)
+    if size < 0:
+        return _hidden(pdu, len(data), left)
+    section = Head(where, b"", fields)
+    length = fields.get(b"content-length", b"")
+    rest = left - where
+    if length.isdigit() and len(length) < 19 and b"transfer-encoding" not in fields:
+        rest = min(rest, int(length))
+    inner = _body(section, data[where : where + rest])
+    known = bool(inner) and inner[0][0] != layers.MEDIA
+    pdu.add(layers.HTTP, at + where if known else size)
+    pdu.layers += inner
+    return where + rest
 
 
 def takes_all(stream: Stream) -> bool:
     """Is this dissector the first that is asked? It refuses nothing, so nobody else ever is."""
     first = stream.dissector or (stream.candidates[0] if stream.candidates else None)
     return first is dissect and "http_switched" not in stream.state
-
-
-def _starts_with_header(data: bytes) -> bool:
-    """An empty line, or a field name (RFC 9110 5.1 token) before a colon."""
-    line = data[:LONGEST_HEAD].split(b"\n", 1)[0].rstrip(b"\r")
-    if not line:
-        return True
-    for byte in line:
-        if byte == 0x3A:
-            return True
-        if not 0x20 < byte < 0x7F or byte in b'()<>@,;\\"/[]?={}':
-            return False
-    return False
 
 
 def _body_size(pdu: Pdu, message: Message, section: Head, data: bytes, left: int, at: int) -> int:

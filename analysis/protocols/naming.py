@@ -262,6 +262,7 @@ class Naming:
     def _steady(self, stream: Stream, direction: int, lane: int, at: int, index: int) -> bool:
         """Put a direction that needs no dissector for a while into its lane."""
         lanes, side, spoken = self._bulk.view, stream.sides[direction], stream.spoken
+        span = side.spans[-1] if side.spans else None
         if spoken is TLS:
             if stream.state.get(("tls_sealed", direction)):
                 return enter_records(side, lanes, lane)
@@ -269,11 +270,10 @@ class Naming:
             if stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:
                 return enter(lanes, lane, EVERY, layers.DATA)
         elif spoken is HTTP:
-            if stream.silent >= REFUSALS:
+            if stream.silent >= REFUSALS and (span is None or span.done):
                 return enter(lanes, lane, SILENT if http.takes_all(stream) else EVERY, layers.NONE)
         elif spoken is SSH and stream.state.get(("ssh_sealed", direction)):
             return enter(lanes, lane, EVERY, layers.SSH)
-        span = side.spans[-1] if side.spans else None
         if span is None or span.done:
             lanes.missing[lane] = 0
             return False

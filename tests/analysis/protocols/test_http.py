@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 
+import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from tcp_talk import CLIENT, SERVER, Talk
 
 from analysis import layers
 from analysis.protocols import http
+from analysis.protocols.bulk import _is_body
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
@@ -213,3 +217,45 @@ def test_long_bodies_count_whole() -> None:
         for at in range(0, len(answer), 50_000):
             sizes = talk.sized(SERVER, answer[at : at + 50_000])
         assert [size for _, size in sizes] == [len(answer) - len(body) + head, len(body)]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"k\x04\x3e\x8f:\xb6\r:\x07\x08", "http"),  # a colon in the first line, wherever it stands
+        (b"k\x04\x3e\x8f\xb6\r:\x07\x08", ""),  # CR alone ends a line
+        (b"\x9f:\r\n", ""),  # the first byte is no text
+        (b"\r\nmore: of\r\n\r\n", "http"),  # an empty line before a message is passed by (RFC 9112 2.2)
+        (b"a: 1\r\nb without", "http/_ws.malformed"),  # a last line that might have become a field
+        (b"a: 1\r\nb without\r\n", "http"),
+        (b"Content-Type: text/plain\r\n\r\nhello", "http/data-text-lines"),
+    ],
+)
+def test_lines_that_begin_no_message(data: bytes, expected: str) -> None:
+    """The middle of a connection: Wireshark shows what looks like a header field."""
+    assert Talk(80).server(data) == expected
+
+
+@given(st.binary(min_size=1, max_size=200))
+@example(b"k\x04\r")
+@example(b"\r\n\r\n:")
+def test_what_the_kernel_passes_by_as_a_body_is_shown_by_nobody(data: bytes) -> None:
+    """The lane of an HTTP connection that shows nothing agrees with the dissector."""
+    if _is_body(np.frombuffer(data, np.uint8), 0, len(data)):
+        talk = Talk(80)
+        assert [talk.server(data), talk.server(b"a: 1\r\n")] == ["", "http"]  # the second segment begins anew
+
+
+def test_text_without_an_end_of_line_waits_for_more() -> None:
+    """Printable first, no CR or LF, or a CR that an LF may follow."""
+    talk = Talk(80)
+    assert [talk.server(b"k\x04abc"), talk.server(b"d\r"), talk.server(b"\n")] == ["", "", ""]
+    talk = Talk(80)
+    assert [talk.server(b"k\x04abc"), talk.server(b"d: 1\r\n")] == ["", "http"]
+
+
+def test_a_request_behind_an_empty_line_is_read() -> None:
+    """RFC 9112 2.2."""
+    talk = Talk(80)
+    assert talk.sized(CLIENT, b"\r\n" + GET) == [(layers.HTTP, len(GET))]
+    assert talk.facts.http[0].host == "example.org"
