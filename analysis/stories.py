@@ -30,7 +30,7 @@ RESTATES: dict[str, tuple[str, ...]] = {
     "remote-control": ("unusual-port",),
     "lateral-movement": ("program-transfer",),
     "tls-c2": ("intel", "tls-weakness", "unusual-port"),
-    "dns-tunnel": ("surge", "dga"),
+    "dns-tunnel": ("surge", "dga", "dns-beacon"),
     "exfiltration": ("surge",),
     "icmp-tunnel": ("surge",),
 }

@@ -4,8 +4,7 @@ Counted are new connections, never packets, per source, destination and port. Th
 evenness of sent bytes, spread over the capture, duration. What else looks like it: NTP, mDNS and other housekeeping
 (left out), updates, telemetry and monitoring (named as the benign explanation; well-known services are low), repeated
 SYNs of one attempt (failed connections are left out), keep-alives (inside one connection).
-Bowley's skew is taken as 0 where the quartiles differ by less than 5 % of the median: RITA's fixed 10 s would call
-every fast beacon symmetric. Reference: RITA v5.
+Reference: RITA v5.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import numpy as np
 
 from analysis import assess, columns
 from analysis.claims import Words, of_links
-from analysis.columns import Array, among, different, median
+from analysis.columns import Array, among, different
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.hosts import well_known
+from analysis.rhythm import score, steps_of
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "beacon"
-BINS = 24  # RITA: histogram over the span of the data
-FLAT = 0.05  # quartiles nearer than this share of the median are no skew
 PEER_PORTS = (80, 443)
 
 
@@ -65,63 +63,14 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
     order = np.argsort(links.first_ns[chosen], kind="stable")
     chosen = chosen[order]
     times = links.first_ns[chosen] / 1e9
-    steps = np.diff(times)
-    steps = steps[steps > 0]
-    if len(steps) < limits.connections - 1:
+    count, interval, jitter = steps_of(times)
+    if count < limits.connections - 1:
         return None
-    interval = median(steps)
-    jitter = median(np.abs(steps - interval)) / interval if interval else 1.0
     if interval < limits.shortest_s or jitter > limits.jitter:
         return None
     parts = score(times, links.sent_payload[chosen], evidence.first_ns / 1e9, evidence.span_s)
     total = sum(parts.values()) / 4
     return _finding(evidence, chosen, limits, (interval, jitter, total), parts) if total >= limits.score else None
-
-
-def score(times: Array, sizes: Array, begin_s: float, span_s: float) -> dict[str, float]:
-    """RITA's four parts, each 0 to 1: `steps`, `sizes`, `histogram`, `duration`. `times` are sorted seconds."""
-    steps = np.diff(times)
-    steps = steps[steps > 0]
-    place = np.clip(((times - begin_s) / max(span_s, 1e-9) * BINS).astype(np.int64), 0, BINS - 1)
-    heights = np.bincount(place, minlength=BINS)
-    return {
-        "steps": _even(steps, 1.0),
-        "sizes": _even(sizes.astype(float), 0.0),
-        "histogram": _histogram(heights),
-        "duration": _duration(heights, times, span_s),
-    }
-
-
-def _even(values: Array, default: float) -> float:
-    """Mean of 1 - |Bowley skew| and (median - MAD) / median."""
-    low, middle, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
-    skew = 0.0
-    if high - low > FLAT * middle and middle not in (low, high):
-        skew = (low + high - 2 * middle) / (high - low)
-    spread = median(np.abs(values - middle))
-    dispersion = max(0.0, (middle - spread) / middle) if middle >= 1 else default
-    if 0 < middle < 1:
-        dispersion = max(0.0, (middle - spread) / middle)
-    return (1 - abs(skew) + dispersion) / 2
-
-
-def _histogram(heights: Array) -> float:
-    mean = float(heights.mean())
-    steady = max(0.0, 1 - float(heights.std()) / mean) if mean else 0.0
-    if np.count_nonzero(heights) < 11:
-        return steady
-    width = int(np.ceil(0.05 * heights.max()))
-    counts = np.sort(np.bincount(heights // max(width, 1)))[::-1]
-    return max(steady, min(1.0, float(counts[:2].sum()) / (BINS - 1)))
-
-
-def _duration(heights: Array, times: Array, span_s: float) -> float:
-    if np.count_nonzero(heights) < 6:
-        return 0.0
-    coverage = float(times[-1] - times[0]) / span_s if span_s else 0.0
-    around = np.concatenate((heights, heights)) > 0
-    runs = np.diff(np.flatnonzero(np.concatenate(([True], ~around, [True])))) - 1
-    return min(1.0, max(coverage, min(BINS, int(runs.max())) / 12))
 
 
 def _finding(
