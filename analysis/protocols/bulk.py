@@ -53,6 +53,7 @@ class Columns(NamedTuple):
     layer_bytes: Any
     layer_pdus: Any
     last_pdu_bytes: Any
+    hidden: Any  # uint8, not of Packets: 1 where HTTP took a segment without showing anything
 
 
 @inner_kernel
@@ -115,6 +116,8 @@ def _every(
             return False
     if layer != 0:
         _put(packets, row, layer, cap, 1, max_layers)
+    else:
+        packets.hidden[row] = 1
     return True
 
 
@@ -292,7 +295,10 @@ class Walk:
         bulk.grow(int(flow[-1]) + 1, flow[starts])
         place = np.zeros(len(packets.flow), np.int32)
         place[rows] = bulk.place[flow]
-        columns = Columns(*(see(getattr(packets, name)) for name in Columns._fields))._replace(flow=see(place))
+        hidden = np.zeros(len(packets.flow), np.uint8)
+        self.hidden = _view(hidden)
+        seen = [*(see(getattr(packets, name)) for name in Columns._fields[:-1]), see(hidden)]
+        columns = Columns(*seen)._replace(flow=see(place))
         lanes = Lanes(*(see(array) for array in bulk.lanes))
         self._before = (see(np.ascontiguousarray(rows)), see(cursor), see(ends))
         tables = (see(batch.data), see(bulk._telling))
@@ -353,6 +359,13 @@ class Walk:
             else:
                 self._fault[row] |= TOO_MANY_LAYERS
         self._n_layers[row] = n
+
+    def show_hidden(self, rows: list[int], layer: int) -> None:
+        """What was taken without showing anything is `layer` after all."""
+        for row in rows:
+            if self.hidden[row]:
+                self.hidden[row] = 0
+                self.show(row, [(layer, self._segment[4][row])])
 
     def take_back(self, row: int, layer: int, above: int) -> bool:
         """Remove the last layer where it is `layer`, right above `above`; returns whether it was."""

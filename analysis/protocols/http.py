@@ -155,9 +155,11 @@ def _message(pdu: Pdu, at: int) -> int:
         return lead + _hidden(pdu, len(data), left)
     line_end = LINE_END.search(data, 0, LONGEST_HEAD)
     if line_end is None or (line_end.group() == b"\r" and line_end.end() == len(data)):
-        if pdu.whole and len(data) == left:
+        if pdu.whole and left < LONGEST_HEAD:
             pdu.wish(at, ONE_MORE)
             return 0
+        if pdu.whole:  # Wireshark waits without end
+            return lead + _hidden(pdu, len(data), left)
     line = data[: line_end.start()] if line_end else data
     used = _section(pdu, at, data, left, line)
     return lead + used if used else 0

@@ -209,14 +209,21 @@ class Naming:
             elif not plain[row] and walk.is_bare(row, missing[lane]):
                 at += 1
                 continue
+            silent = stream.silent
             found = walk.next_layers(stream, direction, row) if plain[row] else None
             if found is None:
                 found = deliver(stream, direction, walk.segment(row))
             if found:
                 walk.show(row, found)
                 stream.silent = 0
+                if stream.hides and "http_seen" in stream.state:
+                    walk.show_hidden(rows[walk.first[index] : at], layers.HTTP)
+                    stream.hides = False
                 if lane_of[lane ^ 1] == SILENT:
                     lane_of[lane ^ 1] = DISSECT  # HTTP after all
+            elif stream.silent > silent:
+                walk.hidden[row] = 1
+                stream.hides = True
             if stream.dissector is not known:
                 if known is None and at > walk.first[index]:
                     self._name_again(stream, walk, rows[walk.first[index] : at])

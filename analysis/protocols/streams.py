@@ -134,6 +134,7 @@ class Stream:
         "dissector",
         "facts",
         "flow",
+        "hides",
         "refused",
         "server_port",
         "shared",
@@ -159,6 +160,7 @@ class Stream:
         self.spoken: Dissect | None = None  # who took the last unit
         self.refused = 0  # units that nobody took
         self.silent = 0  # units that a dissector took without showing anything
+        self.hides = False  # were there some that a request would turn into HTTP?
         self.candidates: tuple[Dissect, ...] = ()  # by port
 
     def to_server(self, direction: int) -> bool:

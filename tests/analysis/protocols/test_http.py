@@ -254,6 +254,12 @@ def test_text_without_an_end_of_line_waits_for_more() -> None:
     assert [talk.server(b"k\x04abc"), talk.server(b"d: 1\r\n")] == ["", "http"]
 
 
+def test_text_that_never_ends_is_not_waited_for_for_ever() -> None:
+    """A download of letters without a line: nothing is shown, and nothing is marked."""
+    talk = Talk(80)
+    assert {talk.server(b"ABCDEFGH" * 180) for _ in range(400)} == {""}
+
+
 def test_a_request_behind_an_empty_line_is_read() -> None:
     """RFC 9112 2.2."""
     talk = Talk(80)
