@@ -19,7 +19,6 @@ from analysis.columns import Array, among
 from analysis.evidence import Evidence
 from analysis.facts import Smb
 from analysis.named_tuples import NamedTuple
-from analysis.named_tuples import NamedTuple
 
 SERVICES = (21, 22, 23, 25, 110, 143, 389, 445, 1433, 1521, 2323, 3306, 3389, 5432, 5900, 5985)
 SHORT = (23, 1433, 2323, 5900)  # their logins are shorter than an encrypted one
