@@ -17,6 +17,7 @@ import numpy as np
 from analysis.columns import MAX_LAYERS, TOO_MANY_LAYERS, Array, Batch, Packets
 from analysis.growing import as_kernel_sees
 from analysis.kernel import inner_kernel, lean_kernel
+from analysis.layers import TCP
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.pdu import Layer
 from analysis.protocols.streams import Segment, Stream, deliver_next
@@ -366,6 +367,26 @@ class Walk:
             if self.hidden[row]:
                 self.hidden[row] = 0
                 self.show(row, [(layer, self._segment[4][row])])
+
+    def uncover(self, rows: list[int], direction: int, first: int, start: int, end: int) -> None:
+        """A unit began late, in the segment from `first` to `start`: earlier segments up to its `end` were pieces of it.
+
+        Nothing is shown of them. Sequence numbers are unwrapped. A segment that repeats an earlier one begins nothing.
+        """
+        seq, length = self._segment[2], self._segment[5]
+        rows = [row for row in rows if self.direction[row] == direction]
+        if any((seq[row] - first) & 0xFFFFFFFF == 0 for row in rows):
+            return
+        for row in rows:
+            n = self._n_layers[row]
+            if ((seq[row] - start) & 0xFFFFFFFF) + length[row] > end - start:
+                continue
+            at = row * MAX_LAYERS
+            while n and self._layers[at + n - 1] != TCP:
+                n -= 1
+                self._layers[at + n] = self._layer_bytes[at + n] = self._layer_pdus[at + n] = 0
+            self._n_layers[row] = n
+            self._last_pdu_bytes[row] = -1
 
     def take_back(self, row: int, layer: int, above: int) -> bool:
         """Remove the last layer where it is `layer`, right above `above`; returns whether it was."""

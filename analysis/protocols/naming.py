@@ -221,6 +221,9 @@ class Naming:
                     stream.hides = False
                 if lane_of[lane ^ 1] == SILENT:
                     lane_of[lane ^ 1] = DISSECT  # HTTP after all
+            if stream.covered is not None:
+                walk.uncover(rows[walk.first[index] : at], *stream.covered)
+                stream.covered = None
             elif stream.silent > silent:
                 walk.hidden[row] = 1
                 stream.hides = True

@@ -131,6 +131,7 @@ class Stream:
         "b_port",
         "candidates",
         "choose",
+        "covered",
         "dissector",
         "facts",
         "flow",
@@ -160,6 +161,7 @@ class Stream:
         self.spoken: Dissect | None = None  # who took the last unit
         self.refused = 0  # units that nobody took
         self.silent = 0  # units that a dissector took without showing anything
+        self.covered: tuple[int, int, int, int] | None = None  # direction, segment's start and end, end of its unit
         self.hides = False  # were there some that a request would turn into HTTP?
         self.candidates: tuple[Dissect, ...] = ()  # by port
 
@@ -259,6 +261,10 @@ class _Delivery:
             self.layers += pdu.layers
         if pdu.more:
             self._open(self.at + pdu.more_from, end, pdu.more)
+            if (
+                end < self.side.top
+            ):  # what lies behind was dissected before: in Wireshark's second pass it is the unit's
+                self.stream.covered = (self.direction, self.start, end, self.side.spans[-1].end)
 
     def _continue(self, span: Span, seq: int, end: int) -> bool:
         """Add to a span; a complete one is dissected. Returns whether bytes behind it remain to be looked at."""

@@ -8,7 +8,7 @@ from tcp_talk import batch_of, paths
 
 from analysis import layers
 from analysis.protocols.naming import Naming
-from analysis.protocols.streams import OUT_OF_ORDER, RETRANSMISSION, SPURIOUS
+from analysis.protocols.streams import FAST, OUT_OF_ORDER, RETRANSMISSION, SPURIOUS
 
 CCS = b"\x14\x03\x03\x00\x01\x01"
 SEALED = b"\x17\x03\x03\x00\x2d" + bytes(45)  # 50 bytes
@@ -93,6 +93,25 @@ def test_a_request_makes_http_of_what_came_before() -> None:
     batch, ends = batch_of(rows[:12], [80])
     Naming().update(batch, ends)
     assert paths(batch) == [""] * 12  # nobody asks
+
+
+def test_a_unit_that_begins_late_covers_what_came_before_it() -> None:
+    """The middle of a record arrived first; when its beginning is repeated, the middle was no unit of its own."""
+    record = b"\x17\x03\x03\x00\xfb" + bytes(range(100, 200)) + bytes(range(51, 202))
+    rows = [
+        (0, 0, 100, CCS, 0),
+        (0, 0, 206, record[100:200], 0),
+        (0, 0, 106, record[:100], RETRANSMISSION | FAST),
+        (0, 0, 306, record[200:], 0),
+    ]
+    for begun in (2, 4):
+        batch, ends = batch_of(rows[:begun], [443])
+        Naming().update(batch, ends)
+        assert paths(batch) == (["tls", "tls"] if begun == 2 else ["tls", "", "", ""])
+    again = [(0, 0, 106, record[:100], 0), *rows[1:]]
+    batch, ends = batch_of([(0, 0, 100, CCS, 0), *again], [443])
+    Naming().update(batch, ends)
+    assert paths(batch)[-1] == "tls"  # a repeat begins nothing
 
 
 def test_long_bodies_pass_in_the_kernel_and_are_whole_in_the_end() -> None:
