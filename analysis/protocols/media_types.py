@@ -136,8 +136,8 @@ def body_layers(kind: str, body: bytes) -> list[Layer]:
         layer = layers.XML
     if layer is None:
         return [(layers.MEDIA, size)]
-    if layer == layers.JSON and not is_json(body):
-        return [(layer, size), (layers.DATA_TEXT_LINES, size)]
+    if layer == layers.JSON and (parsed := json_size(body)) < size:
+        return [(layer, parsed), (layers.DATA_TEXT_LINES, size - parsed)]
     return [(layer, size)]
 
 
@@ -169,26 +169,25 @@ def _calls(body: bytes, armoured: bool) -> list[Layer]:
     return found or [(layers.GRPC, len(body))]
 
 
-def is_json(body: bytes) -> bool:
-    """One object or array, or several one after the other, nested no deeper than Wireshark follows."""
+def json_size(body: bytes) -> int:
+    """Bytes at the start that are objects or arrays, one after the other, nested no deeper than Wireshark follows."""
     if len(body) > LONGEST_JSON:
-        return True
-    text = body.decode("utf-8", "replace")
-    at, values = 0, 0
+        return len(body)
+    text = body.decode("latin-1")  # an offset is an offset in bytes; the structure is ASCII
+    at = 0
     while True:
-        while at < len(text) and text[at] in _BLANK:
-            at += 1
-        if at == len(text):
-            return values > 0
-        if text[at] not in "[{":
-            return False
+        start = at
+        while start < len(text) and text[start] in _BLANK:
+            start += 1
+        if start == len(text) or text[start] not in "[{":
+            return start if at else 0  # blanks behind a value are its own
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, start)
+            if not _shallow(value):
+                raise ValueError
         except (ValueError, RecursionError):
-            return False
-        if not _shallow(value):
-            return False
-        values += 1
+            return start if at else 0
+        at = end
 
 
 def _shallow(value: Any) -> bool:

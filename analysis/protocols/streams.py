@@ -286,6 +286,8 @@ class _Delivery:
             self._extend(span, seq + count, pdu.more)
             self.at += count
             return self.at < self.segment.length
+        if pdu.more:  # in Wireshark's second pass the unit ends where the next one begins
+            pdu.layers = [(layer, pdu.more_from if size == pdu.length else size) for layer, size in pdu.layers]
         self.layers += pdu.layers
         span.data = bytearray()
         if pdu.more:
