@@ -9,6 +9,7 @@ Every compiled kernel has bounds checking on: a capture is hostile input. It mus
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -18,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 JIT_FROM_PACKETS = 10_000
 
 _enabled: bool | None = None
+_left: tuple[str, ...] = ()  # beginnings of names of modules whose kernels are left interpreted
 
 
 def choose(packets: int) -> bool:
@@ -33,14 +35,30 @@ def choose(packets: int) -> bool:
     return _enabled
 
 
+def decided() -> bool:
+    """True where `choose` has been called in this process."""
+    return _enabled is not None
+
+
 def enabled() -> bool:
     """True where kernels are compiled in this process. Decides for interpreted if nobody has called `choose` before."""
     return choose(0)
 
 
+def leave(*modules: str) -> None:
+    """Kernels of modules whose names begin so stay interpreted in this process: another compiles them. To be called first."""
+    global _left
+    _left = modules
+
+
+def compiles(module: str) -> bool:
+    """True where kernels of a module of this name are compiled in this process."""
+    return enabled() and not module.startswith(_left)
+
+
 def kernel(function: Function) -> Function:
     """Decorate a kernel, and every small function a kernel calls: compiled with bounds checks, or left as it is."""
-    if not enabled():
+    if not compiles(function.__module__):
         return function
     from numba import njit
 
@@ -55,7 +73,7 @@ def lean_kernel(function: Function) -> Function:
     additions a call, which made decoding take 720 ns a packet in place of 270. A function that allocates does not
     compile this way, so the option cannot be wrong in silence. Bounds checks stay on.
     """
-    if not enabled():
+    if not compiles(function.__module__):
         return function
     from numba import njit
 
@@ -83,7 +101,7 @@ def typed_kernel(signature: str) -> Callable[[Function], Function]:
 
 def _inner(signature: str | None) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
-        if not enabled():
+        if not compiles(function.__module__):
             return function
         from numba import njit
 
@@ -93,6 +111,11 @@ def _inner(signature: str | None) -> Callable[[Function], Function]:
         return compiled  # type: ignore[no-any-return]
 
     return decorate
+
+
+def cache_folder() -> str | None:
+    """The folder that compiled kernels are kept in; None where they are interpreted or no folder can be written."""
+    return os.environ.get("NUMBA_CACHE_DIR") or None if enabled() else None
 
 
 def _prepare_cache() -> None:
@@ -110,7 +133,7 @@ def _prepare_cache() -> None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     for parent in (home, os.path.join(tempfile.gettempdir(), f"tapwall-{os.getuid()}")):
-        folder = os.path.join(parent, "tapwall", "kernels", _sources_digest())
+        folder = os.path.join(parent, "tapwall", "kernels", sources_digest())
         try:
             new = not os.path.isdir(folder)
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -124,7 +147,8 @@ def _prepare_cache() -> None:
         return
 
 
-def _sources_digest() -> str:
+@cache
+def sources_digest() -> str:
     """A word that changes with any source file below this package, and with the Python version."""
     import hashlib
 

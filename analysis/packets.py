@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import columns, kernel
+from analysis import columns, compiling
 from analysis.capture import Capture, estimate_packets, open_captures
 from analysis.columns import KINDS, NO_TIME, TCP_FLAGS, Array, Batch
 from analysis.layers import NAMES
@@ -169,7 +169,7 @@ def packet_rows(
 
     Raises AnalysisError for what cannot be read.
     """
-    kernel.choose(estimate_packets(paths))
+    compiling.choose(estimate_packets(paths))
     with open_captures(paths) as capture:
         yield from rows_of(capture, fields, selector, limit, writer)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.columns import BAD_TIME, Array, Records
 from analysis.errors import CaptureError
-from analysis.kernel import enabled, kernel
+from analysis.kernel import compiles, kernel
 from analysis.named_tuples import NamedTuple
 from analysis.origin import BlockName, Comment, Interface, Section, largest_packet
 
@@ -150,7 +150,7 @@ class PcapReader:
             np.empty(rows, np.int64),
             np.empty(rows, np.int32),
         )
-        source = data if enabled() else memoryview(data)  # type: ignore[arg-type]
+        source = data if compiles(__name__) else memoryview(data)  # type: ignore[arg-type]
         n, self.at, why = walk(
             source,
             self.at,

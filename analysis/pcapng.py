@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
-from analysis.kernel import enabled, kernel
+from analysis.kernel import compiles, kernel
 from analysis.named_tuples import NamedTuple
 from analysis.origin import (
     CUSTOM_LINK,
@@ -264,7 +264,7 @@ class PcapngReader:
             np.empty(rows, np.int64),
         )
         view = memoryview(data)  # type: ignore[arg-type]
-        source = data if enabled() else view
+        source = data if compiles(__name__) else view
         row = 0
         while True:
             count = len(self.interfaces) - self._base

@@ -15,7 +15,7 @@ from dataclasses import asdict, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from analysis import kernel, memory
+from analysis import compiling, kernel, memory
 from analysis.capture import Capture, estimate_packets, open_captures
 from analysis.facts import Facts
 from analysis.findings import Finding, NotAssessable
@@ -156,7 +156,7 @@ def analyse(
     settings = settings or Settings()
     if interval_s is not None:
         settings = replace(settings, interval_s=interval_s)
-    kernel.choose(estimate_packets(paths))
+    compiling.choose(estimate_packets(paths))
     if kernel.enabled():
         memory.keep_little()
     with open_captures(paths) as capture:
@@ -167,7 +167,7 @@ def analyse(
 
 def batches(paths: Sequence[str]) -> Iterator[Batch]:
     """The packets of captures once more, `Packets.flow` numbered as in `Analysis.flows`; no statistics, no names."""
-    kernel.choose(estimate_packets(paths))
+    compiling.choose(estimate_packets(paths))
     from analysis.decode.frames import Decoder
     from analysis.flows import FlowTable
 

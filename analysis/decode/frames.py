@@ -99,7 +99,7 @@ from analysis.decode.state import (
 from analysis.decode.tables import LINKS, numbers
 from analysis.decode.transport import dccp, icmp, icmpv6, sctp, tcp, udp, udplite
 from analysis.decode.tunnels import geneve, gre, gtp, teredo, vxlan
-from analysis.kernel import enabled, lean_kernel
+from analysis.kernel import compiles, lean_kernel
 from analysis.kernel import inner_kernel as kernel
 
 Columns = Any  # arrays (compiled) or memoryviews (interpreted)
@@ -365,7 +365,7 @@ def _memory(array: Any) -> memoryview:
 
 def _view(arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     """The arrays as the kernel wants them: themselves when compiled, else memoryviews (ten times quicker to index)."""
-    if enabled():
+    if compiles(__name__):
         return arrays
     return tuple(_memory(a) for a in arrays)
 
@@ -403,7 +403,7 @@ class _Bytes:
         shown = data.view()
         shown.flags.writeable = False  # one compiled form, whoever owns the bytes
         self.octets = _memory(shown)  # for Python
-        self.view: Any = shown if enabled() else self.octets  # for the kernel
+        self.view: Any = shown if compiles(__name__) else self.octets  # for the kernel
 
     def append(self, octets: bytes) -> int:
         """Put a datagram behind the bytes. Returns its offset."""
@@ -447,7 +447,7 @@ class Decoder:
         self._links: Any = links
         self.fragments = Fragments()
         self._room = _Room()
-        if enabled():
+        if compiles(__name__):
             self._pads: Any = np.zeros((pads or PADS, state.SIZE), dtype=np.int64)
             self._slots: Any = [_memory(pad) for pad in self._pads]  # the same as Python's dissectors see them
             self._waiting: Any = np.zeros(len(self._pads), dtype=np.int64)
