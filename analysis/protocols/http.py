@@ -310,7 +310,7 @@ def _chunked_size(pdu: Pdu, section: Head, data: bytes, left: int, at: int) -> i
         behind = end + 1 + size + 2
         if behind > left:
             if pdu.whole:
-                pdu.wish(at, behind - left)
+                pdu.wish(at, ONE_MORE, behind - left)
                 return -1
             return left - section.size
         where = behind

@@ -254,6 +254,8 @@ class Naming:
             return
         side, span, at, direction, _ = entry
         catch_up(side, self._bulk.view.following[lane])
+        if span.entire:
+            side.extend(span, side.top + 1)
         need = side.top - span.start
         for position in range(at, end):
             if span.filled >= need:
@@ -288,10 +290,11 @@ class Naming:
             lanes.missing[lane] = 0
             return False
         lanes.missing[lane] = 1
-        if span.entire or span.end - side.top < WORTH_COLLECTING or span.filled != side.top - span.start:
+        missing = (span.until if span.entire else span.end) - side.top
+        if missing < WORTH_COLLECTING or span.filled != side.top - span.start:
             return False
         lanes.following[lane] = side.top & 0xFFFFFFFF
-        lanes.missing[lane] = span.end - side.top
+        lanes.missing[lane] = missing
         self._collecting[lane] = (side, span, at, direction, index)
         return enter(lanes, lane, COLLECT, layers.NONE)
 

@@ -40,6 +40,7 @@ class Pdu:
         "direction",
         "frame_end",
         "layers",
+        "least",
         "length",
         "more",
         "more_from",
@@ -62,16 +63,21 @@ class Pdu:
         self.layers: list[Layer] = []
         self.more = 0
         self.more_from = 0
+        self.least = 0  # with ONE_MORE: bytes that must come before it is worth another look
         self.frame_end = False  # the segment that ends this unit carries FIN
 
     def add(self, layer: int, size: int | None = None) -> None:
         """The frame has `layer` with `size` bytes (default: the captured bytes of this unit)."""
         self.layers.append((layer, len(self.data) if size is None else size))
 
-    def wish(self, at: int, count: int) -> None:
-        """Ask for `count` more bytes (or ONE_MORE, UNTIL_FIN); dissection goes on at offset `at`."""
+    def wish(self, at: int, count: int, least: int = 0) -> None:
+        """Ask for `count` more bytes (or ONE_MORE, UNTIL_FIN); dissection goes on at offset `at`.
+
+        With ONE_MORE a gap ends the waiting; `least` bytes are known to be missing, so nobody looks before.
+        """
         self.more_from = at
         self.more = count
+        self.least = least
 
     def part(self, at: int, length: int | None = None) -> Pdu:
         """The bytes from `at` on (`length` of them) as a unit of their own that adds to the same layers."""

@@ -44,12 +44,13 @@ class Segment(NamedTuple):
 class Span:
     """A protocol data unit that lies over several segments, from `start` up to `end` (unwrapped sequence numbers)."""
 
-    __slots__ = ("data", "done", "end", "entire", "filled", "start", "waiting")
+    __slots__ = ("data", "done", "end", "entire", "filled", "start", "until", "waiting")
 
     def __init__(self, start: int, end: int, entire: bool) -> None:
         self.start = start
         self.end = end
         self.entire = entire  # takes the whole next segment, whatever `end` says
+        self.until = 0  # with `entire`: and whole segments up to this sequence number, before anybody looks again
         self.data = bytearray()
         self.filled = 0  # contiguous bytes from start, also those not kept
         self.waiting: dict[int, bytes] = {}
@@ -212,7 +213,7 @@ def deliver_next(
         _failed(pdu, error)
     if pdu.more:
         at = pdu.more_from
-        _open(side, start + at, end, data[at:], pdu.more)
+        _open(side, start + at, end, data[at:], pdu)
         return pdu.layers if at > 0 else []
     return pdu.layers
 
@@ -260,7 +261,7 @@ class _Delivery:
         if pdu.more == 0 or pdu.more_from > 0:
             self.layers += pdu.layers
         if pdu.more:
-            self._open(self.at + pdu.more_from, end, pdu.more)
+            self._open(self.at + pdu.more_from, end, pdu)
             if (
                 end < self.side.top
             ):  # what lies behind was dissected before: in Wireshark's second pass it is the unit's
@@ -274,6 +275,9 @@ class _Delivery:
             return True
         span.put(seq - span.start, self.segment.data[self.at : self.at + count])
         if span.entire:
+            if span.start + span.filled < span.until:
+                self.side.extend(span, max(span.end, end + 1))
+                return False
             span.entire = False
             self.side.extend(span, max(span.end, end))
         if span.filled < span.end - span.start:
@@ -283,7 +287,7 @@ class _Delivery:
         pdu = _dissect(self.stream, self.direction, self.segment, bytes(span.data), span.filled, True)
         old = pdu.length - count
         if pdu.more and pdu.more_from <= old:
-            self._extend(span, seq + count, pdu.more)
+            self._extend(span, seq + count, pdu)
             self.at += count
             return self.at < self.segment.length
         if pdu.more:  # in Wireshark's second pass the unit ends where the next one begins
@@ -291,19 +295,20 @@ class _Delivery:
         self.layers += pdu.layers
         span.data = bytearray()
         if pdu.more:
-            self._open(self.at + pdu.more_from - old, end, pdu.more)
+            self._open(self.at + pdu.more_from - old, end, pdu)
             return False
         self.at += count
         return True
 
-    def _extend(self, span: Span, reached: int, more: int) -> None:
+    def _extend(self, span: Span, reached: int, pdu: Pdu) -> None:
         span.done = False
-        span.entire = more == ONE_MORE
-        self.side.extend(span, _last(reached, more))
+        span.entire = pdu.more == ONE_MORE
+        span.until = reached + pdu.least
+        self.side.extend(span, _last(reached, pdu.more))
 
-    def _open(self, offset: int, end: int, more: int) -> None:
+    def _open(self, offset: int, end: int, pdu: Pdu) -> None:
         """A unit begins at `offset` of the segment and needs what follows."""
-        _open(self.side, self.start + offset, end, self.segment.data[offset:], more)
+        _open(self.side, self.start + offset, end, self.segment.data[offset:], pdu)
 
 
 def _last(reached: int, more: int) -> int:
@@ -311,10 +316,12 @@ def _last(reached: int, more: int) -> int:
     return reached + (1 if more == ONE_MORE else FOR_EVER if more == UNTIL_FIN else more)
 
 
-def _open(side: Side, start: int, end: int, piece: bytes, more: int) -> None:
-    """A unit begins with `piece` at `start` and wants `more` behind `end`."""
+def _open(side: Side, start: int, end: int, piece: bytes, pdu: Pdu) -> None:
+    """A unit begins with `piece` at `start` and wants what `pdu` says behind `end`."""
     if len(piece) <= LONGEST_START:
-        side.open(start, _last(end, more), more == ONE_MORE).put(0, piece)
+        span = side.open(start, _last(end, pdu.more), pdu.more == ONE_MORE)
+        span.until = end + pdu.least
+        span.put(0, piece)
 
 
 def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, length: int, whole: bool) -> Pdu:

@@ -265,3 +265,13 @@ def test_a_request_behind_an_empty_line_is_read() -> None:
     talk = Talk(80)
     assert talk.sized(CLIENT, b"\r\n" + GET) == [(layers.HTTP, len(GET))]
     assert talk.facts.http[0].host == "example.org"
+
+
+def test_a_gap_ends_the_waiting_for_a_chunk() -> None:
+    """Wireshark asks for one segment at a time: what follows a lost one is looked at by itself."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n8000\r\n"
+    whole, broken = Talk(80), Talk(80)
+    for talk in (whole, broken):
+        assert [talk.server(head), *(talk.server(b"x" * 8192) for _ in range(3))] == ["", "", "", ""]
+    assert whole.server(b"x" * 8192 + b"\r\n0\r\n\r\n") == "http/data-text-lines"
+    assert broken.say(SERVER, b"a: 1\r\n", skip=500) == "http"
