@@ -5,7 +5,8 @@ registrations, in Kerberos errors about client and password, in SMB failed sessi
 AUTH frames, in SNMP different communities without answer. In SSH, RDP, databases the sessions themselves are compared:
 alike in size, short, many.
 What else looks like it: a mail client with an old password (one user, even pace), monitoring, backup and git over SSH
-(sessions differ in size), connection pools. Many names from one address are spraying.
+(sessions differ in size), connection pools. Slow guesses over hours look even more like them: they are low for one name,
+from inside, or by a timer. Many names from one address are spraying.
 Reference: Zeek detect-bruteforcing (SSH 30 per 30 min, FTP 20 per 15 min).
 """
 
@@ -33,6 +34,7 @@ from analysis.columns import Array, median
 from analysis.evidence import REFUSED_LATE, Evidence, busiest, large_groups
 from analysis.facts import Http, Login
 from analysis.findings import Finding, Number, Severity
+from analysis.rhythm import steps_of
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
@@ -45,6 +47,9 @@ class Thresholds(Limits):
 
     refused: int = limit(10, "refused logins", "tapwall: between Slips (9) and Zeek FTP (20)")
     window_s: float = limit(300.0, "s", "tapwall: 5 min")
+    slow: int = limit(30, "refused logins or sessions in slow_window_s", "Zeek: 30 for SSH, within 30 min")
+    slow_window_s: float = limit(7200.0, "s", "tapwall: one every four minutes, which locks and counters forget")
+    even: float = limit(0.1, "MAD / median of the steps, at most", "tapwall: what a timer makes; monitoring has one")
     sessions: int = limit(8, "sessions", "tapwall's default; Slips SSH 9")
     session_s: float = limit(
         8.0, "s median length, at most", "tapwall; detection guides say 5; servers delay refusals by 2 to 3 s"
@@ -144,6 +149,14 @@ def _forms(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]) -
         )
 
 
+def _window(times_ns: Array, least: int, limits: Thresholds, slowly: bool = True) -> tuple[int, int, int, bool] | None:
+    """(start, end, count, slow) of the busiest window that holds enough: `least` soon, or `slow` over hours; else None."""
+    found = *busiest(times_ns, limits.window_s), False
+    if found[2] < least and slowly:
+        found = *busiest(times_ns, limits.slow_window_s), True
+    return found if found[2] >= (limits.slow if found[3] else least) else None
+
+
 def _guessing(evidence: Evidence, made: Attempts, limits: Thresholds, least: int) -> Finding | None:
     source, target, protocol, tries, accepted = made
     if len(tries) < least:
@@ -152,13 +165,15 @@ def _guessing(evidence: Evidence, made: Attempts, limits: Thresholds, least: int
     guessed = {one.user for one in tries}
     if protocol == "kerberos":  # a host gets tickets for whoever works on it
         accepted = [one for one in accepted if one.user in guessed]
-    start, end, count = busiest(np.array([one.time_ns for one in tries]), limits.window_s)
-    if count < least:
+    found = _window(np.array([one.time_ns for one in tries]), least, limits, slowly=protocol != "http")
+    if found is None:
         return None
+    start, end, count, slow = found
     users = sorted({one.user for one in tries if one.user})
     spraying = len(users) >= limits.users and len(users) >= len(tries) / 3
     later = [one for one in accepted if one.time_ns > tries[start].time_ns]
     pace = np.diff([one.time_ns / 1e9 for one in tries[start:end]])
+    usual = slow and len(users) < 2  # a program that has an old password, as far as the capture shows
     what = "names" if spraying else "passwords"
     port = _port(evidence, tries[0].flow)
     return of_facts(
@@ -168,17 +183,19 @@ def _guessing(evidence: Evidence, made: Attempts, limits: Thresholds, least: int
             detector=NAME,
             title=f"{source} guessed {what} at {evidence.hosts.name(target)} ({protocol}, port {port}): "
             f"{len(tries)} refused" + (f", then a login as {later[0].user or 'someone'} was accepted" if later else ""),
-            explanation=f"{count} logins were refused within {limits.window_s:.0f} s"
+            explanation=f"{count} logins were refused within {limits.slow_window_s if slow else limits.window_s:.0f} s"
             + (f", for {len(users)} names ({listed(users, 4)})" if users else "")
             + (". An accepted login followed: the guessing may have succeeded." if later else "."),
             benign="A program with an old password repeats one name at an even pace; here there are "
             f"{max(len(users), 1)} names and a median pace of {median(pace) if len(pace) else 0:.1f} s.",
             advice="Block the source at this service, look for an accepted login, change the passwords concerned.",
-            impact=Severity.HIGH if later else Severity.MEDIUM,
-            evidence={"refused logins": margin(count, least, least=0.6)}
+            impact=Severity.LOW if usual else Severity.HIGH if later else Severity.MEDIUM,
+            evidence={"refused logins": margin(count, limits.slow if slow else least, least=0.6)}
             | ({"accepted after refusals": 0.5} if later else {}),
             numbers={
-                "refused_in_window": measured(limits, "http_refused" if protocol == "http" else "refused", count),
+                "refused_in_window": measured(
+                    limits, "slow" if slow else "http_refused" if protocol == "http" else "refused", count
+                ),
                 "refused": Number(len(tries), "logins"),
                 "names": measured(limits, "users", len(users)),
                 "accepted_later": Number(len(later), "logins"),
@@ -247,12 +264,17 @@ def _sessions(evidence: Evidence, limits: Thresholds, seen: set[tuple[str, str]]
 
 def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
     links = evidence.links
-    order = np.argsort(links.first_ns[chosen], kind="stable")
-    start, end, count = busiest(links.first_ns[chosen][order], limits.window_s)
-    window = chosen[order[start:end]]
-    middle, deviation, length = alike(evidence, window)
-    if count < limits.sessions or deviation > limits.alike or length > limits.session_s:
+    ordered = chosen[np.argsort(links.first_ns[chosen], kind="stable")]
+    found = _window(links.first_ns[ordered], limits.sessions, limits)
+    if found is None:
         return None
+    start, end, count, slow = found
+    window = ordered[start:end]
+    middle, deviation, length = alike(evidence, window)
+    if deviation > limits.alike or length > limits.session_s:
+        return None
+    jitter = steps_of(links.first_ns[window] / 1e9).jitter
+    usual = slow and (jitter <= limits.even or bool(evidence.hosts.inside[links.source[chosen[0]]]))
     source, target = evidence.text(int(links.source[chosen[0]])), evidence.text(int(links.target[chosen[0]]))
     port = int(links.target_port[chosen[0]])
     larger = int(links.sent_payload[window[-1]] + links.got_payload[window[-1]]) > 2 * middle
@@ -264,18 +286,18 @@ def _alike(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
             detector=NAME,
             title=f"{source} made {len(chosen)} short equal {service} sessions to {evidence.hosts.name(target)} "
             f"port {port}, as guessing does" + ("; the last one is larger" if larger else ""),
-            explanation=f"{count} sessions within {limits.window_s:.0f} s, median {length:.1f} s and {middle:.0f} bytes, "
+            explanation=f"{count} sessions within {limits.slow_window_s if slow else limits.window_s:.0f} s, median {length:.1f} s and {middle:.0f} bytes, "
             f"half of them within {100 * deviation:.0f} % of it: each looks like one refused login.",
             benign="Scripts over SSH, monitoring and connection pools open many sessions too; they differ in size or "
-            f"stay open: here the sizes deviate by {100 * deviation:.0f} %.",
+            f"stay open, or keep time: here the sizes deviate by {100 * deviation:.0f} %, the steps by {100 * jitter:.0f} %.",
             advice="Look at the server's log for refused logins of this source; block it there if they are.",
-            impact=Severity.HIGH if larger else Severity.MEDIUM,
+            impact=Severity.LOW if usual else Severity.HIGH if larger else Severity.MEDIUM,
             evidence={
-                "sessions": margin(count, limits.sessions, least=0.45, most=0.8),
+                "sessions": margin(count, limits.slow if slow else limits.sessions, least=0.45, most=0.8),
                 "alike": 0.4 * (1 - deviation / max(limits.alike, 1e-9)),
             },
             numbers={
-                "sessions_in_window": measured(limits, "sessions", count),
+                "sessions_in_window": measured(limits, "slow" if slow else "sessions", count),
                 "size_deviation": measured(limits, "alike", round(deviation, 3)),
                 "median_length_s": measured(limits, "session_s", round(length, 2)),
             },

@@ -208,3 +208,36 @@ def agent_down(wire: Wire) -> None:
     """A manager polls a switch that is switched off, with one community from a new port each time."""
     for number in range(60):
         wire.asked("10.0.0.9", SERVER, 161, snmp("monitor", number), None, at=5.0 * number * wire.random.random())
+
+
+@fires(title="50 refused")
+def slow_guesses(wire: Wire) -> None:
+    """Two names in turn at an FTP server, a password every two minutes or so: below every counter of tries a minute."""
+    at = 0.0
+    for number in range(50):
+        wire.talk(ME, SERVER, 21, _ftp(("admin", "root")[number % 2]), at=at)
+        at += 120 * (0.5 + wire.random.random())
+
+
+@fires(title="short equal ssh sessions")
+def slow_ssh(wire: Wire) -> None:
+    """Fifty SSH sessions of one size from outside, one every two minutes or so."""
+    at = 0.0
+    for number in range(50):
+        wire.talk(ME, SERVER, 22, _ssh(wire, 1100 + number % 3, 1500), at=at, rtt=0.4)
+        at += 120 * (0.5 + wire.random.random())
+
+
+@silent("low", also=("beacon",))
+def old_password_all_day(wire: Wire) -> None:
+    """A mail client tries its one old password every two minutes, for three hours."""
+    for number in range(90):
+        said: list[Said] = [("s", b"+OK ready\r\n"), ("c", b"USER alice\r\n"), ("s", b"+OK\r\n"), ("c", b"PASS old\r\n"), ("s", b"-ERR no\r\n")]  # fmt: skip
+        wire.talk("10.0.0.9", SERVER, 110, said, at=120.0 * number)
+
+
+@silent("low", also=("beacon",))
+def partner_polls_by_ssh(wire: Wire) -> None:
+    """A partner's program outside looks for new files by SFTP every two minutes, and there are none."""
+    for number in range(60):
+        wire.talk("198.51.100.9", SERVER, 22, _ssh(wire, 2600 + number % 3, 3000), at=120.0 * number)
