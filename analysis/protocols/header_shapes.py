@@ -9,6 +9,8 @@ Python sees only the packets found. It says what was there, never why.
 
 from __future__ import annotations
 
+import ipaddress
+
 import numpy as np
 
 from analysis import layers
@@ -23,6 +25,7 @@ IPV6_HEADER, ROUTING, FRAGMENT = 40, 43, 44  # RFC 8200 3, 4.4, 4.5
 LONGEST = 65_535  # bytes of an IPv4 packet (RFC 791 3.1)
 TUNNELS = ("GRE", "IPv6-in-IPv4", "IP-in-IP", "IPv6-in-IPv6", "Teredo", "VXLAN", "Geneve", "GTP")
 CARRIERS = {layers.BY_NAME[name]: 4 + i for i, name in enumerate(("teredo", "vxlan", "geneve", "gtp"))}  # over UDP
+REDIRECT, REDIRECT_V6 = 5, 137  # RFC 792, RFC 4861 4.5
 SYN, URG = 2, 32
 URGENT_PORTS = (113, 135, 137, 138, 139)  # NetBIOS and its neighbours: nothing there is ever urgent
 
@@ -45,9 +48,10 @@ class HeaderShapes:
         self._add(batch, to_itself(batch), "land", "source and destination are the same address and port")
         self._add(batch, too_long(batch), "fragment-too-long", "a fragment ends behind 65,535 bytes")
         self._add(batch, urgent(batch), "urgent-netbios", "urgent data on a NetBIOS port")
-
-        redirect = (packets.icmp_type == 5) & (packets.ip_protocol == 1)  # RFC 792
-        self._add(batch, np.flatnonzero(redirect), "icmp-redirect", "an ICMP redirect")
+        for protocol, kind in ((1, REDIRECT), (58, REDIRECT_V6)):
+            redirect = np.flatnonzero((packets.icmp_type == kind) & (packets.ip_protocol == protocol))
+            for row in redirect[: self._left["icmp-redirect"]].tolist():
+                self._add(batch, np.array([row]), "icmp-redirect", redirected(batch, row))
         self._count_tunnels(batch)
         self._note_protocols(batch)
 
@@ -134,6 +138,19 @@ def _ip_in_ip(stack: Array) -> Array:
     """bool[n, MAX_LAYERS - 1]: where in the layers an IP header stands directly above another one."""
     is_ip = (stack == layers.IP) | (stack == layers.IPV6)
     return np.asarray(is_ip[:, :-1] & is_ip[:, 1:])
+
+
+def redirected(batch: Batch, row: int) -> str:
+    """What a redirect says: for which destination, and over whom; the router alone where the capture holds no more."""
+    packets = batch.packets
+    start, end = int(packets.transport_start[row]), int(packets.start[row]) + int(packets.cap_len[row])
+    four = int(packets.icmp_type[row]) == REDIRECT
+    via, to, size = (4, 24, 4) if four else (8, 24, 16)  # IPv4: the destination stands in the packet that is quoted
+    data = bytes(batch.data[start : min(end, start + 40)]) if start >= 0 else b""
+    if len(data) < to + size:
+        return "an ICMP redirect"
+    router, destination = (ipaddress.ip_address(data[at : at + size]) for at in (via, to))
+    return f"{destination} over {router}"
 
 
 def source_routed(batch: Batch) -> Array:
