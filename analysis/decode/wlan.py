@@ -16,7 +16,8 @@ from analysis.decode.walker import Cut, Walk
 FCS_AT_END, PADDED, BAD_FCS = 1, 2, 4  # what a capture header says of the frame
 
 # MAC headers of control frames (IEEE 802.11 9.3.1) by subtype; the others are as long as they are.
-CONTROL_SIZES = {10: 16, 11: 16, 12: 10, 13: 10, 14: 16, 15: 16}
+# Header bytes of control frames by subtype (IEEE 802.11 9.3.1), as Wireshark counts them; a trigger is header as a whole.
+CONTROL_SIZES = {3: 22, 4: 17, 5: 19, 8: 16, 9: 16, 10: 16, 11: 16, 12: 10, 13: 10, 14: 16, 15: 16}
 
 
 def bare(walk: Walk) -> None:

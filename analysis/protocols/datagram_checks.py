@@ -72,9 +72,7 @@ def rx_rule(datagram: Datagram, context: Context) -> Layers | None:
     data = datagram.data
     if len(data) < 28 or not 1 <= data[20] <= 13:
         return None
-    if data[20] == 1:
-        return [(layers.RX, 28), (layers.AFS, len(data) - 28)]
-    return datagram.whole(layers.RX)
+    return [(layers.RX, 28), (layers.AFS, len(data) - 28)] if data[20] == 1 else [(layers.RX, 28)]
 
 
 def capwap_rule(datagram: Datagram, context: Context) -> Layers | None:

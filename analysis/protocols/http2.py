@@ -10,7 +10,9 @@ from analysis import layers
 from analysis.protocols.pdu import Pdu, framed
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-TEXT, BINARY = 1, 2
+CONTINUATION, TEXT, BINARY, CONTROL = 0, 1, 2, 8  # opcodes; from CONTROL on they belong to no message
+FIN = 0x80
+PAYLOADS = {TEXT: layers.DATA_TEXT_LINES, BINARY: layers.DATA}
 
 
 def _size(pdu: Pdu, at: int) -> int:
@@ -45,15 +47,20 @@ def _websocket_size(pdu: Pdu, at: int) -> int:
 
 
 def _websocket(pdu: Pdu) -> None:
-    pdu.add(layers.WEBSOCKET)
+    """The layer has the header (RFC 6455 5.2); of a message in fragments the last one shows its payload."""
     code, length = pdu.u8(0) & 0x0F, pdu.u8(1) & 0x7F
-    payload = pdu.length - 2 - (4 if pdu.data[1] & 0x80 else 0) - {126: 2, 127: 8}.get(length, 0)
-    if payload <= 0:
+    header = 2 + (4 if pdu.data[1] & 0x80 else 0) + {126: 2, 127: 8}.get(length, 0)
+    pdu.add(layers.WEBSOCKET, min(header, len(pdu.data)))
+    payload = pdu.length - header
+    if payload <= 0 or code >= CONTROL:
         return
-    if code == TEXT:
-        pdu.add(layers.DATA_TEXT_LINES, payload)
-    elif code == BINARY:
-        pdu.add(layers.DATA, payload)
+    state, key = pdu.stream.state, ("websocket_message", pdu.direction)
+    if code != CONTINUATION:
+        state[key] = code, 0
+    first, before = state.get(key, (CONTINUATION, 0))
+    state[key] = first, before + payload
+    if pdu.data[0] & FIN and first in PAYLOADS:
+        pdu.add(PAYLOADS[first], before + payload)
 
 
 def dissect_websocket(pdu: Pdu) -> bool:

@@ -100,6 +100,8 @@ STACKS = [
     (107, b"\x18\x41\3\xcc" + ip4(udp(), 17), "fr:4 ip:20 udp:8"),
     (105, BEACON, "wlan:24 wlan.mgt:12"),
     (105, WEP_DATA, "wlan:24 data:6"),
+    (105, b"\x94\x00" + bytes(26), "wlan:16"),  # block acknowledgement: what is acknowledged is not counted
+    (105, b"\xd4\x00" + bytes(8), "wlan:10"),
     (105, QOS_DATA + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "wlan:26 llc:8 ip:20 udp:8"),
     (127, RADIOTAP + BEACON + b"fcs!", "radiotap:9 wlan_radio:0 wlan:24 wlan.mgt:12"),
     (195, b"\2\0\7" + b"cs", "wpan:3"),

@@ -135,6 +135,13 @@ def test_upgrade_to_websocket() -> None:
     assert talk.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n") == "http"
     assert talk.server(b"\x81\x05hello") == "websocket/data-text-lines"
     assert talk.client(b"\x82\x81\x01\x02\x03\x04\x00") == "websocket/data"
+    pieces = [b"\x01\x02he", b"\x89\x00", b"\x00\x02ll", b"\x80\x01o"]  # a ping may stand between fragments
+    assert [talk.sized(SERVER, piece) for piece in pieces] == [
+        [(layers.WEBSOCKET, 2)],
+        [(layers.WEBSOCKET, 2)],
+        [(layers.WEBSOCKET, 2)],
+        [(layers.WEBSOCKET, 2), (layers.DATA_TEXT_LINES, 5)],
+    ]
 
 
 def test_recognised_on_any_port() -> None:
