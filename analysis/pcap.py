@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.columns import BAD_TIME, Array, Records
 from analysis.errors import CaptureError
-from analysis.kernel import compiles, inner_kernel, lean_kernel
+from analysis.kernel import compiles, kernel
 from analysis.named_tuples import NamedTuple
 from analysis.origin import BlockName, Comment, Interface, Section, largest_packet
 
@@ -51,7 +51,7 @@ class Index(NamedTuple):
     fault: Array  # int32
 
 
-@inner_kernel
+@kernel
 def _u32(data: Any, at: int, big: int) -> int:
     """Four bytes as an unsigned number. Factors, not shifts: the sum is a signed 64-bit number compiled, too."""
     if big != 0:
@@ -59,7 +59,7 @@ def _u32(data: Any, at: int, big: int) -> int:
     return 0x1000000 * data[at + 3] + 0x10000 * data[at + 2] + 0x100 * data[at + 1] + 1 * data[at]  # type: ignore[no-any-return]
 
 
-@lean_kernel
+@kernel
 def walk(
     data: Any, at: int, end: int, big: int, record_len: int, lengths: int, unit_ns: int, max_len: int, index: Index
 ) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
-from analysis.kernel import compiles, inner_kernel, lean_kernel
+from analysis.kernel import compiles, kernel
 from analysis.named_tuples import NamedTuple
 from analysis.origin import (
     CUSTOM_LINK,
@@ -59,7 +59,7 @@ class Index(NamedTuple):
     comment: Array  # int64, offset of the first comment option, 0 = none
 
 
-@inner_kernel
+@kernel
 def _u32(data: Any, at: int, big: int) -> int:
     """Four bytes as an unsigned number. Factors, not shifts: the sum is a signed 64-bit number compiled, too."""
     if big != 0:
@@ -67,7 +67,7 @@ def _u32(data: Any, at: int, big: int) -> int:
     return 0x1000000 * data[at + 3] + 0x10000 * data[at + 2] + 0x100 * data[at + 1] + 1 * data[at]  # type: ignore[no-any-return]
 
 
-@inner_kernel
+@kernel
 def _u16(data: Any, at: int, big: int) -> int:
     """Two bytes as an unsigned number."""
     if big != 0:
@@ -75,7 +75,7 @@ def _u16(data: Any, at: int, big: int) -> int:
     return 0x100 * data[at + 1] + 1 * data[at]  # type: ignore[no-any-return]
 
 
-@inner_kernel
+@kernel
 def _comment(data: Any, at: int, end: int, big: int) -> int:
     """Offset of the first comment (option 1) among the options in data[at:end], 0 where there is none."""
     while at + 4 <= end:
@@ -89,7 +89,7 @@ def _comment(data: Any, at: int, end: int, big: int) -> int:
     return 0
 
 
-@lean_kernel
+@kernel
 def walk(
     data: Any, at: int, end: int, big: int, row: int, base: int, count: int, snaplen: int, max_cap: int, index: Index
 ) -> tuple[int, int, int]:
