@@ -1,8 +1,8 @@
 """Compiles kernels into the cache by using each of them once: `python -m analysis.warm reading|counting`.
 
 In: one of the two shares of the kernels, which take equally long. Out: nothing but what the cache holds afterwards.
-`reading` indexes and decodes a capture of a dozen packets. `counting` does all that follows with the same packets,
-which it decodes interpreted: what a kernel is given is of the same types then.
+`reading` indexes and decodes a capture of a dozen packets, and searches it for marks. `counting` does all the rest with
+the same packets, which it decodes interpreted: what a kernel is given is of the same types then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from analysis import kernel
 
-READERS = ("analysis.pcap", "analysis.pcapng", "analysis.decode")
+READERS = ("analysis.pcap", "analysis.pcapng", "analysis.decode", "analysis.protocols.marks")
 CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((198, 51, 100, 1))  # RFC 5737
 TCP, ICMP = 6, 1
 SYN, PSH, ACK = 2, 8, 16
@@ -74,16 +74,19 @@ def pcapng(frames: Sequence[bytes]) -> bytes:
 
 
 def reading(folder: Path) -> None:
-    """Index and decode both formats."""
+    """Index and decode both formats, and look into the packets."""
     from analysis.capture import open_captures
     from analysis.decode.frames import Decoder
+    from analysis.protocols import marks
 
     for make in (pcap, pcapng):
         path = folder / make.__name__
         path.write_bytes(make(packets()))
         with open_captures([str(path)]) as capture:
             for records in capture.chunks():
-                Decoder().update(records)
+                batch = Decoder().update(records)
+                start = batch.packets.start
+                marks.found(batch.data, start, start + batch.packets.cap_len)
 
 
 def counting(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import Array
-from analysis.kernel import enabled, lean_kernel
+from analysis.kernel import compiles, lean_kernel
 
 MOST_HITS = 2_000  # of one mark in one batch
 
@@ -137,7 +137,7 @@ def found(data: Array, begin: Array, end: Array) -> list[tuple[int, int, int]]:
     """
     if not len(begin):
         return []
-    if not enabled():
+    if not compiles(__name__):
         return sorted(_one_by_one(data, begin, end))
     table = np.zeros((MOST_HITS * len(MARKS), 3), np.int64)
     hits = np.zeros(len(MARKS), np.int64)
