@@ -173,11 +173,10 @@ def _records(packets: Any, data: Any, row: int, at: int, lanes: Any, layer: int,
 
 @inner_kernel
 def _is_bare(bits: int, missing: int) -> bool:
-    """Segments that no dissector sees, whatever the connection speaks: repeats, unless they can fill an open unit."""
-    if bits & SPURIOUS:
+    """Segments that no dissector sees, whatever the connection speaks; those out of order may fill an open unit."""
+    if bits & SPURIOUS or bits & (RETRANSMISSION | FAST | KEEP_ALIVE) == RETRANSMISSION:
         return True
-    repeat = bits & OUT_OF_ORDER != 0 or bits & (RETRANSMISSION | FAST) == RETRANSMISSION
-    return repeat and missing == 0 and bits & KEEP_ALIVE == 0
+    return bits & OUT_OF_ORDER != 0 and missing == 0 and bits & KEEP_ALIVE == 0
 
 
 @inner_kernel
@@ -331,8 +330,9 @@ class Walk:
         bits = self._segment[7][row]
         if not bits & (SPURIOUS | OUT_OF_ORDER | RETRANSMISSION):
             return False
-        repeat = bits & OUT_OF_ORDER != 0 or bits & (RETRANSMISSION | FAST) == RETRANSMISSION
-        return bits & SPURIOUS != 0 or (repeat and missing == 0 and bits & KEEP_ALIVE == 0)
+        if bits & SPURIOUS or bits & (RETRANSMISSION | FAST | KEEP_ALIVE) == RETRANSMISSION:
+            return True
+        return bits & OUT_OF_ORDER != 0 and missing == 0 and bits & KEEP_ALIVE == 0
 
     def payload(self, row: int) -> memoryview:
         """The captured payload of one packet."""

@@ -2,8 +2,9 @@
 
 In: segments of one connection in frame order. Out: the layers above TCP of each of these frames. A dissector that
 asks for more bytes opens a `Span`; segments inside it are bare TCP, and the one that completes it carries the unit
-with its whole length. Rules (behaviour of tshark 4.0 with default preferences): spurious retransmissions are bare,
-other retransmissions and out-of-order segments fill spans but are dissected by nobody, keep-alives are `data`.
+with its whole length. Rules (behaviour of tshark 4.0 with default preferences): retransmissions are bare, but for fast
+ones; segments out of order fill spans but are dissected by nobody; what comes after a span was whole is malformed;
+keep-alives are `data`.
 It must not know which protocol a connection speaks: the caller's `choose` does.
 """
 
@@ -179,7 +180,7 @@ def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
     """Take one segment; returns the layers above TCP of its frame, in order, repeats kept."""
     side = stream.sides[direction]
     start = side.unwrap(segment.seq, segment.length)
-    if segment.analysis & SPURIOUS:
+    if segment.analysis & SPURIOUS or segment.analysis & (RETRANSMISSION | FAST | KEEP_ALIVE) == RETRANSMISSION:
         return []
     if len(segment.data) < segment.length:
         return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
@@ -270,9 +271,9 @@ class _Delivery:
     def _continue(self, span: Span, seq: int, end: int) -> bool:
         """Add to a span; a complete one is dissected. Returns whether bytes behind it remain to be looked at."""
         count = end - seq if span.entire else min(end, span.end) - seq
-        if span.done:
-            self.at += count
-            return True
+        if span.done:  # Wireshark's reassembly refuses what comes after the unit was whole
+            self.layers.append((layers.MALFORMED, 0))
+            return False
         span.put(seq - span.start, self.segment.data[self.at : self.at + count])
         if span.entire:
             if span.start + span.filled < span.until:

@@ -89,12 +89,23 @@ def test_the_start_of_a_unit_sent_again_is_bare() -> None:
     assert talk.at(CLIENT, 1040, RECORD[40:]) == [(layers.TLS, 105)]
 
 
-def test_a_middle_piece_sent_again_after_the_end_is_bare() -> None:
-    """The unit was shown once."""
+def test_a_middle_piece_sent_again_after_the_end_is_refused() -> None:
+    """Wireshark's reassembly reports an error, but for what TCP analysis knows as a plain retransmission."""
     talk = Talk(443)
     for piece in (RECORD[:40], RECORD[40:80], RECORD[80:]):
         talk.say(CLIENT, piece)
-    assert talk.at(CLIENT, 1040, RECORD[40:80]) == []
+    assert talk.at(CLIENT, 1040, RECORD[40:80]) == [(layers.MALFORMED, 0)]
+    assert talk.at(CLIENT, 1040, RECORD[40:80], analysis=RETRANSMISSION | FAST) == [(layers.MALFORMED, 0)]
+    assert talk.at(CLIENT, 1040, RECORD[40:80], analysis=RETRANSMISSION) == []
+    assert talk.at(CLIENT, 1000, RECORD[:40], analysis=OUT_OF_ORDER) == []  # its beginning is known
+
+
+def test_a_plain_retransmission_completes_nothing() -> None:
+    """Wireshark hands it to nobody; a fast one, or one out of order, fills the unit."""
+    for analysis, expected in ((RETRANSMISSION, []), (RETRANSMISSION | FAST, [(layers.TLS, 105)]), (OUT_OF_ORDER, [])):
+        talk = Talk(443)
+        talk.say(CLIENT, RECORD[:40])
+        assert talk.at(CLIENT, 1040, RECORD[40:], analysis=analysis) == expected
 
 
 def test_behind_a_gap_everything_begins_anew() -> None:
