@@ -7,6 +7,7 @@ Must not decide anything: impact, evidence and words come from the detector.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal, Protocol
@@ -167,7 +168,7 @@ def _finding(
         advice=words.advice,
         attack=words.attack,
         conversations=_conversations(evidence, rows),
-        flows=tuple(rows.tolist()),
+        flows=array("i", rows.astype(np.int32).tobytes()),  # a flood has hundreds of thousands
         extra=extra,
     )
 

@@ -15,11 +15,11 @@ from analysis.columns import Array
 
 
 class Derived(np.lib.mixins.NDArrayOperatorsMixin):
-    """A column of `size` values that `of` computes for rows: a slice, a mask or an array of row numbers."""
+    """A column of `size` values that `of` computes for rows: a number, a slice, a mask or an array of numbers."""
 
     __slots__ = ("_of", "dtype", "shape")
 
-    def __init__(self, size: int, dtype: Any, of: Callable[[Any], Array]) -> None:
+    def __init__(self, size: int, dtype: Any, of: Callable[[Any], Any]) -> None:
         self.dtype = np.dtype(dtype)
         self.shape = (size,)
         self._of = of
@@ -29,12 +29,10 @@ class Derived(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, rows: Any) -> Any:
         """The values of these rows, as an array of their own; of a single row as a number."""
-        if isinstance(rows, int | np.integer):
-            return self._of(np.array([rows]))[0]
         return self._of(rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        whole = self._of(slice(None))
+        whole: Array = self._of(slice(None))
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
@@ -43,3 +41,13 @@ class Derived(np.lib.mixins.NDArrayOperatorsMixin):
     def tolist(self) -> list[Any]:
         """All values as plain numbers."""
         return self[:].tolist()  # type: ignore[no-any-return]
+
+
+def packed(column: Derived) -> Derived:
+    """The same column, kept in the narrowest type that holds its values: for what is often asked for in full.
+
+    It looks as before: whoever adds or multiplies values does so in the type of the column. None is negative.
+    """
+    values = column[:]
+    values = values.astype(np.min_scalar_type(int(values.max(initial=0))))
+    return Derived(len(values), column.dtype, lambda rows: values[rows].astype(column.dtype))

@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis import columns, layers
 from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows, among, different
+from analysis.derived import Derived, packed
 from analysis.facts import Facts
 from analysis.hosts import Hosts, Network, judge_hosts
 from analysis.named_tuples import NamedTuple
@@ -64,42 +65,45 @@ class Tables(Protocol):
 
 
 class Links(NamedTuple):
-    """n conversations, seen from the side that opened them. `row` leads back to Flows; counts are frames and bytes."""
+    """n conversations, seen from the side that opened them. `row` leads back to Flows; counts are frames and bytes.
 
-    row: Array
+    What detectors look at in most links is kept; the rest is derived from the flows of those that are asked for.
+    """
+
+    row: Array  # int32
     kind: Array
     source: Array  # address ids
     target: Array
-    source_port: Array
+    source_port: Derived
     target_port: Array
     sent: Array
     got: Array
-    sent_bytes: Array
-    got_bytes: Array
-    sent_payload: Array
-    got_payload: Array
-    sent_flags: Array  # union of TCP flags
-    got_flags: Array
+    sent_bytes: Derived
+    got_bytes: Derived
+    sent_payload: Derived
+    got_payload: Derived
+    sent_flags: Derived  # union of TCP flags
+    got_flags: Derived
     first_flags: Array
     state: Array
     known: Array  # bool: the capture shows who opened it
     unicast: Array  # bool: neither side is a group address
     failed: Array  # bool: tried and never established
-    syns: Array  # bare SYN of the source, repeats counted
-    synacks: Array
-    first_ns: Array
-    last_ns: Array
-    icmp_error: Array
+    syns: Derived  # bare SYN of the source, repeats counted
+    synacks: Derived
+    first_ns: Derived
+    last_ns: Derived
+    icmp_error: Derived
     application: Array
 
 
 class Sides(NamedTuple):
-    """By row of Flows, as views whose items are plain ints: its link (-1: none) and address ids."""
+    """What a fact's flow is asked for, as views whose items are plain ints."""
 
-    link: memoryview[int]
-    source: memoryview[int]  # who opened it, and the other
+    link: memoryview[int]  # by row of Flows: its link, -1 where it is none
+    source: memoryview[int]  # address ids by link: who opened it, and the other
     target: memoryview[int]
-    a: memoryview[int]
+    a: memoryview[int]  # address ids by row of Flows
     b: memoryview[int]
 
 
@@ -135,12 +139,8 @@ class Evidence(Record):
 
     @cached_property
     def _sides(self) -> Sides:
-        """What a fact's flow is asked for, a number at a time."""
-        ends = self.flows.a_id, self.flows.b_id
-        opened = [end.copy() for end in ends]
-        for column, one in zip(opened, (self.links.source, self.links.target), strict=True):
-            column[self.links.row] = one
-        return Sides(*(memoryview(np.ascontiguousarray(column)) for column in (self.flow_link, *opened, *ends)))  # type: ignore[arg-type]
+        ends = self.links.source, self.links.target, self.flows.a_id, self.flows.b_id
+        return Sides(*map(memoryview, (self.flow_link, *ends)))  # type: ignore[arg-type]
 
     def link_of(self, flow: int) -> int:
         """The link of a fact's flow, -1 where there is none."""
@@ -153,17 +153,24 @@ class Evidence(Record):
 
     def source_of(self, flow: int) -> str:
         """Text of the address that opened a fact's flow."""
-        ids = self._sides.source
-        return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
+        sides = self._sides
+        if not 0 <= flow < len(sides.link):
+            return ""
+        link = sides.link[flow]
+        return self.hosts.texts[sides.source[link] if link >= 0 else sides.a[flow]]
 
     def target_of(self, flow: int) -> str:
         """Text of the other address."""
-        ids = self._sides.target
-        return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
+        sides = self._sides
+        if not 0 <= flow < len(sides.link):
+            return ""
+        link = sides.link[flow]
+        return self.hosts.texts[sides.target[link] if link >= 0 else sides.b[flow]]
 
     def sender_of(self, flow: int, from_a: bool) -> str:
         """Text of the address that sent a fact."""
-        ids = self._sides.a if from_a else self._sides.b
+        sides = self._sides
+        ids = sides.a if from_a else sides.b
         return self.hosts.texts[ids[flow]] if 0 <= flow < len(ids) else ""
 
     def receiver_of(self, flow: int, from_a: bool) -> str:
@@ -204,43 +211,56 @@ def gather(tables: Tables, networks: Sequence[Network], watchlist: Watchlist | N
 
 
 def _links(flows: Flows, hosts: Hosts) -> Links:
-    row = np.flatnonzero(flows.kind >= columns.TCP)
-    kind = flows.kind[row]
+    row = np.flatnonzero(flows.kind >= columns.TCP).astype(np.int32)
     turned = flows.originator[row] == 1
 
-    def pick(straight: Array, other: Array) -> Array:
-        return np.where(turned, other[row], straight[row])
+    def pick(straight: Array, other: Array) -> Derived:
+        """What belongs to the source: `other` where side b opened the conversation."""
 
-    source, target = pick(flows.a_id, flows.b_id), pick(flows.b_id, flows.a_id)
-    sent, got = pick(flows.packets_ab, flows.packets_ba), pick(flows.packets_ba, flows.packets_ab)
-    state, icmp_error = flows.state[row], flows.icmp_error[row]
+        def of(links: Any) -> Any:
+            at, other_way = row[links], turned[links]
+            if isinstance(at, np.integer):
+                return (other if other_way else straight)[at]
+            values = straight[at]
+            values[other_way] = other[at[other_way]]
+            return values
+
+        return Derived(len(row), straight.dtype, of)
+
+    def same(column: Array) -> Derived:
+        return Derived(len(row), column.dtype, lambda links: column[row[links]])
+
+    kind, state = flows.kind[row], flows.state[row]
+    source, target = pick(flows.a_id, flows.b_id)[:], pick(flows.b_id, flows.a_id)[:]
+    sent, got = pick(flows.packets_ab, flows.packets_ba)[:], pick(flows.packets_ba, flows.packets_ab)[:]
+    syns, synacks = packed(pick(flows.syn_ab, flows.syn_ba)), packed(same(flows.synack))
+    icmp_error = same(flows.icmp_error)
     tcp = kind == columns.TCP
-    syns = pick(flows.syn_ab, flows.syn_ba)
     failed = np.where(tcp, among(state, FAILED_STATES), got == 0) | (icmp_error >> 8 == 3) & (got == 0)
     return Links(
         row=row,
         kind=kind,
         source=source,
         target=target,
-        source_port=pick(flows.a_port, flows.b_port),
-        target_port=pick(flows.b_port, flows.a_port),
+        source_port=packed(pick(flows.a_port, flows.b_port)),
+        target_port=pick(flows.b_port, flows.a_port)[:].astype(np.int32),
         sent=sent,
         got=got,
         sent_bytes=pick(flows.bytes_ab, flows.bytes_ba),
         got_bytes=pick(flows.bytes_ba, flows.bytes_ab),
-        sent_payload=pick(flows.payload_ab, flows.payload_ba),
-        got_payload=pick(flows.payload_ba, flows.payload_ab),
+        sent_payload=packed(pick(flows.payload_ab, flows.payload_ba)),
+        got_payload=packed(pick(flows.payload_ba, flows.payload_ab)),
         sent_flags=pick(flows.tcp_flags_ab, flows.tcp_flags_ba),
         got_flags=pick(flows.tcp_flags_ba, flows.tcp_flags_ab),
         first_flags=flows.first_tcp_flags[row],
         state=state,
-        known=np.asarray((flows.originator[row] >= 0) & (~tcp | (syns > 0) | (flows.synack[row] > 0))),
+        known=np.asarray((flows.originator[row] >= 0) & (~tcp | (syns > 0) | (synacks > 0))),
         unicast=~(hosts.group[source] | hosts.group[target]),
         failed=np.asarray(failed),
         syns=syns,
-        synacks=flows.synack[row],
-        first_ns=flows.first_ns[row],
-        last_ns=flows.last_ns[row],
+        synacks=synacks,
+        first_ns=same(flows.first_ns),
+        last_ns=same(flows.last_ns),
         icmp_error=icmp_error,
         application=flows.application[row],
     )

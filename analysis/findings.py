@@ -8,6 +8,7 @@ Must not know any detector, and prints nothing: texts hold what peers sent and a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, field
 from enum import IntEnum
 from typing import Any, Literal
@@ -69,7 +70,7 @@ class Finding(Record):
     advice: str
     attack: tuple[tuple[str, str], ...] = ()
     conversations: tuple[dict[str, Any], ...] = ()
-    flows: tuple[int, ...] = ()
+    flows: Sequence[int] = ()
     story: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 

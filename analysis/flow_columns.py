@@ -86,11 +86,14 @@ def flow_columns(rows: Array, long_rows: Array) -> dict[str, Any]:
 
 
 def _derived(long: Array, column: Array, once: Callable[[Any], Any] | None) -> Derived:
-    def of(rows: Any) -> Array:
+    def of(rows: Any) -> Any:
         at = long[rows]
-        values: Array = column[at]  # a copy; row 0 holds nothing
-        if once is not None:
-            np.copyto(values, once(rows), where=at == 0)
+        values = column[at]  # a copy; row 0 holds nothing
+        if once is None:
+            return values
+        if isinstance(values, np.generic):
+            return values if at else column.dtype.type(once(rows))
+        np.copyto(values, once(rows), where=at == 0)
         return values
 
     return Derived(len(long), column.dtype, of)

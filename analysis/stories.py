@@ -10,6 +10,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from analysis.columns import Array, different
 from analysis.findings import Finding, Severity
 
 # What a finding of the left kind explains: the right ones are dropped where their conversations are mostly the same.
@@ -45,16 +48,18 @@ def told(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def _without_restatements(findings: Sequence[Finding]) -> list[Finding]:
-    held: dict[str, set[int]] = defaultdict(set)
+    rows = [np.asarray(finding.flows, np.int32) for finding in findings]
+    size = max((int(some.max()) + 1 for some in rows if len(some)), default=0)
     said = {finding.detector for finding in findings}
-    for finding in findings:
-        if finding.severity >= Severity.LOW and said.intersection(RESTATES.get(finding.detector, ())):
-            held[finding.detector].update(finding.flows)
+    held: dict[str, Array] = {}  # by detector, a flag a conversation: floods have hundreds of thousands
+    for finding, some in zip(findings, rows, strict=True):
+        if finding.severity >= Severity.LOW and said.intersection(RESTATES.get(finding.detector, ())) and len(some):
+            held.setdefault(finding.detector, np.zeros(size, bool))[some] = True
     kept = []
-    for finding in findings:
-        causes = [held[name] for name, weaker in RESTATES.items() if finding.detector in weaker and held.get(name)]
-        mine = set(finding.flows) if causes else set()
-        if mine and any(len(mine & cause) >= SAME * len(mine) for cause in causes):
+    for finding, some in zip(findings, rows, strict=True):
+        causes = [held[name] for name, weaker in RESTATES.items() if finding.detector in weaker and name in held]
+        mine = different(some) if causes else some
+        if len(mine) and any(np.count_nonzero(cause[mine]) >= SAME * len(mine) for cause in causes):
             continue
         kept.append(finding)
     return kept

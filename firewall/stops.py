@@ -33,7 +33,8 @@ def finding_flows(findings: Sequence[Finding], flows: Flows, texts: Sequence[str
     numbers = {text: number for number, text in enumerate(texts)}
     out = {}
     for finding in findings:
-        rows = np.array([r for r in finding.flows if 0 <= r < len(flows.kind)], np.int64)
+        rows = np.array(finding.flows, np.int64)
+        rows = rows[(rows >= 0) & (rows < len(flows.kind))]
         if len(rows):
             wide = rows[np.isin(flows.kind[rows], BETWEEN)]
             if len(wide):

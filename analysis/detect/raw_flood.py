@@ -16,7 +16,7 @@ import numpy as np
 from analysis import assess, columns, layers
 from analysis.claims import Words, of_links, of_rows
 from analysis.columns import NO_TIME, Array, among, different, median
-from analysis.evidence import ACK, SYN, Evidence, busiest, coded, large_groups
+from analysis.evidence import ACK, SYN, Evidence, busiest, large_groups
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
@@ -25,6 +25,7 @@ NAME = "raw-flood"
 DIRECT = (("T1498.001", "Network Denial of Service: Direct Network Flood"),)
 REFLECTED = (("T1498.002", "Network Denial of Service: Reflection Amplification"),)
 ALL_FLAGS = 0x3F  # FIN to URG
+AT_ONCE = 1 << 17  # conversations whose columns exist together
 ECHO, ECHO_PORTS = 8, (7, 19)  # ICMP type; UDP echo and CHARGEN (fraggle)
 
 
@@ -139,20 +140,7 @@ def _portless(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     pairs = pairs[busy[flows.b_id[pairs]]]
     if not len(pairs):
         return
-    row = evidence.links.row
-    rows = np.concatenate((pairs, row[busy[flows.a_id[row]] | busy[flows.b_id[row]]]))
-    code = coded(rows, np.minimum(flows.a_id, flows.b_id), np.maximum(flows.a_id, flows.b_id))
-    weight = np.ones(len(rows), np.int32)
-    weight[len(pairs) :] = -1
-    forward = flows.a_id[rows] <= flows.b_id[rows]
-    left_up, left_down = (
-        np.bincount(code, weights=np.where(forward, one[rows], other[rows]) * weight)
-        for one, other in ((flows.packets_ab, flows.packets_ba), (flows.packets_ba, flows.packets_ab))
-    )
-    mine = code[: len(pairs)]
-    straight = flows.a_id[pairs] <= flows.b_id[pairs]
-    sent = np.where(straight, left_up[mine], left_down[mine])
-    got = np.where(straight, left_down[mine], left_up[mine])
+    sent, got = _left_over(evidence, pairs)
     group = evidence.hosts.group
     whole = np.maximum(flows.packets_ab[pairs], 1)
     bare = (sent >= 1) & (sent >= 0.98 * whole) & ~group[flows.b_id[pairs]] & ~group[flows.a_id[pairs]]
@@ -194,6 +182,32 @@ def _portless(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             ),
             packets=int(packets.sum()),
         )
+
+
+def _left_over(evidence: Evidence, pairs: Array) -> tuple[Array, Array]:
+    """int64[pairs]: packets from a and from b of these IP pairs that belong to none of their conversations above IP."""
+    flows, row = evidence.flows, evidence.links.row
+    sent, got = flows.packets_ab[pairs].astype(np.int64), flows.packets_ba[pairs].astype(np.int64)
+    keys = _pair_keys(evidence, pairs)
+    order = np.argsort(keys)
+    keys = keys[order]
+    for first in range(0, len(row), AT_ONCE):
+        rows = row[first : first + AT_ONCE]
+        wanted = _pair_keys(evidence, rows)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        held = keys[at] == wanted
+        rows, pair = rows[held], order[at[held]]
+        forth, back = flows.packets_ab[rows], flows.packets_ba[rows]
+        straight = flows.a_id[rows] == flows.a_id[pairs[pair]]
+        np.subtract.at(sent, pair, np.where(straight, forth, back))
+        np.subtract.at(got, pair, np.where(straight, back, forth))
+    return sent, got
+
+
+def _pair_keys(evidence: Evidence, rows: Array) -> Array:
+    """int64[rows]: a number for the two addresses of a flow, whichever is side a."""
+    one, other = evidence.flows.a_id[rows], evidence.flows.b_id[rows]
+    return np.minimum(one, other).astype(np.int64) << 32 | np.maximum(one, other)
 
 
 def _broadcast(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

@@ -51,9 +51,10 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     spread = SIGMA * median(np.abs(packets - usual))
     level = max(usual + limits.z * spread, float(limits.packets_per_s), limits.times * usual)
     hot = np.flatnonzero((packets >= level) & (packets > usual))
+    times = evidence.links.first_ns[:], evidence.links.last_ns[:]
     told: set[tuple[int, int]] = set()
     for bins in sorted(_episodes(hot), key=lambda bins: -int(packets[bins].sum()))[: 3 * limits.lines]:
-        pair, chosen, counted = _cause(evidence, bins)
+        pair, chosen, counted = _cause(evidence, times, bins)
         if not len(chosen) or pair in told or len(told) >= limits.lines:
             continue
         told.add(pair)
@@ -66,15 +67,16 @@ def _episodes(hot: Array) -> list[Array]:
     return [part for part in np.split(hot, np.flatnonzero(np.diff(hot) > 2) + 1) if len(part)]
 
 
-def _cause(evidence: Evidence, bins: Array) -> tuple[tuple[int, int], Array, float]:
+def _cause(evidence: Evidence, times: tuple[Array, Array], bins: Array) -> tuple[tuple[int, int], Array, float]:
     """The host pair with most packets in these bins: pair, its links that overlap them, packets it sent there."""
     links, graph = evidence.links, evidence.seconds
     low = int(graph.start_ns + bins[0] * graph.interval_s * 1e9)
     high = int(graph.start_ns + (bins[-1] + 1) * graph.interval_s * 1e9)
-    active = np.flatnonzero((links.first_ns != NO_TIME) & (links.first_ns < high) & (links.last_ns >= low))
+    first, last = times
+    active = np.flatnonzero((first != NO_TIME) & (first < high) & (last >= low))
     if not len(active):
         return (-1, -1), active, 0.0
-    first, last = links.first_ns[active], links.last_ns[active]
+    first, last = first[active], last[active]
     inside = (np.minimum(last, high) - np.maximum(first, low) + 1) / (last - first + 1)
     counted = inside * (links.sent[active] + links.got[active])
     code = coded(active, np.minimum(links.source, links.target), np.maximum(links.source, links.target))

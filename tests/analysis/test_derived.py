@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.columns import Array, among
-from analysis.derived import Derived
+from analysis.derived import Derived, packed
 
 VALUES = np.array([5, -1, 0, 7, 7, 2**40])
 ROWS = [slice(1, 4), np.array([4, 0]), VALUES > 4, np.array([], np.int64), slice(None)]
@@ -52,3 +52,15 @@ def test_the_whole_column_is_an_array(column: Derived) -> None:
     assert column.tolist() == VALUES.tolist()
     assert np.asarray(column, np.float64).dtype == np.float64
     assert (len(column), column.shape, column.dtype) == (6, (6,), np.dtype(np.int64))
+
+
+@pytest.mark.parametrize("values", [[0, 3, 255], [0, 70_000], [2**40, 1], []])
+def test_a_packed_column_looks_as_before(values: list[int]) -> None:
+    """Narrow where it is kept, in its own type where it is looked at: no sum of two values wraps."""
+    array = np.array(values, np.int64)
+    column = packed(Derived(len(array), np.int64, lambda rows: array[rows]))
+
+    assert column.tolist() == values
+    assert (column + column).tolist() == [2 * value for value in values]
+    assert column.dtype == column[:].dtype == np.int64
+    assert all(column[i] * 255 == value * 255 for i, value in enumerate(values))
