@@ -8,11 +8,14 @@ know which protocol carried the body: HTTP, SIP, mail and WebSocket ask alike.
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from analysis import layers
 from analysis.protocols.pdu import Layer
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 _JSON = """dds-web+json json json-patch+json json-rpc jsonrequest merge-patch+json problem+json senml+json sensml+json
     vnd.oma.lwm2m+json x-ndjson"""
@@ -115,7 +118,14 @@ DEEPEST = 96
 FIRST_ELEMENT, ELEMENT, FIRST_MEMBER, MEMBER = 4, 6, 5, 7
 LONGEST_JSON = 1 << 18  # longer texts are taken for well-formed, unread
 _BLANK = " \t\r\n"
-_DECODER = json.JSONDecoder(strict=False)
+
+
+@cache
+def _decoder() -> JSONDecoder:
+    """Imported when the first JSON body comes: most small captures have none."""
+    from json import JSONDecoder
+
+    return JSONDecoder(strict=False)
 
 
 def body_layers(kind: str, body: bytes) -> list[Layer]:
@@ -182,7 +192,7 @@ def json_size(body: bytes) -> int:
         if start == len(text) or text[start] not in "[{":
             return start if at else 0  # blanks behind a value are its own
         try:
-            value, end = _DECODER.raw_decode(text, start)
+            value, end = _decoder().raw_decode(text, start)
             if not _shallow(value):
                 raise ValueError
         except (ValueError, RecursionError):

@@ -8,7 +8,6 @@ never raise. This file knows no packet, no record layer and no flow.
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -391,7 +390,9 @@ def _time(text: bytes, tag: int) -> int:
     year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
     if not (1 <= month <= 12 and 1 <= day <= 31 and year >= 1):
         return 0
-    return calendar.timegm((year, month, day, int(digits[8:10]), int(digits[10:12]), second))
+    from calendar import timegm  # certificates alone have dates
+
+    return timegm((year, month, day, int(digits[8:10]), int(digits[10:12]), second))
 
 
 def _rsa_bits(der: bytes, start: int, end: int) -> int:
