@@ -177,9 +177,10 @@ def _longer_than_hashes(subs: Sequence[str], length: float, limits: Thresholds) 
 
 
 def _in_a_day(zone: Zone) -> int:
-    """TXT and NULL queries of the busiest day."""
-    times = sorted(row.time_ns for row in zone.rows if not row.response and row.type in (TXT, NULL))
-    return busiest(np.array(times, np.int64), DAY_S)[2]
+    """TXT and NULL queries of the busiest day; 0 where fewer than half were answered: who searches resolvers only asks."""
+    asked = sorted(row.time_ns for row in zone.rows if not row.response and row.type in (TXT, NULL))
+    told = sum(row.response and row.type in (TXT, NULL) for row in zone.rows)
+    return busiest(np.array(asked, np.int64), DAY_S)[2] if 2 * told >= len(asked) else 0
 
 
 def _finding(

@@ -2,7 +2,8 @@
 
 Ping sweeps, ARP sweeps and one port tried on many hosts (worms, scanners). Why it matters: a search for victims. What
 else looks like it: browsers with many servers (they answer), monitoring (its hosts answer), peer-to-peer clients (many
-ports), a router that refreshes its ARP table (it forwards for the subnet: low).
+ports), a router that refreshes its ARP table (it forwards for the subnet: low), a resolver that asks many name servers
+(it is asked itself) and a server that looks its visitors up (they came first).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from analysis.thresholds import Limits, limit, measured
 NAME = "sweep"
 MAIL = 25
 ECHO, TIMESTAMP, MASK, ECHO_V6, SOLICITATION = 8, 13, 17, 128, 135
-NTP = 123
+DNS = 53
+SEARCHED = (DNS, 123, 137, 1900)  # housekeeping, asked of many hosts: who searches for such servers abuses them
 DISCOVERY = (("T1018", "Remote System Discovery"),)
 
 
@@ -63,13 +65,13 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     service |= (
         (links.kind == columns.UDP)
         & links.known
-        & ~np.isin(links.target_port, [port for port in HOUSEKEEPING_PORTS if port != NTP])
-    )  # who searches for time servers abuses them
+        & ~np.isin(links.target_port, [port for port in HOUSEKEEPING_PORTS if port not in SEARCHED])
+    )
     service |= associations.tried(links)
     group = evidence.hosts.group  # a network's own address and its broadcast are swept with the others
     rows = np.flatnonzero(np.where(echo, ~group[links.source], links.unicast & service))
     for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
-        finding = _judge(evidence, chosen, limits)
+        finding = _judge(evidence, _uncalled(evidence, chosen), limits)
         if finding is not None:
             yield finding
     yield from _mail(evidence, limits)
@@ -77,8 +79,23 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     yield from _neighbours(evidence, limits)
 
 
+def _uncalled(evidence: Evidence, chosen: Array) -> Array:
+    """Who asks many hosts for names has its reasons where they came to it first (a server that looks its visitors up), or
+    where it is asked for names itself (a resolver): those conversations are left out."""
+    links = evidence.links
+    port = int(links.target_port[chosen[0]])
+    if int(links.kind[chosen[0]]) != columns.UDP or port not in SEARCHED:
+        return chosen
+    came = links.target == links.source[chosen[0]]
+    if port == DNS and bool((came & (links.target_port == DNS)).any()):
+        return chosen[:0]
+    return chosen[~np.isin(links.target[chosen], links.source[came])]
+
+
 def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | None:
     links = evidence.links
+    if len(chosen) < limits.hosts:
+        return None
     kind, port = int(links.kind[chosen[0]]), int(links.target_port[chosen[0]])
     ping = kind in (columns.ICMP, columns.ICMPV6)
     failed = links.failed[chosen] | (

@@ -3,7 +3,7 @@
 import socket
 
 from cases import fires, silent
-from payloads import A, dns_answer, dns_query, tls
+from payloads import A, dns_answer, dns_query, nbns_answer, nbns_query, request, response, tls
 from traffic import SYN, Wire
 
 ME, MAC = "10.0.0.66", "02:66:66:66:66:66"
@@ -154,3 +154,36 @@ def core_at_work(wire: Wire) -> None:
         body = wire.noise(16)
         wire.sctp("10.0.0.2", 36_412, f"10.0.3.{number + 1}", 36_412, 4, body, at=0.5 * number)
         wire.sctp(f"10.0.3.{number + 1}", 36_412, "10.0.0.2", 36_412, 5, body, at=0.5 * number + 0.02)
+
+
+@fires(title="UDP port 53 of 60 hosts")
+def resolvers_wanted(wire: Wire) -> None:
+    """Somebody outside searches a network for open resolvers: version.bind of 60 hosts, two answer."""
+    for number in range(60):
+        answer = dns_answer("version.bind", 16, ("9.18",)) if number in (5, 40) else None
+        wire.asked("203.0.113.66", f"10.0.5.{number + 1}", 53, dns_query("version.bind", 16), answer, at=0.1 * number)
+
+
+@fires(title="UDP port 137 of 60 hosts")
+def names_wanted(wire: Wire) -> None:
+    """nbtscan: the NetBIOS names of 60 addresses in a row, six exist."""
+    for number in range(60):
+        answer = nbns_answer("PC", f"10.0.5.{number + 1}") if number % 10 == 0 else None
+        wire.asked("10.0.0.66", f"10.0.5.{number + 1}", 137, nbns_query("*"), answer, at=0.1 * number, sport=137)
+
+
+@silent()
+def resolver_without_way_out(wire: Wire) -> None:
+    """The line is down behind a resolver: it asks 30 name servers in turn, and none answers; the house goes on asking it."""
+    for number in range(60):
+        wire.asked("10.0.0.20", "10.0.0.1", 53, dns_query(f"host{number}.example.org"), None, at=2.0 * number)
+        wire.asked("10.0.0.1", f"198.51.100.{number % 30 + 1}", 53, dns_query(f"host{number}.example.org"), None, at=2.0 * number + 0.001)  # fmt: skip
+
+
+@silent()
+def visitors_looked_up(wire: Wire) -> None:
+    """A Windows web server asks each of its 40 visitors for its NetBIOS name; nobody tells."""
+    for number in range(40):
+        visitor = f"198.51.100.{number + 1}"
+        wire.talk(visitor, "10.0.0.5", 80, [("c", request()), ("s", response())], at=5.0 * number)
+        wire.asked("10.0.0.5", visitor, 137, nbns_query("*"), None, at=5.0 * number + 0.1, sport=137)
