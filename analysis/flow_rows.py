@@ -57,7 +57,7 @@ class FlowRows(NamedTuple):
     long_wide: Any  # int64[long rows * LONG_WIDE]: the long parts; row 0 is nobody's
     long_narrow: Any  # int32[long rows * LONG_NARROW]
     long_small: Any  # uint16[long rows * LONG_SMALL]
-    recent: Any  # int64[2 * kinds, 10] the last tap of each kind and direction, R_ROW -1 where there is none
+    recent: Any  # int64[2 * kinds * RECENT] the last tap of each kind and direction, R_ROW -1 where there is none
     bases: Any  # uint32[2 * streams] initial sequence numbers of sides a and b
 
 

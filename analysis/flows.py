@@ -44,7 +44,7 @@ from analysis.flow_rows import (
     new_flow,
 )
 from analysis.growing import FIRST_ROWS, as_kernel_sees, lengthen, most, multipliers, wider
-from analysis.kernel import lean_kernel
+from analysis.kernel import enabled, lean_kernel
 from analysis.named_tuples import NamedTuple
 from analysis.quotes import icmp_errors, mark_quoted, quoted_streams, reserve
 
@@ -52,6 +52,7 @@ REUSED_PORTS = 1 << columns.TCP_FLAGS.index("reused_ports")
 
 # The last tap of each kind and direction: what it was, and what was found for it.
 (R_SRC_HI, R_SRC_LO, R_DST_HI, R_DST_LO, R_PORTS, R_FAMILY, R_SRC, R_DST, R_ROW, R_DIRECTION) = range(10)
+RECENT = 10  # numbers an entry
 
 
 class _TapColumns(NamedTuple):
@@ -102,13 +103,17 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
     packet_of, kinds, families = taps.packet, taps.kind, taps.ip_family
     src_his, src_los, dst_his, dst_los = taps.src_hi, taps.src_lo, taps.dst_hi, taps.dst_lo
     src_ports, dst_ports = taps.src_port, taps.dst_port
-    numbers, times, lengths = packets.number, packets.time_ns, packets.frame_len
+    numbers, times, lengths, ttls = packets.number, packets.time_ns, packets.frame_len, packets.ttl
+    transport_taps, ip_taps, payloads = packets.transport_tap, packets.ip_tap, packets.payload_len
+    packet_flows, packet_directions = packets.flow, packets.direction
+    tap_sources, tap_targets, tap_flows, tap_directions = taps.src_id, taps.dst_id, taps.flow, taps.direction
     n_taps = len(kinds)
     address_count = tables.addresses.count
     flow_room, stream_room, long_room, address_room = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     q = 0
     while quotes[q, 0] < first:
         q += 1
+    quoted = quotes[q, 0]
     for t in range(first, n_taps):
         if counts[N_FLOWS] > flow_room or counts[N_TCP] > stream_room or counts[N_LONG] > long_room:
             return t
@@ -126,21 +131,21 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
         number = numbers[packet]
         time_ns = times[packet]
         # Most taps belong to the conversation of the last one of their kind and direction.
-        entry = 2 * kind + (1 if src_lo > dst_lo else 0)
+        entry = RECENT * (2 * kind + (1 if src_lo > dst_lo else 0))
         known = (
-            recent[entry, R_ROW] >= 0
-            and recent[entry, R_SRC_LO] == src_lo
-            and recent[entry, R_DST_LO] == dst_lo
-            and recent[entry, R_PORTS] == (src_port << 16 | dst_port)
-            and recent[entry, R_SRC_HI] == src_hi
-            and recent[entry, R_DST_HI] == dst_hi
-            and recent[entry, R_FAMILY] == family
+            recent[entry + R_ROW] >= 0
+            and recent[entry + R_SRC_LO] == src_lo
+            and recent[entry + R_DST_LO] == dst_lo
+            and recent[entry + R_PORTS] == (src_port << 16 | dst_port)
+            and recent[entry + R_SRC_HI] == src_hi
+            and recent[entry + R_DST_HI] == dst_hi
+            and recent[entry + R_FAMILY] == family
         )
         if known:
-            src = recent[entry, R_SRC]
-            dst = recent[entry, R_DST]
-            row = recent[entry, R_ROW]
-            direction = recent[entry, R_DIRECTION]
+            src = recent[entry + R_SRC]
+            dst = recent[entry + R_DST]
+            row = recent[entry + R_ROW]
+            direction = recent[entry + R_DIRECTION]
         else:
             src = address_id(tables.addresses, family, src_hi, src_lo, True)
             dst = address_id(tables.addresses, family, dst_hi, dst_lo, True)
@@ -153,7 +158,7 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
                 name_ends(tables, row, TCP, src, dst, src_port, dst_port, time_ns)
             direction = direction_of(tables, row, src, src_port)
         long = long_part(tables, row)
-        if t == packets.transport_tap[packet]:
+        if t == transport_taps[packet]:
             flags = packets.tcp_flags[packet]
             if kind == TCP and flags >= 0:
                 seq = packets.tcp_seq[packet]
@@ -165,41 +170,42 @@ def _assign(taps: Any, packets: Any, tables: Any, quotes: Any, first: int) -> in
                         tables.slots[at] = (tag << 32) | (row + 1)
                         long = direction = 0
                         known = False
-                        recent[2 * TCP, R_ROW] = -1  # the other direction must not go on with the old stream
-                        recent[2 * TCP + 1, R_ROW] = -1
+                        recent[RECENT * 2 * TCP + R_ROW] = -1  # the other direction must not go on with the old stream
+                        recent[RECENT * (2 * TCP + 1) + R_ROW] = -1
                         packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 if learn_bases(tables, row, direction, seq, packets.tcp_ack[packet], flags):
                     packets.analysis[packet] = packets.analysis[packet] | REUSED_PORTS
                 count_tcp(tables, row, long, direction, flags)
-            count_payload(tables, row, long, direction, packets.payload_len[packet])
-            packets.flow[packet] = row
-            packets.direction[packet] = direction
+            count_payload(tables, row, long, direction, payloads[packet])
+            packet_flows[packet] = row
+            packet_directions[packet] = direction
             if direction == 0:
-                count_ttl(tables, row, packets.ttl[packet])
-        elif t == packets.ip_tap[packet]:
-            packets.flow[packet] = row
-            packets.direction[packet] = direction
+                count_ttl(tables, row, ttls[packet])
+        elif t == ip_taps[packet]:
+            packet_flows[packet] = row
+            packet_directions[packet] = direction
             if direction == 0:
-                count_ttl(tables, row, packets.ttl[packet])
+                count_ttl(tables, row, ttls[packet])
         if not known:
-            recent[entry, R_SRC_HI] = src_hi
-            recent[entry, R_SRC_LO] = src_lo
-            recent[entry, R_DST_HI] = dst_hi
-            recent[entry, R_DST_LO] = dst_lo
-            recent[entry, R_PORTS] = src_port << 16 | dst_port
-            recent[entry, R_FAMILY] = family
-            recent[entry, R_SRC] = src
-            recent[entry, R_DST] = dst
-            recent[entry, R_ROW] = row
-            recent[entry, R_DIRECTION] = direction
-        taps.src_id[t] = src
-        taps.dst_id[t] = dst
-        taps.flow[t] = row
-        taps.direction[t] = direction
+            recent[entry + R_SRC_HI] = src_hi
+            recent[entry + R_SRC_LO] = src_lo
+            recent[entry + R_DST_HI] = dst_hi
+            recent[entry + R_DST_LO] = dst_lo
+            recent[entry + R_PORTS] = src_port << 16 | dst_port
+            recent[entry + R_FAMILY] = family
+            recent[entry + R_SRC] = src
+            recent[entry + R_DST] = dst
+            recent[entry + R_ROW] = row
+            recent[entry + R_DIRECTION] = direction
+        tap_sources[t] = src
+        tap_targets[t] = dst
+        tap_flows[t] = row
+        tap_directions[t] = direction
         count_packet(tables, row, long, direction, number, time_ns, lengths[packet])
-        if t == quotes[q, 0]:
+        if t == quoted:
             reserve(tables, quotes, q)
             q += 1
+            quoted = quotes[q, 0]
     return n_taps
 
 
@@ -223,7 +229,8 @@ class FlowTable:
         self._slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
         self._rows = np.zeros((FIRST_ROWS, ROW_BYTES // 8), dtype=np.int64)
         self._long_rows = np.zeros((FIRST_ROWS, LONG_BYTES // 8), dtype=np.int64)
-        self._recent = np.full((2 * len(columns.KINDS), 10), -1, dtype=np.int64)
+        recent = [-1] * (RECENT * 2 * len(columns.KINDS))
+        self._recent: Any = np.array(recent, dtype=np.int64) if enabled() else recent  # interpreted, a list is quickest
         self._bases = np.zeros((FIRST_ROWS, 2), dtype=np.uint32)
         self.application: Array | None = None  # uint16[flows]: Flows.application, from who names them
 
@@ -244,11 +251,12 @@ class FlowTable:
         words, long_words = self._rows.reshape(-1), self._long_rows.reshape(-1)
         arrays = (
             self._slots, words, *map(words.view, (np.int32, np.uint32, np.uint16, np.uint8)),
-            long_words, *map(long_words.view, (np.int32, np.uint16)), self._recent, self._bases.reshape(-1),
+            long_words, *map(long_words.view, (np.int32, np.uint16)),
         )  # fmt: skip
         see = as_kernel_sees
-        addresses = self._addresses.as_kernels_see()
-        return FlowRows(see(self._counts), see(self._room()), see(self._multipliers), addresses, *map(see, arrays))
+        addresses, bases = self._addresses.as_kernels_see(), see(self._bases.reshape(-1))
+        numbers = see(self._counts), see(self._room()), see(self._multipliers)
+        return FlowRows(*numbers, addresses, *map(see, arrays), recent=self._recent, bases=bases)
 
     def _room(self) -> Array:
         rows = min(most(self._slots), len(self._rows))
