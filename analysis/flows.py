@@ -254,9 +254,9 @@ class FlowTable:
             long_words, *map(long_words.view, (np.int32, np.uint16)),
         )  # fmt: skip
         see = as_kernel_sees
-        addresses, bases = self._addresses.as_kernels_see(), see(self._bases.reshape(-1))
-        numbers = see(self._counts), see(self._room()), see(self._multipliers)
-        return FlowRows(*numbers, addresses, *map(see, arrays), recent=self._recent, bases=bases)
+        seen = [*map(see, arrays), self._recent, see(self._bases.reshape(-1))]
+        addresses = self._addresses.as_kernels_see()
+        return FlowRows(see(self._counts), see(self._room()), see(self._multipliers), addresses, *seen)
 
     def _room(self) -> Array:
         rows = min(most(self._slots), len(self._rows))
