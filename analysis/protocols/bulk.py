@@ -20,7 +20,7 @@ from analysis.kernel import inner_kernel, lean_kernel
 from analysis.layers import TCP
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.pdu import Layer
-from analysis.protocols.streams import Segment, Stream, deliver_next
+from analysis.protocols.streams import FIN, Segment, Stream, deliver_next
 
 DISSECT, EVERY, RECORDS, COLLECT, SILENT = range(5)  # lanes
 HEADER = 5  # of a TLS record
@@ -46,6 +46,7 @@ class Columns(NamedTuple):
     payload_len: Any
     payload_cap: Any
     tcp_seq: Any
+    tcp_flags: Any
     direction: Any
     flow: Any  # the conversation's place instead of its row
     analysis: Any
@@ -181,10 +182,13 @@ def _is_bare(bits: int, missing: int) -> bool:
 
 @inner_kernel
 def _collect(packets: Any, row: int, at: int, lanes: Any) -> bool:
-    """A segment in the middle of an open unit: bare TCP; False where it ends the unit or does not simply follow."""
+    """A segment in the middle of an open unit: bare TCP; False where it may end the unit or does not simply follow."""
     length = int(packets.payload_len[row])
     seq = int(packets.tcp_seq[row])
-    if int(packets.analysis[row]) & (RETRANSMISSION | FAST | OUT_OF_ORDER | KEEP_ALIVE):
+    if (
+        int(packets.analysis[row]) & (RETRANSMISSION | FAST | OUT_OF_ORDER | KEEP_ALIVE)
+        or int(packets.tcp_flags[row]) & FIN
+    ):
         return False
     missing = int(lanes.missing[at])
     if seq != int(lanes.following[at]) or length >= missing or int(packets.payload_cap[row]) < length:

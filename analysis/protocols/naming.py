@@ -23,9 +23,9 @@ from analysis.protocols.header_shapes import HeaderShapes
 from analysis.protocols.link_control import LinkControls
 from analysis.protocols.openings import Openings
 from analysis.protocols.pdu import Dissect, Pdu
-from analysis.protocols.streams import Side, Span, Stream, deliver, dissect_alone
+from analysis.protocols.streams import FIN, Side, Span, Stream, deliver, dissect_alone
 
-FIN, RST = 1, 4
+RST = 4
 CLOSED = 3
 REFUSALS = 6  # segments that no dissector took, after which a flow goes to the fast lane
 WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
@@ -99,6 +99,7 @@ class Naming:
         self._bulk = Bulk(registry.telling(), layers.DATA)
         self._collecting: dict[int, tuple[Side, Span, int, int, int]] = {}  # lane -> where its bytes are missing
         self._ended = np.zeros(FIRST_ROWS, np.uint8)  # by flow: 1 a FIN of side a, 2 of side b, CLOSED both or an RST
+        self._endless: set[int] = set()  # flows with a unit that ends where its sender closes
         self._renamed: list[int] = []  # rows of this batch that were `data` before their conversation was known
 
     def update(self, batch: Batch, ends: Ends) -> None:
@@ -117,6 +118,8 @@ class Naming:
         if len(rows):
             rows = rows[np.argsort(packets.flow[rows], kind="stable")]
             self._name_streams(batch, rows, ends)
+        if self._endless:
+            self._end_streams(batch, last == layers.TCP)
         self._datagrams.update(batch)
         self._openings.update(batch, self._renamed)
         self._headers.update(batch)
@@ -155,6 +158,7 @@ class Naming:
             gone[silent[: too_many + MOST_STREAMS // 8]] = True
         for one in known[gone].tolist():
             self._close(self._streams.pop(one))
+            self._endless.discard(one)
         for direction, bit in ((0, 1), (1, 2)):
             self._ended[flow[(flags & FIN != 0) & (packets.direction[rows] == direction)]] |= bit
         self._ended[flow[flags & RST != 0]] = CLOSED
@@ -188,6 +192,22 @@ class Naming:
                 self._serve(ports, walk, index)
             active = np.array(stopped, dtype=np.int64)
         self._gather_rest(walk)
+
+    def _end_streams(self, batch: Batch, of_tcp: Array) -> None:
+        """A FIN without payload ends what waits for it."""
+        packets = batch.packets
+        rows = np.flatnonzero(
+            of_tcp & (packets.payload_len == 0) & (packets.tcp_flags & FIN != 0) & (packets.flow >= 0)
+        )
+        rows = rows[np.isin(packets.flow[rows], list(self._endless))]
+        if not len(rows):
+            return
+        rows = rows[np.argsort(packets.flow[rows], kind="stable")]
+        walk = self._bulk.walk(batch, rows)
+        for row in walk.rows:
+            stream = self._streams.get(walk.flow[row])
+            if stream is not None:
+                walk.show(row, deliver(stream, walk.direction[row], walk.segment(row)))
 
     def _serve(self, ports: list[Ports], walk: Walk, index: int) -> None:
         """Dissect segments of one flow until the kernel can take over, or to the end of the batch."""
@@ -290,6 +310,8 @@ class Naming:
             lanes.missing[lane] = 0
             return False
         lanes.missing[lane] = 1
+        if span.endless:
+            self._endless.add(stream.flow)
         missing = (span.until if span.entire else span.end) - side.top
         if missing < WORTH_COLLECTING or span.filled != side.top - span.start:
             return False

@@ -21,6 +21,7 @@ from analysis.protocols.pdu import ONE_MORE, UNTIL_FIN, Cut, Dissect, Layer, Mal
 
 RETRANSMISSION, FAST, SPURIOUS, OUT_OF_ORDER = 1, 2, 4, 8  # bits of Packets.analysis (columns.TCP_FLAGS)
 KEEP_ALIVE = 1 << 12
+FIN = 1  # bit of Packets.tcp_flags
 
 KEPT_SPANS = 24  # finished spans remembered per direction, to know retransmissions by
 KEPT_BYTES = 1 << 18  # bytes kept of one span: what any dissector here looks at; behind it bytes are only counted
@@ -56,6 +57,11 @@ class Span:
         self.filled = 0  # contiguous bytes from start, also those not kept
         self.waiting: dict[int, bytes] = {}
         self.done = False
+
+    @property
+    def endless(self) -> bool:
+        """Does only the end of the connection end it?"""
+        return self.end - self.start >= FOR_EVER
 
     def put(self, offset: int, piece: bytes | memoryview) -> None:
         """Add bytes at `offset`; bytes already there win."""
@@ -182,6 +188,8 @@ def deliver(stream: Stream, direction: int, segment: Segment) -> list[Layer]:
     start = side.unwrap(segment.seq, segment.length)
     if segment.analysis & SPURIOUS or segment.analysis & (RETRANSMISSION | FAST | KEEP_ALIVE) == RETRANSMISSION:
         return []
+    if not segment.length:
+        return _end(stream, direction, segment, start)
     if len(segment.data) < segment.length:
         return _dissect(stream, direction, segment, segment.data, segment.length, False).layers
     delivery = _Delivery(stream, side, direction, segment, start)
@@ -283,6 +291,8 @@ class _Delivery:
             self.side.extend(span, max(span.end, end))
         if span.filled < span.end - span.start:
             self.at += count
+            if span.endless and self.segment.tcp_flags & FIN:
+                self.layers += _end(self.stream, self.direction, self.segment, end)
             return span.end < end
         span.done = True
         pdu = _dissect(self.stream, self.direction, self.segment, bytes(span.data), span.filled, True)
@@ -310,6 +320,17 @@ class _Delivery:
     def _open(self, offset: int, end: int, pdu: Pdu) -> None:
         """A unit begins at `offset` of the segment and needs what follows."""
         _open(self.side, self.start + offset, end, self.segment.data[offset:], pdu)
+
+
+def _end(stream: Stream, direction: int, segment: Segment, end: int) -> list[Layer]:
+    """A FIN at sequence number `end`: a unit that runs until then is whole, if no byte of it is missing."""
+    span = stream.sides[direction].before(end)
+    if span is None or span.done or not span.endless or span.start + span.filled != end:
+        return []
+    span.done = True
+    pdu = _dissect(stream, direction, segment, bytes(span.data), span.filled, True)
+    span.data = bytearray()
+    return pdu.layers
 
 
 def _last(reached: int, more: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from tcp_talk import batch_of, paths
 
 from analysis import layers
@@ -132,6 +133,39 @@ def test_long_bodies_pass_in_the_kernel_and_are_whole_in_the_end() -> None:
             sizes += batch.packets.layer_bytes[:, 4].tolist()
         assert found == [""] * (len(rows) - 1) + ["http/data-text-lines"]
         assert sizes[-1] == 60_000
+
+
+@pytest.mark.parametrize("tail", [b"", b"rest"])
+@pytest.mark.parametrize("size", [100, 20_000])
+def test_a_fin_ends_a_body_without_a_length(size: int, tail: bytes) -> None:
+    """HTTP/1.0: the body runs until the server closes, with its last bytes or alone, in this batch or a later one."""
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + b"x" * size
+    rows = _stream(0, 1, 77, [answer[at : at + 1400] for at in range(0, len(answer), 1400)])
+    rows.append((0, 1, 77 + len(answer), tail, 0))
+    for split in (len(rows), len(rows) - 1):
+        naming = Naming()
+        found: list[str] = []
+        sizes: list[int] = []
+        for part in (rows[:split], rows[split:]):
+            batch, ends = batch_of(part, [80])
+            if part and part[-1] is rows[-1]:
+                batch.packets.tcp_flags[-1] |= 1
+            naming.update(batch, ends)
+            found += paths(batch)
+            sizes += batch.packets.layer_bytes[:, 4].tolist()
+        naming.finish()
+        assert found == [""] * (len(rows) - 1) + ["http/data-text-lines"]
+        assert sizes[-1] == size + len(tail)
+        assert [fact.status for fact in naming.facts.http] == [200]
+
+
+def test_a_fin_behind_a_gap_ends_nothing() -> None:
+    """A byte of the body is missing."""
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+    batch, ends = batch_of([(0, 1, 77, answer, 0), (0, 1, 78 + len(answer), b"", 0)], [80])
+    batch.packets.tcp_flags[-1] |= 1
+    Naming().update(batch, ends)
+    assert paths(batch) == ["", ""]
 
 
 def test_facts_come_in_frame_order() -> None:
