@@ -327,7 +327,18 @@ def verify(captures: tuple[str, ...], oracle: str | None, as_json: bool) -> None
 )
 @click.option("--keep", metavar="N", type=click.IntRange(min=1), help="Keep the newest N files of a rotation.")
 @click.option("--seconds", metavar="S", type=click.FloatRange(min=0, min_open=True), help="Stop after so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--findings", is_flag=True, help="Print findings while capturing, each once, and again when ten times larger."
+)
+@click.option(
+    "--every",
+    default=30.0,
+    metavar="S",
+    type=click.FloatRange(min=1),
+    help="Seconds between judgements for --findings.",
+)
+@click.option("--severity", type=click.Choice(LEVELS), default="low", help="Least severity that --findings prints.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --findings one a line before it.")
 @_one_line_errors
 def capture(
     interface: str,
@@ -336,22 +347,34 @@ def capture(
     rotate_mb: float | None,
     keep: int | None,
     seconds: float | None,
+    findings: bool,
+    every: float,
+    severity: str,
     as_json: bool,
 ) -> None:
     """Capture live traffic into rotating files.
 
-    Ends after --seconds or with Ctrl-C; says how many packets the system had to drop.
+    Ends after --seconds or with Ctrl-C; says how many packets the system had to drop. With --findings the newest ten
+    files are judged together, every so often and at the end: rotation bounds what that costs.
 
     \b
     Example:
       tapwall capture -i eth0 -w office.pcapng --rotate-mb 100 --keep 10
+      tapwall capture -i eth0 --rotate-mb 20 --keep 10 --findings
     """
+    import json
+
     from analysis.live import record
+    from analysis.live_findings import LiveFindings, line
 
-    summary = record(interface, path, bpf, rotate_mb, keep, seconds)
+    if findings:
+        with LiveFindings(lambda row: click.echo(json.dumps(row) if as_json else line(row)), every, severity) as judge:
+            summary = record(interface, path, bpf, rotate_mb, keep, seconds, begun=judge.begun)
+        if judge.trouble:
+            click.echo(f"findings: {judge.trouble}", err=True)
+    else:
+        summary = record(interface, path, bpf, rotate_mb, keep, seconds)
     if as_json:
-        import json
-
         sys.stdout.write(json.dumps(summary._asdict()) + "\n")
     else:
         drops = "unknown" if summary.drops is None else summary.drops

@@ -27,6 +27,7 @@ from analysis.errors import LiveError
 from analysis.named_tuples import NamedTuple
 
 Progress = Callable[[int, int], None]  # packets so far, bytes written so far
+Begun = Callable[[str], None]  # a file that is written from now on
 
 SNAPLEN = 262_144
 POLL_S = 0.2  # how often limits, progress and drops are looked at
@@ -56,18 +57,20 @@ def record(
     seconds: float | None = None,
     progress: Progress | None = None,
     *,
+    begun: Begun | None = None,
     engine: str = "auto",
 ) -> RecordSummary:
     """Record `interface` to `path` until `seconds` are over or Ctrl-C; raises LiveError, one line.
 
     `rotate_mb`: begin a new file (`name_00001.pcapng` …) after so many megabytes; `keep`: delete all but the newest so
-    many. `engine`: dumpcap, scapy, or auto for the first that is installed.
+    many. `begun` is told of every file as it begins. `engine`: dumpcap, scapy, or auto for the first that is installed.
     """
     _check(interface, path, rotate_mb, keep, seconds)
     if engine == "auto":
         engine = "dumpcap" if shutil.which("dumpcap") else "scapy"
     run = {"dumpcap": _with_dumpcap, "scapy": _with_scapy}[engine]
-    return run(interface, path, bpf, rotate_mb, keep, seconds, progress or (lambda packets, size: None))
+    talk = progress or (lambda packets, size: None), begun or (lambda path: None)
+    return run(interface, path, bpf, rotate_mb, keep, seconds, *talk)
 
 
 def _check(interface: str, path: str, rotate_mb: float | None, keep: int | None, seconds: float | None) -> None:
@@ -95,6 +98,7 @@ def _with_dumpcap(
     keep: int | None,
     seconds: float | None,
     progress: Progress,
+    begun: Begun,
 ) -> RecordSummary:
     """Run dumpcap; it writes and rotates, we watch. Ctrl-C reaches it as well, and it closes its files."""
     command = ["dumpcap", "-i", interface, "-w", path]
@@ -112,11 +116,11 @@ def _with_dumpcap(
         assert child.stderr is not None
         lines = _lines(child.stderr.fileno())
         try:
-            packets = _watch(lines, files, said, progress)
+            packets = _watch(lines, files, said, progress, begun)
         except KeyboardInterrupt:
             child.send_signal(2)
             with contextlib.suppress(KeyboardInterrupt):
-                packets = _watch(lines, files, said, progress)
+                packets = _watch(lines, files, said, progress, begun)
         finally:
             _stop(child)
     text = "\n".join(said)
@@ -143,7 +147,7 @@ def _lines(descriptor: int) -> Iterator[str]:
     yield rest
 
 
-def _watch(lines: Iterator[str], files: list[str], said: list[str], progress: Progress) -> int:
+def _watch(lines: Iterator[str], files: list[str], said: list[str], progress: Progress, begun: Begun) -> int:
     """Follow dumpcap to its end; returns the packets it last counted."""
     packets = 0
     for line in lines:
@@ -154,6 +158,7 @@ def _watch(lines: Iterator[str], files: list[str], said: list[str], progress: Pr
             line = line[counted.end() :]  # a new file is named behind the counter
         if line.startswith("File: "):
             files.append(line[6:])
+            begun(line[6:])
         elif line and len(said) < 200:
             said.append(line)
     return packets
@@ -260,6 +265,7 @@ class _Ring:
     bpf: str
     rotate_bytes: int
     keep: int
+    begun: Begun
     files: list[str] = field(default_factory=list)
     number: int = 0
     written: int = 0  # bytes of finished files
@@ -284,6 +290,7 @@ class _Ring:
         except OSError as error:
             raise LiveError(f"{name}: cannot write: {(error.strerror or '').lower()}") from None
         self.files.append(str(name))
+        self.begun(str(name))
         while self.keep and len(self.files) > self.keep:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.files.pop(0))
@@ -309,6 +316,7 @@ def _with_scapy(
     keep: int | None,
     seconds: float | None,
     progress: Progress,
+    begun: Begun,
 ) -> RecordSummary:
     """Read a packet socket that scapy has opened and filtered."""
     sniffer = _open_socket(interface, bpf)
@@ -320,7 +328,7 @@ def _with_scapy(
         raise LiveError(
             f"interface {interface!r}: hardware type {family} is unknown, expected one of {sorted(LINK_TYPES)}"
         )
-    ring = _Ring(path, interface, LINK_TYPES[family], bpf, round((rotate_mb or 0) * 1_000_000), keep or 0)
+    ring = _Ring(path, interface, LINK_TYPES[family], bpf, round((rotate_mb or 0) * 1_000_000), keep or 0, begun)
     begin = time.monotonic()
     packets = drops = 0
     try:

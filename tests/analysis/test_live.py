@@ -117,7 +117,7 @@ def test_progress_outlives_files_that_rotation_deletes(tmp_path: Path, monkeypat
     monkeypatch.setattr(live.os.path, "exists", lambda path: True)
     seen: list[tuple[int, int]] = []
     lines = iter([f"File: {tmp_path / 'gone'}", f"File: {tmp_path / 'kept'}", "Packets: 7 "])
-    live._watch(lines, [], [], lambda packets, size: seen.append((packets, size)))
+    live._watch(lines, [], [], lambda packets, size: seen.append((packets, size)), lambda path: None)
 
     assert seen == [(7, 5)]
 
