@@ -30,6 +30,7 @@ METHODS = frozenset(
 )
 PROPFIND_LIKE = frozenset((b"PROPFIND", b"PROPPATCH", b"SEARCH"))
 LONGEST_HEAD = 65_536
+LONGEST_CHUNK_LINE = 4096
 HEAD_KEPT = 4096  # bytes of a header section that is remembered until its body is there
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
@@ -292,45 +293,49 @@ def _body_size(pdu: Pdu, message: Message, section: Head, data: bytes, left: int
 
 def _chunked_size(pdu: Pdu, section: Head, data: bytes, left: int, at: int) -> int:
     """Walk the chunks (RFC 9112 7.1) to the end of the trailer section."""
-    key = ("chunks", pdu.direction)
-    where, start = pdu.stream.state.get(key, (section.size, -1))
-    if start != section.size:
-        where = section.size
+    where = max(pdu.look - at, section.size)
     while True:
-        end = data.find(b"\n", where, where + 4096)
+        text, base = _window(pdu, data, at, where)
+        end = text.find(b"\n", where - base, where - base + LONGEST_CHUNK_LINE)
         if end < 0:
             break
-        digits = data[where:end].split(b";")[0].strip()
+        digits = text[where - base : end].split(b";")[0].strip()
         try:
             size = int(digits, 16)
         except ValueError:
             return left - section.size
         if size == 0:
-            return _trailer_end(pdu, data, end + 1, left, at, section)
-        behind = end + 1 + size + 2
+            return _trailer_end(pdu, text, base, end + 1 + base, left, at, where, section)
+        behind = end + 1 + base + size + 2
         if behind > left:
             if pdu.whole:
-                pdu.wish(at, ONE_MORE, behind - left)
+                pdu.wish(at, ONE_MORE, behind - left, at + behind)
                 return -1
             return left - section.size
         where = behind
     if pdu.whole:
-        pdu.wish(at, ONE_MORE)
+        pdu.wish(at, ONE_MORE, 0, at + where)
         return -1
     return left - section.size
 
 
-def _trailer_end(pdu: Pdu, data: bytes, at: int, left: int, start: int, section: Head) -> int:
+def _window(pdu: Pdu, data: bytes, at: int, where: int) -> tuple[bytes, int]:
+    """(bytes, the offset in the message at which they begin) that hold what stands at `where`, if anything does."""
+    return (pdu.tail, pdu.look - at) if pdu.tail and where >= pdu.look - at else (data, 0)
+
+
+def _trailer_end(pdu: Pdu, text: bytes, base: int, where: int, left: int, start: int, last: int, section: Head) -> int:
+    """Size of the body with its trailer section, which begins at `where`; `last` is the size line of the last chunk."""
     while True:
-        end = data.find(b"\n", at)
+        end = text.find(b"\n", where - base)
         if end < 0:
             if pdu.whole:
-                pdu.wish(start, ONE_MORE)
+                pdu.wish(start, ONE_MORE, 0, start + last)
                 return -1
             return left - section.size
-        if end - at <= 1:
-            return end + 1 - section.size
-        at = end + 1
+        if end + base - where <= 1:
+            return end + base + 1 - section.size
+        where = end + base + 1
 
 
 def dechunk(body: bytes) -> bytes:

@@ -42,10 +42,12 @@ class Pdu:
         "layers",
         "least",
         "length",
+        "look",
         "more",
         "more_from",
         "number",
         "stream",
+        "tail",
         "time_ns",
         "whole",
     )
@@ -64,20 +66,24 @@ class Pdu:
         self.more = 0
         self.more_from = 0
         self.least = 0  # with ONE_MORE: bytes that must come before it is worth another look
+        self.look = 0  # offset that matters next, and the bytes from there on where `data` does not hold them
+        self.tail = b""
         self.frame_end = False  # the segment that ends this unit carries FIN
 
     def add(self, layer: int, size: int | None = None) -> None:
         """The frame has `layer` with `size` bytes (default: the captured bytes of this unit)."""
         self.layers.append((layer, len(self.data) if size is None else size))
 
-    def wish(self, at: int, count: int, least: int = 0) -> None:
+    def wish(self, at: int, count: int, least: int = 0, look: int = 0) -> None:
         """Ask for `count` more bytes (or ONE_MORE, UNTIL_FIN); dissection goes on at offset `at`.
 
-        With ONE_MORE a gap ends the waiting; `least` bytes are known to be missing, so nobody looks before.
+        With ONE_MORE a gap ends the waiting; `least` bytes are known to be missing, so nobody looks before. What stands
+        from offset `look` on will be there, however long the unit is.
         """
         self.more_from = at
         self.more = count
         self.least = least
+        self.look = look
 
     def part(self, at: int, length: int | None = None) -> Pdu:
         """The bytes from `at` on (`length` of them) as a unit of their own that adds to the same layers."""

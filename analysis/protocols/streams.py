@@ -25,6 +25,8 @@ FIN = 1  # bit of Packets.tcp_flags
 
 KEPT_SPANS = 24  # finished spans remembered per direction, to know retransmissions by
 KEPT_BYTES = 1 << 18  # bytes kept of one span: what any dissector here looks at; behind it bytes are only counted
+KEPT_TAIL = 1 << 16  # bytes kept from where a dissector wants to look next in a long unit
+TAIL_FROM = KEPT_BYTES - 4096  # the last of the bytes that are kept may be a line that goes on
 FOR_EVER = 1 << 31  # bytes: a unit that ends when its sender closes
 LONGEST_START = 1 << 20  # a unit whose first piece is longer is not reassembled
 FAILURES = (Cut, Malformed, RecursionError)  # the last: protocols inside each other, deeper than anybody means it
@@ -46,7 +48,7 @@ class Segment(NamedTuple):
 class Span:
     """A protocol data unit that lies over several segments, from `start` up to `end` (unwrapped sequence numbers)."""
 
-    __slots__ = ("data", "done", "end", "entire", "filled", "start", "until", "waiting")
+    __slots__ = ("data", "done", "end", "entire", "filled", "look", "start", "tail", "until", "waiting")
 
     def __init__(self, start: int, end: int, entire: bool) -> None:
         self.start = start
@@ -54,6 +56,8 @@ class Span:
         self.entire = entire  # takes the whole next segment, whatever `end` says
         self.until = 0  # with `entire`: and whole segments up to this sequence number, before anybody looks again
         self.data = bytearray()
+        self.look = 0  # offset from which `tail` keeps bytes, where `data` does not reach so far
+        self.tail = bytearray()
         self.filled = 0  # contiguous bytes from start, also those not kept
         self.waiting: dict[int, bytes] = {}
         self.done = False
@@ -81,6 +85,8 @@ class Span:
         room = KEPT_BYTES - len(self.data)
         if room > 0:
             self.data += piece[:room]
+        if self.look >= TAIL_FROM and len(self.tail) < KEPT_TAIL:
+            self.tail += piece[max(self.look - self.filled, 0) :]
         self.filled += len(piece)
 
 
@@ -295,7 +301,7 @@ class _Delivery:
                 self.layers += _end(self.stream, self.direction, self.segment, end)
             return span.end < end
         span.done = True
-        pdu = _dissect(self.stream, self.direction, self.segment, bytes(span.data), span.filled, True)
+        pdu = _dissect(self.stream, self.direction, self.segment, bytes(span.data), span.filled, True, span)
         old = pdu.length - count
         if pdu.more and pdu.more_from <= old:
             self._extend(span, seq + count, pdu)
@@ -304,7 +310,7 @@ class _Delivery:
         if pdu.more:  # in Wireshark's second pass the unit ends where the next one begins
             pdu.layers = [(layer, pdu.more_from if size == pdu.length else size) for layer, size in pdu.layers]
         self.layers += pdu.layers
-        span.data = bytearray()
+        span.data, span.tail = bytearray(), bytearray()
         if pdu.more:
             self._open(self.at + pdu.more_from - old, end, pdu)
             return False
@@ -315,6 +321,9 @@ class _Delivery:
         span.done = False
         span.entire = pdu.more == ONE_MORE
         span.until = reached + pdu.least
+        if pdu.look >= TAIL_FROM:
+            span.tail = span.tail[pdu.look - span.look :] if span.look >= TAIL_FROM else span.data[pdu.look :]
+        span.look = pdu.look
         self.side.extend(span, _last(reached, pdu.more))
 
     def _open(self, offset: int, end: int, pdu: Pdu) -> None:
@@ -343,12 +352,17 @@ def _open(side: Side, start: int, end: int, piece: bytes, pdu: Pdu) -> None:
     if len(piece) <= LONGEST_START:
         span = side.open(start, _last(end, pdu.more), pdu.more == ONE_MORE)
         span.until = end + pdu.least
+        span.look = max(pdu.look - pdu.more_from, 0)
         span.put(0, piece)
 
 
-def _dissect(stream: Stream, direction: int, segment: Segment, data: bytes, length: int, whole: bool) -> Pdu:
-    """Hand bytes to whoever speaks this connection's protocol."""
+def _dissect(
+    stream: Stream, direction: int, segment: Segment, data: bytes, length: int, whole: bool, span: Span | None = None
+) -> Pdu:
+    """Hand bytes to whoever speaks this connection's protocol; `span` is the unit that they are."""
     pdu = Pdu(data, length, stream, direction, segment.number, segment.time_ns, whole)
+    if span is not None:
+        pdu.look, pdu.tail = span.look, bytes(span.tail)
     pdu.frame_end = bool(segment.tcp_flags & 1)
     if segment.analysis & KEEP_ALIVE:
         if data:

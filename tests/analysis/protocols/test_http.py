@@ -282,3 +282,14 @@ def test_a_gap_ends_the_waiting_for_a_chunk() -> None:
         assert [talk.server(head), *(talk.server(b"x" * 8192) for _ in range(3))] == ["", "", "", ""]
     assert whole.server(b"x" * 8192 + b"\r\n0\r\n\r\n") == "http/data-text-lines"
     assert broken.say(SERVER, b"a: 1\r\n", skip=500) == "http"
+
+
+@pytest.mark.parametrize("chunk", [700, 8192, 100_000])
+def test_chunks_of_a_long_body_are_walked_to_the_end(chunk: int) -> None:
+    """Of a body of more than 256 kB only the beginning is kept; the size lines of its chunks are still read."""
+    body = b"".join(b"%x\r\n" % chunk + b"y" * chunk + b"\r\n" for _ in range(900_000 // chunk)) + b"0\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    talk = Talk(80)
+    found = [talk.server(answer[at : at + 1399]) for at in range(0, len(answer), 1399)]
+    assert found == [""] * (len(found) - 1) + ["http/data-text-lines"]
+    assert talk.server(b"HTTP/1.1 304 Not Modified\r\n\r\n") == "http"
