@@ -131,52 +131,60 @@ def begin(s: Any, at: int, cap_len: int, frame_len: int, fault: int) -> None:
 def store(s: Any, i: int, n_taps: int, packets: Any, matrices: Any, taps: Any) -> int:
     """Copy the notepad of packet i into the columns. Returns the number of taps so far.
 
-    Columns of TCP and ICMP hold their absent values already and are written for such packets only.
+    The arrays are flat: a column behind the other, in the matrices a packet behind the other. Columns of TCP and ICMP
+    hold their absent values already and are written for such packets only.
     """
     p64, p32, p16, p8, u8 = packets
     count = s[N_TAPS]
-    p64[0, i] = s[IP_START]
-    p64[1, i] = s[TRANSPORT_START]
-    p64[2, i] = s[PAYLOAD_START]
-    p32[0, i] = s[FAULT]
-    p32[1, i] = n_taps if count > 0 else -1
-    p32[2, i] = s[IP_TAP] + n_taps if s[IP_TAP] >= 0 else -1
-    p32[3, i] = s[TRANSPORT_TAP] + n_taps if s[TRANSPORT_TAP] >= 0 else -1
-    p32[4, i] = min(s[PAYLOAD_LEN], 0x7FFFFFFF)  # a frame may claim 4 GiB
-    p32[5, i] = s[PAYLOAD_CAP]
-    p16[0, i] = s[IP_PROTOCOL]
-    p16[1, i] = s[TTL]
-    p8[0, i] = s[FRAGMENT]
-    u8[0, i] = s[N_LAYERS]
-    u8[1, i] = count
+    n = len(p8) // len(NAMES8)
+    second = n + i
+    third = n + second
+    fourth = n + third
+    fifth = n + fourth
+    p64[i] = s[IP_START]
+    p64[second] = s[TRANSPORT_START]
+    p64[third] = s[PAYLOAD_START]
+    p32[i] = s[FAULT]
+    p32[second] = n_taps if count > 0 else -1
+    p32[third] = s[IP_TAP] + n_taps if s[IP_TAP] >= 0 else -1
+    p32[fourth] = s[TRANSPORT_TAP] + n_taps if s[TRANSPORT_TAP] >= 0 else -1
+    p32[fifth] = min(s[PAYLOAD_LEN], 0x7FFFFFFF)  # a frame may claim 4 GiB
+    p32[n + fifth] = s[PAYLOAD_CAP]
+    p16[i] = s[IP_PROTOCOL]
+    p16[second] = s[TTL]
+    p8[i] = s[FRAGMENT]
+    u8[i] = s[N_LAYERS]
+    u8[second] = count
     if s[TCP_FLAGS] >= 0:
-        p64[3, i] = s[TCP_SEQ]
-        p64[4, i] = s[TCP_ACK]
-        p32[6, i] = s[TCP_WINDOW]
-        p16[2, i] = s[TCP_FLAGS]
-        p16[3, i] = s[TCP_OPTIONS]
-        p8[1, i] = s[TCP_SCALE]
+        p64[fourth] = s[TCP_SEQ]
+        p64[fifth] = s[TCP_ACK]
+        p32[2 * n + fifth] = s[TCP_WINDOW]
+        p16[third] = s[TCP_FLAGS]
+        p16[fourth] = s[TCP_OPTIONS]
+        p8[second] = s[TCP_SCALE]
     elif s[ICMP_TYPE] >= 0:
-        p16[4, i] = s[ICMP_TYPE]
-        p16[5, i] = s[ICMP_CODE]
+        p16[fifth] = s[ICMP_TYPE]
+        p16[n + fifth] = s[ICMP_CODE]
     ids, sizes, pdus = matrices
+    at = i * MAX_LAYERS
     for k in range(s[N_LAYERS]):
-        ids[i, k] = s[LAYERS + k]
-        sizes[i, k] = s[BYTES + k]
-        pdus[i, k] = s[PDUS + k]
+        ids[at + k] = s[LAYERS + k]
+        sizes[at + k] = s[BYTES + k]
+        pdus[at + k] = s[PDUS + k]
     t64, t32, t8 = taps
+    room = len(t8) // 2
     for k in range(count):
         at = TAPS + k * TAP_SIZE
         row = n_taps + k
-        t32[0, row] = i
-        t8[0, row] = s[at]
-        t64[0, row] = s[at + 1]
-        t64[1, row] = s[at + 2]
-        t64[2, row] = s[at + 3]
-        t64[3, row] = s[at + 4]
-        t32[1, row] = s[at + 5]
-        t32[2, row] = s[at + 6]
-        t8[1, row] = s[at + 7]
+        t32[row] = i
+        t8[row] = s[at]
+        t64[row] = s[at + 1]
+        t64[room + row] = s[at + 2]
+        t64[2 * room + row] = s[at + 3]
+        t64[3 * room + row] = s[at + 4]
+        t32[room + row] = s[at + 5]
+        t32[2 * room + row] = s[at + 6]
+        t8[room + row] = s[at + 7]
     return n_taps + count  # type: ignore[no-any-return]
 
 
@@ -192,22 +200,22 @@ def layers_of(data: Any, s: Any, tables: Any) -> None:
             s[FAULT] |= TOO_MANY_LAYERS
             s[NEXT] = DONE
             return
-        if code == state.IPV4:
+        if code == state.ETHERNET:
+            ethernet(data, s, tables)
+        elif code == state.IPV4:
             ipv4(data, s, tables)
-        elif code == state.TRANSPORT:
-            protocol_owner(s, tables)
         elif code == state.TCP:
             tcp(data, s)
         elif code == state.UDP:
             udp(data, s, tables)
-        elif code == state.ETHERTYPE:
-            ethertype(s, tables)
         elif code >= LEAF:
             leaf(s, code - LEAF, tables)
+        elif code == state.TRANSPORT:
+            protocol_owner(s, tables)
+        elif code == state.ETHERTYPE:
+            ethertype(s, tables)
         elif code == state.IPV6:
             ipv6(data, s)
-        elif code == state.ETHERNET:
-            ethernet(data, s, tables)
         elif code == state.ARP:
             arp(data, s)
         elif code == state.ICMP:
@@ -252,7 +260,7 @@ def layers_of(data: Any, s: Any, tables: Any) -> None:
             gtp(data, s)
         elif code == state.TEREDO:
             teredo(data, s)
-        elif code == state.EXTENSIONS:
+        elif code == EXTENSIONS:
             extensions(data, s)
         else:
             s[NEXT] = DONE
@@ -290,7 +298,7 @@ def walk(
     if n_waiting > 0:
         return first, n_taps, n_waiting
     start, cap_len, frame_len, link_type, fault = records
-    room = taps[0].shape[1] - MAX_TAPS
+    room = len(taps[2]) // 2 - MAX_TAPS
     i = first
     while i < start.shape[0] and n_waiting < len(pads) and n_taps <= room:
         s = pads[n_waiting]
@@ -306,6 +314,10 @@ def walk(
             n_waiting += 1
         i += 1
     return i, n_taps, n_waiting
+
+
+def _flat(*blocks: Array) -> tuple[Array, ...]:
+    return tuple(block.reshape(-1) for block in blocks)  # views
 
 
 class _Blocks:
@@ -350,13 +362,13 @@ class _Blocks:
             column[column >= 0] += moved[column >= 0]
 
     def columns(self) -> tuple[Array, ...]:
-        return self.p64, self.p32, self.p16, self.p8, self.u8
+        return _flat(self.p64, self.p32, self.p16, self.p8, self.u8)
 
     def matrices(self) -> tuple[Array, ...]:
-        return self.ids, self.sizes, self.pdus
+        return _flat(self.ids, self.sizes, self.pdus)
 
     def taps(self) -> tuple[Array, ...]:
-        return self.t64, self.t32, self.t8
+        return _flat(self.t64, self.t32, self.t8)
 
 
 def _memory(array: Any) -> memoryview:
@@ -403,7 +415,8 @@ class _Bytes:
         shown = data.view()
         shown.flags.writeable = False  # one compiled form, whoever owns the bytes
         self.octets = _memory(shown)  # for Python
-        self.view: Any = shown if compiles(__name__) else self.octets  # for the kernel
+        # For the kernel: itself where that is compiled, else the quickest to read, unless every datagram makes a copy.
+        self.view: Any = shown if compiles(__name__) else self.octets if self._own else shown.tobytes()
 
     def append(self, octets: bytes) -> int:
         """Put a datagram behind the bytes. Returns its offset."""

@@ -168,7 +168,7 @@ def checksum(data: Data, at: int, size: int) -> int:
     """RFC 1071 sum of a header of `size` bytes, folded to 16 bits; 0xffff where the header's checksum is right."""
     total = 0
     for k in range(at, at + size, 2):
-        total += u16(data, k)
+        total += data[k] * 256 + data[k + 1]
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
 
