@@ -11,15 +11,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from analysis.display_filter import DisplayFilter
-    from analysis.run import Analysis
+from analysis.answer import LEVELS, answer, no_more_output, selector
+from analysis.errors import AnalysisError, one_line
 
-LEVELS = ("info", "low", "medium", "high", "critical")
 PARTS = ("capture", "hierarchy", "conversations", "endpoints", "io", "tcp_analysis", "packet_lengths", "findings")
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 
@@ -30,9 +28,8 @@ class InputError(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """One line on stderr, control characters of file names made visible."""
-        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in self.format_message())
-        click.echo(f"tapwall: {text}", err=True)
+        """One line on stderr."""
+        click.echo(one_line(self), nl=False, err=True)
 
 
 def _one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,12 +38,10 @@ def _one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def run(*args: Any, debug: bool, **options: Any) -> Any:
-        from analysis.errors import AnalysisError
-
         try:
             return command(*args, **options)
-        except BrokenPipeError:  # the reader of our output has seen enough (`| head`)
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  closed by the interpreter, after its last flush
+        except BrokenPipeError:
+            no_more_output()
             raise click.exceptions.Exit(0) from None
         except (AnalysisError, OSError) as error:
             if debug:
@@ -74,36 +69,6 @@ def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
         if part not in PARTS:
             raise click.BadParameter(f"got {part!r}, expected some of {', '.join(PARTS)}")
     return parts
-
-
-class _Progress:
-    """A bar on stderr for captures that take a while; nothing where stderr is no terminal."""
-
-    FROM_BYTES = 64 << 20  # smaller ones are done before a bar would be read
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total` bytes."""
-        if not self._shown or total < self.FROM_BYTES:
-            return
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._bar.add_task("analysing", total=total)
-        self._bar.update(self._bar.task_ids[0], completed=done)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 @cli.command(context_settings=SETTINGS)
@@ -142,43 +107,20 @@ def analyze(
       tapwall analyze capture.pcapng
       tapwall analyze monday.pcap tuesday.pcap.gz -o report/ --fail-on high
     """
-    from analysis.quick_numpy import import_numpy
-
-    import_numpy()
-    from analysis.run import Settings, analyse
-
-    with _Progress() as progress:
-        extra = {"thresholds_file": thresholds} if thresholds else {}
-        settings = Settings(interval_s=interval, trusted=trust, intel=intel, extra=extra)
-        judge = not as_json or output is not None or fail_on is not None or only is None or "findings" in only
-        analysis = analyse(
-            captures, settings=settings, only=only, progress=progress, selector=_filter(expression), judge=judge
-        )
-    if output is not None:
-        _write(analysis, output)
-    if as_json:
-        from analysis.json_out import write_json
-
-        write_json(analysis, sys.stdout.buffer)
-    else:
-        from analysis.run import Overview
-        from analysis.summary import print_summary
-
-        print_summary(Overview(analysis), sys.stdout)
-    if fail_on and any(finding.severity >= LEVELS.index(fail_on) for finding in analysis.findings):
-        raise click.exceptions.Exit(1)
-
-
-def _write(analysis: Analysis, output: str) -> None:
-    """Everything that -o promises, into one folder."""
-    from pathlib import Path
-
-    from analysis.export import write_tables
-    from analysis.report import write_report
-
-    folder = Path(output)
-    write_tables(analysis, folder)
-    click.echo(f"report: {write_report(analysis, folder)}", err=True)
+    code = answer(
+        captures,
+        output=output,
+        as_json=as_json,
+        interval=interval,
+        only=only,
+        fail_on=fail_on,
+        expression=expression,
+        trust=trust,
+        intel=intel,
+        thresholds=thresholds,
+    )
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def _fields(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -228,18 +170,18 @@ def packets(
     if detail is not None:
         _show_detail(captures, detail)
         return
-    selector = _filter(expression)
+    chosen = selector(expression)
     if path is not None:
         from analysis.packet_writer import PacketWriter
 
         if any(os.path.exists(name) and os.path.exists(path) and os.path.samefile(name, path) for name in captures):
             raise InputError(f"{path}: is the capture that is read, expected another file for -w")
         with PacketWriter(path) as writer:
-            for _ in packet_rows(captures, (), selector, limit=limit, writer=writer):
+            for _ in packet_rows(captures, (), chosen, limit=limit, writer=writer):
                 pass
         click.echo(f"{writer.packets} packets written to {path}", err=True)
         return
-    _print_rows(packet_rows(captures, names, selector, limit=limit), names, as_json)
+    _print_rows(packet_rows(captures, names, chosen, limit=limit), names, as_json)
 
 
 def _captures_and_filter(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
@@ -247,14 +189,6 @@ def _captures_and_filter(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], s
     if len(arguments) > 1 and arguments[-1] != "-" and not os.path.exists(arguments[-1]):
         return arguments[:-1], arguments[-1]
     return arguments, None
-
-
-def _filter(expression: str | None) -> DisplayFilter | None:
-    if expression is None:
-        return None
-    from analysis.display_filter import DisplayFilter
-
-    return DisplayFilter(expression)
 
 
 def _show_detail(captures: tuple[str, ...], number: int) -> None:

@@ -20,3 +20,9 @@ class CaptureError(AnalysisError):
 
 class LiveError(AnalysisError):
     """Live capture that cannot start or go on: no such interface, no permission, a bad filter, a full disk."""
+
+
+def one_line(error: Exception) -> str:
+    """What a user reads of an error, on stderr; control characters of file names are made visible."""
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(error))
+    return f"tapwall: {text}\n"

@@ -1,5 +1,5 @@
 """`python -m tapwall`: the same command from a clone."""
 
-from tapwall.cli import main
+from tapwall.start import main
 
 main()

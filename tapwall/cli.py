@@ -4,14 +4,8 @@ Start-up is a feature: only Click and the standard library are imported here; a 
 is called (`LazyGroup`), so that help and completion answer before numpy would have loaded.
 """
 
-import atexit
-import gc
 import importlib
-import os
 import sys
-import threading
-from contextlib import suppress
-from typing import NoReturn
 
 import click
 
@@ -65,41 +59,16 @@ def cli() -> None:
     """
 
 
-def _start_light() -> None:
-    """What a short run would pay for and not use: a fifth of the time that a capture of a thousand packets takes.
-
-    The threads of numpy's linear algebra (nothing here multiplies matrices), and searches for cyclic garbage among
-    the objects of imported modules, every 700 new ones.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    gc.set_threshold(50_000, 20, 20)
-
-
-def _leave(code: int) -> NoReturn:
-    """Exit without taking the interpreter apart object by object, which takes 10 ms and has no effect outside.
-
-    What was registered for the end is done. Where threads still run, or the last output fails, Python ends as usual.
-    """
-    if threading.active_count() == 1:
-        atexit._run_exitfuncs()
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    sys.exit(code)
-
-
-def main() -> NoReturn:
-    """Entry point. Exit codes: 0 fine, 1 findings at or above --fail-on, 2 bad input or usage, 130 interrupted."""
-    _start_light()
+def run() -> int:
+    """Run the command of `sys.argv`. 0 fine, 1 findings at or above --fail-on, 2 bad input or usage, 130 interrupted."""
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.stderr.write("interrupted\n")
-        code = 130
+        return 130
     except click.exceptions.Exit as done:
-        code = done.exit_code
+        return done.exit_code
     except click.ClickException as error:
         error.show()
-        code = 2
-    _leave(code if isinstance(code, int) else 0)
+        return 2
+    return code if isinstance(code, int) else 0
