@@ -6,6 +6,7 @@ capture that starts midstream (replies to a server's port look like targets; onl
 Stealth probes (no flags, FIN alone, FIN+PSH+URG, SYN+FIN) are no program's normal traffic and count at once; bare ACKs to
 many ports map a filter. Over SCTP an INIT that is answered by nothing or an ABORT is an attempt (associations have many
 packets and few ports); IP protocols are tried with packets that hold nothing else (routers and tunnels use two or three).
+Many sources that share the ports of a target are one scan (strangers at a public address try one each).
 Reference: bro-simple-scan; nmap's scan types (-sS, -sU, -sA, -sX, -sY, -sO).
 """
 
@@ -16,10 +17,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import assess, associations, columns
+from analysis import assess, columns, probes
 from analysis.claims import Words, listed, of_facts, of_links
-from analysis.columns import Array, among, different
-from analysis.evidence import ACK, FIN, PSH, RST, SYN, URG, Evidence, busiest, large_groups
+from analysis.columns import Array, different
+from analysis.evidence import Evidence, busiest, dense, large_groups
 from analysis.facts import Payload
 from analysis.findings import Finding, Severity
 from analysis.severity import margin
@@ -44,6 +45,13 @@ class Thresholds(Limits):
     protocols: int = limit(
         10, "IP protocols of one host pair", "tapwall: a router has OSPF, PIM, VRRP, GRE and ESP at most"
     )
+    shared_ports: int = limit(
+        150, "ports that many sources try in window_s", "tapwall: strangers tried 100 of a public host, one each"
+    )
+    shared_each: float = limit(2.0, "ports a source of many, mean", "tapwall: noise is one; who shares work does some")
+    sources: int = limit(
+        10, "sources that share the ports of a target", "tapwall: below, each is seen alone or is noise"
+    )
     mixed_ports: int = limit(5, "distinct ports", "tapwall: ports without service beside a stealth probe")
 
 
@@ -58,29 +66,21 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per scanner, target and kind."""
     links = evidence.links
     tcp = (links.kind == columns.TCP) & links.unicast
-    odd = tcp & stealth(links.first_flags) & (links.sent_payload == 0)
+    odd = tcp & probes.stealth(links.first_flags) & (links.sent_payload == 0)
     tried = tcp & links.known & (links.syns > 0)
-    # ACK, window and Maimon scans: nothing but an ACK (or FIN+ACK) to a port, answered by RST or not at all.
-    bare = tcp & among(links.first_flags, (ACK, FIN | ACK)) & (links.sent_payload + links.got_payload == 0)
-    bare &= (links.sent <= 2) & (links.got <= 2) & ((links.got_flags == 0) | (links.got_flags & RST != 0))
     replies = (links.source_port < 1024) & (links.target_port > 1023)
     udp = (
         (links.kind == columns.UDP) & links.unicast & links.known & ~replies & (links.source_port != links.target_port)
     )
     sctp = (links.kind == columns.SCTP) & links.unicast
-    for kind in (tried | odd, udp, bare, sctp):
+    for kind in (tried | odd, udp, probes.bare(links), sctp):
         rows = np.flatnonzero(kind)
         for chosen in large_groups(rows, min(limits.mixed_ports, limits.ports), links.source, links.target):
             finding = _judge(evidence, chosen, odd[chosen], limits)
             if finding is not None:
                 yield finding
+    yield from _of_many(evidence, np.flatnonzero(tried), limits)
     yield from _protocols(evidence, limits)
-
-
-def stealth(flags: Array) -> Array:
-    """First segments that open nothing: no flag at all, FIN without ACK, or SYN together with FIN."""
-    plain = flags & (FIN | SYN | RST | PSH | ACK | URG)
-    return np.asarray((flags >= 0) & ((plain == 0) | ((plain & FIN != 0) & ((plain & ACK == 0) | (plain & SYN != 0)))))
 
 
 def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) -> Finding | None:
@@ -89,8 +89,8 @@ def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) ->
     tcp = kind == columns.TCP
     dead = links.failed[chosen] | ((links.sent_payload[chosen] == 0) & (links.got_payload[chosen] < 512)) | odd
     if kind == columns.SCTP:
-        dead = associations.tried(links)[chosen]
-        if float(np.mean(associations.taken_up(links)[chosen])) > 1 - limits.failed_share:
+        dead = probes.tried(links)[chosen]
+        if float(np.mean(probes.taken_up(links)[chosen])) > 1 - limits.failed_share:
             return None  # heartbeats of associations that are older than the capture
     ports = links.target_port[chosen]
     if kind == columns.UDP and _traceroute(ports[dead]):
@@ -129,7 +129,7 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
     if kind == columns.TCP:
         answered = links.synacks[chosen] > 0
     elif kind == columns.SCTP:
-        answered = associations.taken_up(links)[chosen]
+        answered = probes.taken_up(links)[chosen]
     still_open = different(links.target_port[chosen][answered]).tolist()
     word = columns.KINDS[kind].upper()
     evidence_terms = {"ports without service": margin(max(now, dead), limits.ports if not odd else limits.mixed_ports)}
@@ -165,6 +165,48 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
             extra={"open_ports": still_open[:100]},
         ),
     )
+
+
+def _of_many(evidence: Evidence, rows: Array, limits: Thresholds) -> Iterator[Finding]:
+    """Many sources that try some ports each of one target, together as many as a scan, and each port once or twice."""
+    links = evidence.links
+    rows = rows[links.failed[rows]]
+    for chosen in large_groups(rows, limits.shared_ports, links.target):
+        order = np.argsort(links.first_ns[chosen], kind="stable")
+        start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
+        window = chosen[order[start:end]]
+        ports, sources = len(different(links.target_port[window])), different(links.source[window])
+        each = len(different(links.target_port[window] * 65_536 + dense(links.source[window]))) / len(sources)
+        many = len(sources) >= limits.sources and limits.shared_each <= each < limits.ports
+        if ports < limits.shared_ports or not many or len(window) > limits.monitored * ports:
+            continue
+        target = evidence.text(int(links.target[chosen[0]]))
+        yield of_links(
+            evidence,
+            window,
+            Words(
+                detector=NAME,
+                title=f"{len(sources)} hosts together tried {ports} TCP ports of {evidence.hosts.name(target)}",
+                explanation=f"Within {limits.window_s:.0f} s each tried {each:.1f} ports on average, too few to be noticed alone; none gave "
+                "a service.",
+                benign="A host that the Internet sees is tried by strangers all the time, one port each; here each tried "
+                f"{each:.1f}.",
+                advice="Look which of its ports are open; close or filter what nobody needs.",
+                impact=Severity.MEDIUM,
+                evidence={
+                    "ports": margin(ports, limits.shared_ports, least=0.5),
+                    "sources": margin(len(sources), limits.sources, least=0.2, most=0.4),
+                },
+                numbers={
+                    "ports_in_window": measured(limits, "shared_ports", ports),
+                    "sources": measured(limits, "sources", len(sources)),
+                    "ports_each": measured(limits, "shared_each", round(each, 2)),
+                },
+                subject=f"many>{target}",
+                attack=DISCOVERY,
+                hosts=(target, *(evidence.text(one) for one in sources[:20].tolist())),
+            ),
+        )
 
 
 def _protocols(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:

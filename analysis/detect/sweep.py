@@ -1,6 +1,7 @@
 """Horizontal sweep: one host asks many others for the same thing, and few answer.
 
-Ping sweeps, ARP sweeps and one port tried on many hosts (worms, scanners). Why it matters: a search for victims. What
+Ping sweeps, ARP sweeps and one port tried on many hosts (worms, scanners), within minutes, or four times as many hosts over
+the whole capture; also by FIN, bare ACK or SCTP INIT. Why it matters: a search for victims. What
 else looks like it: browsers with many servers (they answer), monitoring (its hosts answer), peer-to-peer clients (many
 ports), a router that refreshes its ARP table (it forwards for the subnet: low), a resolver that asks many name servers
 (it is asked itself) and a server that looks its visitors up (they came first).
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import assess, associations, columns
+from analysis import assess, columns, probes
 from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import Array, different, median
 from analysis.evidence import HOUSEKEEPING_PORTS, Evidence, busiest, large_groups
@@ -36,6 +37,7 @@ class Thresholds(Limits):
 
     hosts: int = limit(15, "distinct hosts", "Zeek 25, Slips 5, Elastic raised 10 to 100")
     window_s: float = limit(300.0, "s", "Zeek's scan policy: 5 min")
+    slow_hosts: int = limit(60, "distinct hosts", "tapwall: four times the hosts where they need the whole capture")
     failed_share: float = limit(0.8, "share of hosts without answer", "tapwall's default")
     named: float = limit(0.5, "share of hosts with a name", "tapwall: who is looked up by name is not searched for")
     monitored: float = limit(
@@ -67,7 +69,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         & links.known
         & ~np.isin(links.target_port, [port for port in HOUSEKEEPING_PORTS if port not in SEARCHED])
     )
-    service |= associations.tried(links)
+    service |= probes.tried(links)
+    service |= (links.kind == columns.TCP) & probes.stealth(links.first_flags) & (links.sent_payload == 0)
+    service |= probes.bare(links)
     group = evidence.hosts.group  # a network's own address and its broadcast are swept with the others
     rows = np.flatnonzero(np.where(echo, ~group[links.source], links.unicast & service))
     for chosen in large_groups(rows, limits.hosts, links.source, links.kind, links.target_port):
@@ -102,24 +106,27 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
         (links.sent_payload[chosen] == 0) & (links.got_payload[chosen] == 0) & ~np.bool_(ping)
     )
     if kind == columns.SCTP:
-        failed = ~associations.taken_up(links)[chosen]
+        failed = ~probes.taken_up(links)[chosen]
+    if bool(probes.bare(links)[chosen].all()) and not bool((links.got[chosen] > 0).any()):
+        return None  # without any RST they may be half of what was said
     if kind == columns.UDP and _replies(links.source_port[chosen], port):
         return None
     order = np.argsort(links.first_ns[chosen], kind="stable")
     start, end, _ = busiest(links.first_ns[chosen][order], limits.window_s)
     window = chosen[order[start:end]]
-    hosts = len(different(links.target[window]))
-    silent = len(different(links.target[chosen][failed])) / len(different(links.target[chosen]))
-    if hosts < limits.hosts or (not ping and silent < limits.failed_share):
+    hosts, tried = len(different(links.target[window])), len(different(links.target[chosen]))
+    silent = len(different(links.target[chosen][failed])) / tried
+    slow = hosts < limits.hosts
+    if (slow and tried < limits.slow_hosts) or ((slow or not ping) and silent < limits.failed_share):
         return None
     if not ping and _named(evidence, chosen) > limits.named:
         return None
     again = median(_packets_by_target(evidence, chosen))
-    if ping and silent < limits.monitored_silent and again >= limits.monitored:
+    if again >= limits.monitored and (slow or (ping and silent < limits.monitored_silent)):
         return None
     source = evidence.text(int(links.source[chosen[0]]))
     what = "pinged" if ping else f"tried {columns.KINDS[kind].upper()} port {port} of"
-    terms = {"hosts": margin(hosts, limits.hosts, least=0.55)}
+    terms = {"hosts": margin(tried, limits.slow_hosts, least=0.55) if slow else margin(hosts, limits.hosts, least=0.55)}
     if silent:
         terms["no answer"] = 0.5 * silent
     return of_links(
@@ -127,8 +134,8 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
         chosen,
         Words(
             detector=NAME,
-            title=f"{source} {what} {len(different(links.target[chosen]))} hosts; {100 * (1 - silent):.0f} % answered",
-            explanation=f"{hosts} different hosts within {limits.window_s:.0f} s were asked for the same thing; "
+            title=f"{source} {what} {tried} hosts; {100 * (1 - silent):.0f} % answered",
+            explanation=f"{tried} different hosts, {hosts} of them within {limits.window_s:.0f} s, were asked for the same thing; "
             f"{100 * silent:.0f} % gave no service. This is how a network is searched for hosts or one weakness.",
             benign="Monitoring asks the same hosts again and again and gets answers; here "
             f"{100 * (1 - silent):.0f} % answered.",
@@ -137,6 +144,7 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
             evidence=terms,
             numbers={
                 "hosts_in_window": measured(limits, "hosts", hosts),
+                "hosts": measured(limits, "slow_hosts", tried),
                 "silent_share": measured(limits, "failed_share", round(silent, 3)),
             },
             subject=f"{source} {columns.KINDS[kind]}/{port}",
@@ -210,9 +218,14 @@ def _arp(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         rows.sort(key=lambda row: row.time_ns)
         start, end, _ = busiest(np.array([row.time_ns for row in rows]), limits.arp_window_s)
         targets = {row.target for row in rows[start:end]}
+        slow = len(targets) < limits.arp_targets
+        if slow:
+            targets = {row.target for row in rows}
+            if len(targets) < limits.slow_hosts or len(rows) >= limits.monitored * len(targets):
+                continue
         share = len(targets & answered) / len(targets)
-        if len(targets) >= limits.arp_targets and share < limits.arp_answered:
-            yield _arp_finding(evidence, rows, targets, share, limits)
+        if share < limits.arp_answered:
+            yield _arp_finding(evidence, rows, targets, share, limits, slow=slow)
 
 
 def _neighbours(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
@@ -289,7 +302,10 @@ def _arp_flood(evidence: Evidence, rows: list[Arp], limits: Thresholds) -> Itera
     )
 
 
-def _arp_finding(evidence: Evidence, rows: list[Arp], targets: set[str], share: float, limits: Thresholds) -> Finding:
+def _arp_finding(
+    evidence: Evidence, rows: list[Arp], targets: set[str], share: float, limits: Thresholds, *, slow: bool
+) -> Finding:
+    """A slow one is low: a router asks so all day, for addresses that strangers try."""
     mac, senders = rows[0].sender_mac, sorted({row.sender for row in rows})
     span = max(1.0, (rows[-1].time_ns - rows[0].time_ns) / 1e9)
     source = senders[0]
@@ -301,15 +317,18 @@ def _arp_finding(evidence: Evidence, rows: list[Arp], targets: set[str], share: 
             title=f"{source} ({mac}) asked by ARP for {len({row.target for row in rows})} addresses; "
             f"{100 * share:.0f} % answered",
             explanation=f"{len(rows)} ARP requests, {len(rows) / span:.1f} per second, for {len(targets)} addresses within "
-            f"{limits.arp_window_s:.0f} s. A host looks for its neighbours, or a storm of requests loads the segment.",
+            f"{span if slow else limits.arp_window_s:.0f} s. A host looks for its neighbours, or a storm of requests loads the segment.",
             benign="A router asks for every address that somebody outside scans, and refreshes its table; it would "
             f"know most of them: here {100 * share:.0f} % answered"
             + (f", and the sender speaks for {len(senders)} networks." if len(senders) > 1 else "."),
             advice="Find the machine by its MAC. If it is the router, look for a scan of the network from outside.",
-            impact=Severity.MEDIUM,
-            evidence={"addresses": margin(len(targets), limits.arp_targets, least=0.6), "no answer": 0.5 * (1 - share)},
+            impact=Severity.LOW if slow else Severity.MEDIUM,
+            evidence={
+                "addresses": margin(len(targets), limits.slow_hosts if slow else limits.arp_targets, least=0.6),
+                "no answer": 0.5 * (1 - share),
+            },
             numbers={
-                "addresses_in_window": measured(limits, "arp_targets", len(targets)),
+                "addresses": measured(limits, "slow_hosts" if slow else "arp_targets", len(targets)),
                 "answered_share": measured(limits, "arp_answered", round(share, 3)),
                 "requests_per_s": measured(limits, "arp_window_s", round(len(rows) / span, 2)),
             },

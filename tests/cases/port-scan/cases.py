@@ -168,3 +168,24 @@ def routers_at_work(wire: Wire) -> None:
         for protocol in (2, 47, 50, 89, 103, 112):
             ends = (ME, TARGET) if number % 2 else (TARGET, ME)
             wire.ip(*ends, protocol, wire.noise(44), at=1.5 * number)
+
+
+@fires(title="80 hosts together tried 280 TCP ports")
+def scan_of_many(wire: Wire) -> None:
+    """Eighty hosts outside share the work: each tries three or four ports of one target, 280 in all within minutes."""
+    for number in range(280):
+        wire.unanswered(f"198.51.100.{number % 80 + 1}", TARGET, 20 + number, (0, 1), at=1.0 * number)
+
+
+@silent()
+def noise_of_the_internet(wire: Wire) -> None:
+    """A host outside the wall: a stranger tries one of its ports every second, as a provider's address knows it."""
+    for number in range(240):
+        wire.unanswered(f"198.51.{number}.7", TARGET, wire.random.randint(1, 10_000), (0,), at=1.0 * number)
+
+
+@silent()
+def peers_that_remember(wire: Wire) -> None:
+    """A peer-to-peer client was stopped: two hundred peers go on trying its one port."""
+    for number in range(400):
+        wire.refused(f"198.51.{number % 200}.7", TARGET, 51_413, at=0.7 * number)

@@ -4,7 +4,7 @@ import socket
 
 from cases import fires, silent
 from payloads import A, dns_answer, dns_query, nbns_answer, nbns_query, request, response, tls
-from traffic import SYN, Wire
+from traffic import ACK, FIN, RST, SYN, Wire
 
 ME, MAC = "10.0.0.66", "02:66:66:66:66:66"
 
@@ -187,3 +187,54 @@ def visitors_looked_up(wire: Wire) -> None:
         visitor = f"198.51.100.{number + 1}"
         wire.talk(visitor, "10.0.0.5", 80, [("c", request()), ("s", response())], at=5.0 * number)
         wire.asked("10.0.0.5", visitor, 137, nbns_query("*"), None, at=5.0 * number + 0.1, sport=137)
+
+
+@fires(title="pinged 80 hosts")
+def slow_pings(wire: Wire) -> None:
+    """A ping every half minute for forty minutes, each to another address that nobody has."""
+    for number in range(80):
+        wire.ping("10.0.0.66", f"10.0.7.{number + 1}", reply=None, at=30.0 * number)
+
+
+@fires(title="TCP port 445 of 80 hosts")
+def slow_worm(wire: Wire) -> None:
+    """The same with SYNs to port 445."""
+    for number in range(80):
+        wire.unanswered("10.0.0.66", f"10.0.7.{number + 1}", 445, (0, 1), at=30.0 * number)
+
+
+@fires("low", title="asked by ARP for 100 addresses")
+def slow_arp_sweep(wire: Wire) -> None:
+    """An ARP request every six seconds, each for another address of the network."""
+    for number in range(100):
+        wire.arp(1, "02:66:66:66:66:66", "10.0.0.66", f"10.0.0.{number + 100}", at=6.0 * number)
+
+
+@fires(title="TCP port 80 of 60 hosts")
+def fin_sweep(wire: Wire) -> None:
+    """FIN alone to port 80 of sixty hosts: nothing comes back, whether they are there or not."""
+    for number in range(60):
+        wire.tcp("10.0.0.66", 50_000, f"10.0.7.{number + 1}", 80, FIN, at=0.2 * number)
+
+
+@fires(title="TCP port 80 of 60 hosts")
+def ack_sweep(wire: Wire) -> None:
+    """nmap -sn -PA: a bare ACK to sixty hosts; those that are there answer RST."""
+    for number in range(60):
+        wire.tcp("10.0.0.66", 50_000, f"10.0.7.{number + 1}", 80, ACK, at=0.2 * number, seq=1, ack=1)
+        if number % 4 == 0:
+            wire.tcp(f"10.0.7.{number + 1}", 80, "10.0.0.66", 50_000, RST, at=0.2 * number + 0.01, seq=1)
+
+
+@silent()
+def keep_alives_one_way(wire: Wire) -> None:
+    """A short capture of what a host sends: a keep-alive to each of thirty servers, whose answers are not in it."""
+    for number in range(30):
+        wire.tcp("10.0.0.9", 50_000 + number, f"198.51.100.{number + 1}", 443, ACK, at=1.0 * number, seq=1, ack=1)
+
+
+@silent()
+def machines_switched_off(wire: Wire) -> None:
+    """Monitoring pings eighty machines every ten minutes for an hour; at night most are switched off."""
+    for number in range(480):
+        wire.ping("10.0.0.3", f"10.0.7.{number % 80 + 1}", reply=None if number % 5 else b"", at=30.0 * number, id=number % 80)  # fmt: skip
