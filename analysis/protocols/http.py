@@ -34,7 +34,6 @@ LONGEST_CHUNK_LINE = 4096
 HEAD_KEPT = 4096  # bytes of a header section that is remembered until its body is there
 SHORTEST_LOOK = 4  # bytes of a cut segment below which no HTTP is shown
 LONGEST_BODY = 1 << 20  # bytes unpacked of one body
-LINE_END = pattern(rb"\r\n?|\n")
 EMPTY_LINE = pattern(rb"\n\r*\n")
 FORM_SECRET = pattern(rb"(?:^|&)(?:pass|passwd|password|pwd|pw|secret)[^=&]{0,20}=[^&]", re.I)
 FORM_USER = pattern(rb"(?:^|&)(?:user|username|login|email|name|uid|log)[^=&]{0,20}=([^&]{0,128})", re.I)
@@ -154,16 +153,25 @@ def _message(pdu: Pdu, at: int) -> int:
         raise Cut
     if not 0x20 <= data[0] < 0x7F:
         return lead + _hidden(pdu, len(data), left)
-    line_end = LINE_END.search(data, 0, LONGEST_HEAD)
-    if line_end is None or (line_end.group() == b"\r" and line_end.end() == len(data)):
+    end, following = _line_end(data, 0)
+    if end < 0 or (following == end + 1 == len(data) and data[end] == 0x0D):
         if pdu.whole and left < LONGEST_HEAD:
             pdu.wish(at, ONE_MORE)
             return 0
         if pdu.whole:  # Wireshark waits without end
             return lead + _hidden(pdu, len(data), left)
-    line = data[: line_end.start()] if line_end else data
+    line = data[:end] if end >= 0 else data
     used = _section(pdu, at, data, left, line)
     return lead + used if used else 0
+
+
+def _line_end(data: bytes, at: int) -> tuple[int, int]:
+    """(end of the line at `at`, start of the next): a CR, an LF or both in this order end it; (-1, -1) if none does."""
+    feed = data.find(b"\n", at, at + LONGEST_HEAD)
+    turn = data.find(b"\r", at, feed if feed >= 0 else at + LONGEST_HEAD)
+    if turn >= 0:
+        return turn, turn + (2 if turn + 1 == feed else 1)
+    return (feed, feed + 1) if feed >= 0 else (-1, -1)
 
 
 def _section(pdu: Pdu, at: int, data: bytes, left: int, line: bytes) -> int:
@@ -228,8 +236,9 @@ def _lines(pdu: Pdu, at: int, data: bytes, left: int) -> int:
     fields: dict[bytes, bytes] = {}
     where, size = 0, -1
     while where < len(data):
-        found = LINE_END.search(data, where, where + LONGEST_HEAD)
-        end, following = found.span() if found else (len(data), len(data))
+        end, following = _line_end(data, where)
+        if end < 0:
+            end = following = len(data)
         line = data[where:end]
         if where and start_line(line) is not None:
             pdu.add(layers.HTTP, where)
