@@ -127,7 +127,8 @@ def _rogue(evidence: Evidence, rows: list[Dhcp], limits: Thresholds) -> Iterator
         if row.server and (row.router or row.dns):
             answers[row.server].append(row)
     told = {server: {(row.router, row.dns) for row in mine} for server, mine in answers.items()}
-    if len(answers) < limits.servers or len({frozenset(one) for one in told.values()}) < limits.servers:
+    least = max(2, limits.servers)
+    if len(answers) < least or len({frozenset(one) for one in told.values()}) < least:
         return
     clients: defaultdict[str, set[str]] = defaultdict(set)
     for server, mine in answers.items():

@@ -56,7 +56,7 @@ class Thresholds(Limits):
         4.0, "bits per character of the longest label, mean", "tapwall: hexadecimal cannot exceed it"
     )
     longest_hash: float = limit(
-        90.0, "characters, mean, with entropy", "tapwall: a SHA-256 hash has 64, and the service's labels come behind"
+        100.0, "characters, mean, with entropy", "tapwall: a SHA-256 hash has 64, and the service's labels come behind"
     )
     text_share: float = limit(0.5, "share of free text types", "tapwall's default")
     repeats: int = limit(30, "TXT or NULL queries in a day", "tapwall: orders fetched over DNS; TXT look-ups are rare")

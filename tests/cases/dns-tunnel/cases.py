@@ -92,8 +92,8 @@ def settings_by_txt(wire: Wire) -> None:
 
 @fires(title="example.net")
 def quick_exfiltration(wire: Wire) -> None:
-    """A small file leaves in the names of 60 questions for addresses, 48 coded characters each."""
-    for number in range(60):
+    """A small file leaves in the names of 80 questions for addresses, 48 coded characters each."""
+    for number in range(80):
         _ask(wire, f"{_coded(wire, 30)}.t.example.net", A, "203.0.113.1", 0.3 * number)
 
 
@@ -107,8 +107,8 @@ def answers_in_aliases(wire: Wire) -> None:
 
 @silent()
 def long_hashes(wire: Wire) -> None:
-    """A virus scanner looks 80 SHA-256 hashes up, in two labels each."""
-    for number in range(80):
+    """A virus scanner looks 70 SHA-256 hashes up, in two labels each."""
+    for number in range(70):
         hashed = wire.noise(32).hex()
         _ask(wire, f"{hashed[:32]}.{hashed[32:]}.hash.av.example.com", A, "127.0.0.1", 1.0 * number)
 
