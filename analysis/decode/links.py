@@ -29,6 +29,7 @@ def link(walk: Walk) -> None:
         walk.data_rest()
 
 
+JUNIPER_NO_LINK = 2  # flag: the link header was taken off
 OSI_NLPIDS = (0x81, 0x82, 0x83)  # ISO/IEC TR 9577: CLNP, ES-IS, IS-IS
 
 
@@ -268,11 +269,37 @@ def user(walk: Walk) -> None:
         walk.data_rest()
 
 
-def juniper_ethernet(walk: Walk) -> None:
-    """Juniper's header: 0 "MGC" | 3 flags (0x80: extensions follow, 4 their length (2)); then the Ethernet frame. No layer of its own."""
+def _juniper_header(walk: Walk) -> int:
+    """Skip Juniper's header, which is no layer of its own: 0 "MGC" | 3 flags (0x80: extensions follow, 4 their length (2)).
+
+    Returns the flags.
+    """
     flags = walk.u8(3)
     walk.skip(6 + walk.u16(4) if flags & 0x80 else 4)
-    walk.go(state.ETHERNET if not flags & 2 else LEAF + layers.DATA)
+    return flags
+
+
+def juniper_ethernet(walk: Walk) -> None:
+    """Juniper's header, then the Ethernet frame."""
+    walk.go(state.ETHERNET if not _juniper_header(walk) & JUNIPER_NO_LINK else LEAF + layers.DATA)
+
+
+def juniper_atm(walk: Walk) -> None:
+    """Juniper's header | cookie (4; 8 of ATM2) | an LLC header, or IP at once."""
+    second = walk.type == 135
+    if _juniper_header(walk) & JUNIPER_NO_LINK:
+        walk.go(LEAF + layers.DATA)
+        return
+    walk.need(8)
+    cell = walk.u32(4) & 0x70 if second else walk.u8(0) == 0x80  # of the maintenance of the link
+    walk.skip(8 if second else 4)
+    head = walk.octets(0, 3)
+    if cell:
+        walk.go(LEAF + layers.DATA)
+    elif head in (b"\xfe\xfe\x03", b"\xaa\xaa\x03"):
+        walk.go(state.LLC)
+    else:
+        walk.go({4: state.IPV4, 6: state.IPV6}.get(head[0] >> 4, LEAF + layers.DATA))
 
 
 def token_ring(walk: Walk) -> None:
@@ -311,6 +338,8 @@ LINKS: dict[int, Callable[[Walk], None]] = {
     106: classical_ip,
     107: frame_relay,
     129: arcnet,
+    135: juniper_atm,
+    137: juniper_atm,
     139: signalling_link,
     140: signalling_link,
     141: message_transfer,

@@ -13,6 +13,11 @@ from analysis.decode.state import END, LIMIT
 from analysis.decode.walker import Walk
 
 BEACON, DATA, ACK, COMMAND = range(4)  # IEEE 802.15.4 7.2.1.1: frame type
+VERSION_2015 = 2
+NO_SEQUENCE, ELEMENTS = 0x0100, 0x0200  # bits of the control field
+EXTENDED = 3  # address mode: 8 bytes
+PAYLOAD_FOLLOWS, NOTHING_FOLLOWS = 0x7E, 0x7F  # ids of the header elements that end the list
+LAST_ELEMENT = 15  # id of the payload element that ends the list
 
 
 def with_checksum(walk: Walk) -> None:
@@ -48,19 +53,22 @@ def _drop(walk: Walk, size: int) -> None:
 
 
 def frame(walk: Walk) -> None:
-    """IEEE 802.15.4 7.2: 0 control (2, little endian) | 2 sequence | addressing | security | payload."""
+    """IEEE 802.15.4 7.2: 0 control (2, little endian) | 2 sequence | addressing | security | information elements | payload."""
     walk.name(layers.WPAN, walk.left)
     control = walk.le16(0)
-    kind = control & 7
-    size = 3 + _addressing(control)
+    kind, version = control & 7, control >> 12 & 3
+    newer = version == VERSION_2015
+    size = 2 if newer and control & NO_SEQUENCE else 3
+    size += _addressing_2015(control) if newer else _addressing(control)
+    walk.skip(size)
     if control & 8 and kind != ACK:  # secured: nothing to read behind it
-        walk.skip(size)
         walk.data_rest()
         return
-    walk.skip(size)
-    if kind == BEACON:
+    if newer and control & ELEMENTS and not _elements(walk):
+        return
+    if kind == BEACON and not newer:
         _beacon(walk)
-    elif kind == DATA and walk.left:
+    elif kind in (BEACON, DATA) and walk.left:
         _payload(walk)
 
 
@@ -69,6 +77,44 @@ def _addressing(control: int) -> int:
     destination, source = control >> 10 & 3, control >> 14 & 3
     size = {2: 4, 3: 10}.get(destination, 0) + {2: 4, 3: 10}.get(source, 0)
     return size - 2 if control & 0x40 and destination and source else size
+
+
+def _addressing_2015(control: int) -> int:
+    """As `_addressing`, by table 7-2 of IEEE 802.15.4-2020: which of two network ids are there."""
+    destination, source = control >> 10 & 3, control >> 14 & 3
+    compressed = bool(control & 0x40)
+    if destination and source:
+        networks = (not compressed) if destination == source == EXTENDED else 2 - compressed
+    elif destination or source:
+        networks = not compressed
+    else:
+        networks = compressed
+    return {2: 2, 3: 8}.get(destination, 0) + {2: 2, 3: 8}.get(source, 0) + 2 * networks
+
+
+def _elements(walk: Walk) -> bool:
+    """7.4.2: header elements: length (7 bits), id (8), 0 | content; then payload elements: length (11), id (4), 1 | content.
+
+    Returns whether a payload may follow. A terminating header element has no content.
+    """
+    while walk.left >= 2:
+        head = walk.le16(0)
+        number, length = head >> 7 & 0xFF, head & 0x7F
+        walk.skip(2)
+        if number in (PAYLOAD_FOLLOWS, NOTHING_FOLLOWS):
+            if length:
+                walk.cut(0)
+                return False
+            break
+        walk.skip(length)
+    else:
+        return False
+    while number == PAYLOAD_FOLLOWS and walk.left >= 2:
+        head = walk.le16(0)
+        walk.skip(2 + (head & 0x7FF))
+        if head >> 11 & 15 == LAST_ELEMENT:
+            break
+    return True
 
 
 def _beacon(walk: Walk) -> None:

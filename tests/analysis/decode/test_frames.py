@@ -105,6 +105,12 @@ STACKS = [
     (105, QOS_DATA + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "wlan:26 llc:8 ip:20 udp:8"),
     (127, RADIOTAP + BEACON + b"fcs!", "radiotap:9 wlan_radio:0 wlan:24 wlan.mgt:12"),
     (195, b"\2\0\7" + b"cs", "wpan:3"),
+    (137, b"MGC\0" + bytes(4) + ip4(udp(), 17), "ip:20 udp:8"),
+    (135, b"MGC\x80\0\2ab" + bytes(8) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "llc:8 ip:20 udp:8"),
+    (137, b"MGC00000", "_ws.malformed:0"),  # the header wants more
+    # IEEE 802.15.4-2015: no sequence number, one network id, elements that end without content
+    (230, b"\x41\xeb\xcd\xab\xff\xff" + bytes(8) + b"\x80\x3fabc", "wpan:19 data:3"),
+    (230, b"\x41\xeb\xcd\xab\xff\xff" + bytes(8) + b"\x20\x3fabc", "wpan:19 _ws.malformed:0"),
     (227, b"\1\2\0\0\3\0\0\0abc", "can:11 autosar-nm:3"),
     (227, b"\x80\0\1\0\3\0\0\0abc", "can:11 data:3"),
     (239, b"\2\0\0\0" + struct.pack("<HH", 32, 9) + ip4(udp(), 17), "nflog:36 ip:20 udp:8"),
