@@ -1,8 +1,9 @@
 """The network layer: IPv4, IPv6 with its extension headers, the authentication header.
 
 In: bytes at `s[AT]`. Out: layer, tap and fields in `s`; fragments go to the defragmenter (`FRAGMENTED`), all else to
-the protocol number's owner. Wireshark's rules: a length field of 0 means "to the end" (segmentation offload), one
-beyond the frame is cut to the frame, one below the header ends the walk.
+the protocol number's owner. Wireshark's rules: an IPv4 length of 0 means "to the end" (segmentation offload), an IPv6
+length of 0 that nothing follows, but for jumbograms; a length beyond the frame is cut to the frame, one below the header
+ends the walk.
 """
 
 from __future__ import annotations
@@ -192,10 +193,9 @@ def ipv6(data: Data, s: State) -> None:
         s[NEXT] = LEAF + layers.DATA
         return
     length = u16(data, at + 4)
-    if length > 0:
-        trim(s, at + 40 + length)
-    else:
-        length = s[LIMIT] - at - 40
+    if length == 0 and data[at + 6] == 0:
+        length = jumbo(data, at + 40, s[END])
+    trim(s, at + 40 + length)
     s[FRAGMENT_LEN] = at + 40 + length  # its end, until the fragment header is found
     s[SRC_HI] = s64(data, at + 8)
     s[SRC_LO] = s64(data, at + 16)
@@ -209,6 +209,21 @@ def ipv6(data: Data, s: State) -> None:
     s[AT] = at + 40
     s[TYPE] = data[at + 6]
     extensions(data, s)
+
+
+@kernel
+def jumbo(data: Data, at: int, end: int) -> int:
+    """The payload length that the hop-by-hop options at `at` name (RFC 2675 2: type 0xc2, longer than 65,535); 0 without."""
+    if at + 2 > end:
+        return 0
+    behind = min(at + 8 * (int(data[at + 1]) + 1), end)
+    at += 2
+    while at + 6 <= behind:
+        if data[at] == 0xC2 and data[at + 1] == 4:
+            length = u32(data, at + 2)
+            return length if length > 0xFFFF else 0
+        at += 1 if data[at] == 0 else 2 + int(data[at + 1])
+    return 0
 
 
 @kernel

@@ -62,6 +62,11 @@ STACKS = [
     (1, eth(ip6(udp(b"x"), 17), 0x86DD), "eth:14 ipv6:40 udp:8"),
     (1, eth(ip6(HOP_BY_HOP + b"\x8f" + bytes(7), 0), 0x86DD), "eth:14 ipv6:48 icmpv6:8"),
     (1, eth(ip6(b"", 59), 0x86DD), "eth:14 ipv6:40"),
+    (1, eth(ip6(b"", 59) + b"more", 0x86DD), "eth:18 ipv6:40"),  # a length of 0 is nothing ...
+    (1, eth(ip6(b"", 58) + b"\x8f" + bytes(7), 0x86DD), "eth:22 ipv6:40 icmpv6:0 _ws.malformed:0"),
+    (101, ip6(b"", 0) + b"\x11\0\xc2\x04" + (70_008).to_bytes(4, "big") + udp() + bytes(69_992),
+     "raw:70048 ipv6:48 udp:8"),  # ... but in a jumbogram (RFC 2675)
+    (101, ip6(b"", 0) + b"\x11\0\xc2\x04" + (24).to_bytes(4, "big") + udp(bytes(8)), "raw:64 ipv6:40 _ws.malformed:0"),
     (1, eth(ARP, 0x0806) + bytes(18), "eth:32 arp:28"),
     (1, eth(b"\0\5" + (0x0800).to_bytes(2, "big") + ip4(udp(), 17), 0x8100), "eth:14 vlan:4 ip:20 udp:8"),
     (1, eth(b"\0\5\x81\0\0\6\x08\0" + ip4(udp(), 17), 0x88A8), "eth:14 ieee8021ad:4 vlan:4 ip:20 udp:8"),
