@@ -21,7 +21,8 @@ class KnownAddresses(NamedTuple):
 
     count: Any  # int64[1] addresses so far
     slots: Any  # int64[power of two]
-    rows: Any  # int64[n, 3] family, high word, low word
+    words: Any  # int64[2 * rows] high and low word
+    families: Any  # uint8[rows]
     multipliers: Any  # int64[4 or more] odd 30-bit numbers of the hash
 
 
@@ -38,16 +39,16 @@ def address_id(known: Any, family: int, high: int, low: int, insert: bool) -> in
             break
         if slot >> 32 == tag:
             row: int = (slot & 0xFFFFFFFF) - 1
-            if known.rows[row, 2] == low and known.rows[row, 1] == high and known.rows[row, 0] == family:
+            if known.words[2 * row + 1] == low and known.words[2 * row] == high and known.families[row] == family:
                 return row
         at = (at + 1) & last
     if not insert:
         return -1
     row = known.count[0]
     known.count[0] = row + 1
-    known.rows[row, 0] = family
-    known.rows[row, 1] = high
-    known.rows[row, 2] = low
+    known.families[row] = family
+    known.words[2 * row] = high
+    known.words[2 * row + 1] = low
     known.slots[at] = (tag << 32) | (row + 1)
     return row
 
@@ -59,29 +60,36 @@ class AddressTable:
         self._multipliers = multipliers
         self._count = np.zeros(1, dtype=np.int64)
         self._slots = np.zeros(2 * FIRST_ROWS, dtype=np.int64)
-        self._rows = np.zeros((FIRST_ROWS, 3), dtype=np.int64)
+        self._words = np.zeros((FIRST_ROWS, 2), dtype=np.int64)
+        self._families = np.zeros(FIRST_ROWS, dtype=np.uint8)
 
     def __len__(self) -> int:
         return int(self._count[0])
 
     def as_kernels_see(self) -> KnownAddresses:
         """The arrays of now: not to be kept, the table grows."""
-        arrays = (self._count, self._slots, self._rows, self._multipliers)
+        arrays: tuple[Array, ...] = (
+            self._count,
+            self._slots,
+            self._words.reshape(-1),
+            self._families,
+            self._multipliers,
+        )
         return KnownAddresses(*map(as_kernel_sees, arrays))
 
     @property
     def room(self) -> int:
         """How many addresses fit."""
-        return min(most(self._slots), len(self._rows))
+        return min(most(self._slots), len(self._words))
 
     def grow(self) -> None:
         """Make room for more."""
-        if len(self._rows) <= most(self._slots):
-            lengthen(self, "_rows")
+        if len(self._words) <= most(self._slots):
+            lengthen(self, "_words", "_families")
         else:
             self._slots = wider(self._slots)
 
     def finish(self) -> Addresses:
         """The table so far: row = address id."""
-        known = self._rows[: len(self)]
-        return Addresses(known[:, 0].astype(np.uint8), known[:, 1], known[:, 2])
+        n = len(self)
+        return Addresses(self._families[:n], self._words[:n, 0], self._words[:n, 1])

@@ -197,7 +197,7 @@ class _Source:
             while True:
                 records = reader.read(data, self._used, limit)
                 if len(records.start):
-                    yield Piece(records, reader.row_comments)
+                    yield Piece(_apart(records), reader.row_comments)
                 if len(records.start) < limit:
                     break
             if reader.damage:
@@ -360,6 +360,14 @@ def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Captur
         _sources=sources,
         _limit=chunk_packets,
     )
+
+
+def _apart(records: Records) -> Records:
+    """Few bytes of a window get memory of their own: whoever works on them would keep all of it."""
+    first, end = int(records.start.min()), int((records.start + records.cap_len).max())
+    if 2 * max(end - first, 0) > len(records.data):
+        return records
+    return records._replace(data=records.data[first:end].copy(), start=records.start - first)
 
 
 def _without_pseudo_header(records: Records) -> Records:

@@ -11,14 +11,17 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, TypeVar, overload
+
+import numpy as np
 
 from analysis.named_tuples import NamedTuple
 from analysis.records import MutableRecord
 
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
-FEW = 65_536  # rows of a kind that stay objects: detectors walk them a dozen times, and each walk makes columns objects
+STREAMED = 16_384  # rows of a kind that are objects while a capture streams through, beside tables that grow
+FEW = 65_536  # rows of a kind that are objects afterwards: detectors walk them a dozen times, each walk of columns makes them
 TOGETHER = 8192  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
 MOST_KNOWN = 65_536  # different values of a field that are remembered, so that an equal one is not kept again
 
@@ -303,6 +306,10 @@ class _Column:
         self.extend((value,))
         self.places[place] = self.places.pop()
 
+    def settle(self) -> None:
+        """Forget which values are known: a later one that is equal is kept again."""
+        self._known = {}
+
     def values(self, at: slice) -> Iterator[Any]:
         return iter(self.places[at]) if self._values is None else map(self._values.__getitem__, self.places[at])
 
@@ -321,8 +328,15 @@ class Rows(Sequence[Row]):
     def append(self, row: Row) -> None:
         """Add a row behind the others."""
         self._latest.append(row)
-        if len(self._latest) >= (TOGETHER if self._folded else FEW):
+        if len(self._latest) >= (TOGETHER if self._folded else STREAMED):
             self._fold()
+
+    def settle(self) -> None:
+        """No more rows come: a few become objects again, of more only columns stay."""
+        if self._folded and len(self) <= FEW:
+            self._latest, self._columns, self._folded = list(self), [], 0
+        for column in self._columns:
+            column.settle()
 
     def sort(self, key: Callable[[Row], int]) -> None:
         """Put the rows in the order of a number that each has; equal ones stay as they are."""
@@ -330,10 +344,9 @@ class Rows(Sequence[Row]):
             self._latest.sort(key=key)
             return
         self._fold()
-        keys = [key(row) for row in self]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
+        order = np.argsort(np.fromiter(map(key, self), np.int64, len(self)), kind="stable")
         for column in self._columns:
-            column.places = array(column.places.typecode, [column.places[i] for i in order])
+            column.places = array(column.places.typecode, np.asarray(column.places)[order].tobytes())
 
     def __len__(self) -> int:
         return self._folded + len(self._latest)
@@ -380,7 +393,7 @@ class Rows(Sequence[Row]):
         rows = self._latest
         if not rows:
             return
-        if self._make is None:
+        if not self._folded:
             self._make = rows[0]._make
             self._columns = [_Column(name in ("number", "time_ns", "flow")) for name in rows[0]._fields]
         for column, values in zip(self._columns, zip(*rows)):
@@ -422,3 +435,10 @@ class Facts(MutableRecord):
             rows.append(row)
         else:
             self.dropped[kind] += 1
+
+    def settle(self) -> None:
+        """No more facts come: to be called once, before they are walked again and again."""
+        for declared in fields(self):
+            rows = getattr(self, declared.name)
+            if isinstance(rows, Rows):
+                rows.settle()

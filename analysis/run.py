@@ -208,6 +208,7 @@ def _tables(
     del pipeline  # what the stages kept per stream makes room for the tables
     if kernel.enabled():
         memory.give_back()
+    facts.settle()
     names = address_names(capture.names, facts, flows, texts)
     by_id = {i: names[text] for text, i in sorted(texts.ids(names).items(), key=lambda item: item[1])}
     start_ns = found.frame_1_ns or 0

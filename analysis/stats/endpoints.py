@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import KINDS, TCP, UDP, Array, Flows, data_frame
-from analysis.named_tuples import NamedTuple
+from analysis.derived import Derived
 from analysis.records import Record
 from analysis.stats.conversations import SHOWN
-
-COUNTERS = ("tx_packets", "tx_bytes", "rx_packets", "rx_bytes")
 
 
 class Endpoints(Record):
@@ -27,28 +25,27 @@ class Endpoints(Record):
     texts: Sequence[str]
     names: Mapping[int, list[str]]
 
-    def columns(self, kind: str) -> dict[str, Array]:
+    def columns(self, kind: str) -> dict[str, Any]:
         """The numbers of a table: address id, port (TCP and UDP), packets and bytes, sent and received."""
-        number = KINDS.index(kind)
-        flows = self.flows
+        flows, number = self.flows, KINDS.index(kind)
         rows = np.flatnonzero(flows.kind == number)
-        ported = number in (TCP, UDP)
-        keys = _both(flows.a_id[rows], flows.b_id[rows]).astype(np.int64)
+        keys = _both(flows.a_id[rows], flows.b_id[rows])
+        if ported := number in (TCP, UDP):
+            keys <<= 16
+            keys |= _both(flows.a_port[rows], flows.b_port[rows])
+        keys, endpoint = _numbered(keys)
+        a, b = endpoint[::2], endpoint[1::2]
+        counted: dict[str, Any] = {}
+        for side, of_a, of_b in (("tx", "ab", "ba"), ("rx", "ba", "ab")):
+            for unit in ("packets", "bytes"):
+                total = counted[f"{side}_{unit}"] = np.zeros(len(keys), np.int64)
+                np.add.at(total, a, getattr(flows, f"{unit}_{of_a}")[rows])
+                np.add.at(total, b, getattr(flows, f"{unit}_{of_b}")[rows])
+        found: dict[str, Any] = {"address_id": (keys >> 16 if ported else keys).astype(np.int32)}
         if ported:
-            keys = keys << 16 | _both(flows.a_port[rows], flows.b_port[rows])
-        groups = _groups(keys)
-        packets = flows.packets_ab[rows], flows.packets_ba[rows]
-        sizes = flows.bytes_ab[rows], flows.bytes_ba[rows]
-        counted = {
-            "tx_packets": _sums(groups, *packets),
-            "tx_bytes": _sums(groups, *sizes),
-            "rx_packets": _sums(groups, *packets[::-1]),
-            "rx_bytes": _sums(groups, *sizes[::-1]),
-        }
-        keys = keys[groups.order[groups.starts]][groups.appearance]
-        found = {"address_id": keys >> 16, "port": keys & 0xFFFF} if ported else {"address_id": keys}
-        found["packets"] = counted["tx_packets"] + counted["rx_packets"]
-        found["bytes"] = counted["tx_bytes"] + counted["rx_bytes"]
+            found["port"] = (keys & 0xFFFF).astype(np.int32)
+        found["packets"] = _sum(counted["tx_packets"], counted["rx_packets"])
+        found["bytes"] = _sum(counted["tx_bytes"], counted["rx_bytes"])
         return found | counted
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
@@ -80,35 +77,33 @@ class Endpoints(Record):
         """One table as a data frame."""
         columns = self.columns(kind)
         texts = [self.texts[i] for i in columns.pop("address_id").tolist()]
-        return data_frame({"address": texts} | columns)
+        return data_frame({"address": texts} | {name: column[:] for name, column in columns.items()})
 
 
 def _both(a: Array, b: Array) -> Array:
-    """Side a and side b of every flow, alternating, so that order of appearance is order of the flows."""
-    return np.stack((a, b), axis=1).ravel()
+    """int64: side a and side b of every flow, alternating, so that order of appearance is order of the flows."""
+    found = np.empty(2 * len(a), np.int64)
+    found[::2], found[1::2] = a, b
+    return found
 
 
-class _Groups(NamedTuple):
-    """Rows with equal keys."""
-
-    order: Array  # int[rows] sorted by key, equal ones in file order
-    starts: Array  # int[groups] where each group begins in `order`
-    appearance: Array  # int[groups] the groups in order of their first row
-
-
-def _groups(keys: Array) -> _Groups:
+def _numbered(keys: Array) -> tuple[Array, Array]:
+    """(the distinct keys in order of appearance, int32[keys]: the number of each key among them)."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     new = np.ones(len(keys), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    starts = np.flatnonzero(new)
-    return _Groups(order, starts, np.argsort(order[starts]))
+    first = order[new]  # where each key appears
+    appearance = np.argsort(first)
+    number = np.empty(len(first), np.int32)
+    number[appearance] = np.arange(len(first), dtype=np.int32)
+    del ordered
+    place = np.cumsum(new, dtype=np.int32)
+    place -= 1
+    numbers = np.empty(len(keys), np.int32)
+    numbers[order] = number[place]
+    return keys[first[appearance]], numbers
 
 
-def _sums(groups: _Groups, of_a: Array, of_b: Array) -> Array:
-    """int64[groups]: sums over the rows of each group, of values by side."""
-    if not len(groups.order):
-        return np.zeros(0, dtype=np.int64)
-    return np.asarray(
-        np.add.reduceat(_both(of_a, of_b)[groups.order], groups.starts, dtype=np.int64)[groups.appearance]
-    )
+def _sum(one: Array, other: Array) -> Derived:
+    return Derived(len(one), np.int64, lambda rows: one[rows] + other[rows])

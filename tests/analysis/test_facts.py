@@ -30,7 +30,8 @@ ROWS = st.lists(
 def _few_together() -> object:
     """Four rows become columns, so that thirty are in columns seven times."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "FEW", 6)
+        patch.setattr(facts, "STREAMED", 6)
+        patch.setattr(facts, "FEW", 15)
         patch.setattr(facts, "TOGETHER", 4)
         patch.setattr(facts, "MOST_KNOWN", 3)
         yield
@@ -68,6 +69,18 @@ def test_sorting_is_stable(plain: list[Echo]) -> None:
     assert list(rows) == plain
     rows.append(plain[0] if plain else Echo(1, 2, 3, True, 4, 5, 6, 7.0, b""))
     assert list(rows)[: len(plain)] == plain and len(rows) == len(plain) + 1
+
+
+@given(ROWS, ROWS)
+def test_rows_that_are_complete(plain: list[Echo], late: list[Echo]) -> None:
+    """They are the same, few or many, and a late one may follow all the same."""
+    rows = rows_of(plain)
+    rows.settle()
+
+    assert list(rows) == plain
+    for row in late:
+        rows.append(row)
+    assert list(rows) == plain + late
 
 
 @given(ROWS.filter(bool), st.integers(0, 2**20))
