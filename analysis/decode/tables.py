@@ -58,7 +58,6 @@ ETHERTYPES = {
     0x86DD: state.IPV6,
     0x8808: LEAF + layers.MACC,
     0x8809: state.SLOW,
-    0x880B: state.PPP,
     0x8847: state.MPLS,
     0x8848: state.MPLS,
     0x8863: state.PPPOED,
@@ -226,6 +225,7 @@ SAPS = {
     0xFE: state.OSI,
 }
 
+PPP_ONLY = (0x8031, 0x805B, 0xC227)  # protocols of PPP that no ethertype names
 PPPS = {
     0x0023: state.OSI,
     0x004B: state.LLC,
@@ -267,6 +267,9 @@ PPPS = {
     0xC223: LEAF + layers.CHAP,
     0xC227: LEAF + layers.EAP,
 }
+
+# Windows hands PPP to Ethernet captures with its protocol numbers as types; Wireshark's table of ethertypes has these.
+ETHERTYPES |= {kind: code for kind, code in PPPS.items() if kind > 0x5FF and kind not in PPP_ONLY}
 
 # Layer -> (bytes that Wireshark's dissector reads before it shows the layer, bytes below which it is malformed).
 LEAST = {

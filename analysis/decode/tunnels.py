@@ -19,6 +19,7 @@ from analysis.decode.state import (
     LEAF,
     LIMIT,
     NEXT,
+    PPP,
     TRAILER,
     TYPE,
     Data,
@@ -58,7 +59,7 @@ def gre(data: Data, s: State) -> None:
     s[TYPE] = u16(data, at + 2)
     s[NEXT] = DONE
     if s[AT] < s[LIMIT]:
-        s[NEXT] = ETHERTYPE
+        s[NEXT] = PPP if s[TYPE] == 0x880B else ETHERTYPE
         if s[TYPE] == 0x88BE or s[TYPE] == 0x22EB:
             s[NEXT] = ERSPAN
             s[TYPE] = flags * 65536 + s[TYPE]

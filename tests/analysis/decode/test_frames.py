@@ -109,6 +109,8 @@ STACKS = [
     (105, b"\xd4\x00" + bytes(8), "wlan:10"),
     (105, QOS_DATA + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "wlan:26 llc:8 ip:20 udp:8"),
     (127, RADIOTAP + BEACON + b"fcs!", "radiotap:9 wlan_radio:0 wlan:24 wlan.mgt:12"),
+    (1, eth(b"\5\4\0\4" + bytes(42), 0xC021), "eth:14 lcp:46"),  # Windows captures PPP as Ethernet
+    (1, eth(b"\xc0\x21\5\4\0\4" + bytes(40), 0x880B), "eth:14 data:46"),  # PPP's own type is GRE's alone
     (195, b"\2\0\7" + b"cs", "wpan:3"),
     (137, b"MGC\0" + bytes(4) + ip4(udp(), 17), "ip:20 udp:8"),
     (135, b"MGC\x80\0\2ab" + bytes(8) + SNAP + b"\0\0\0\x08\0" + ip4(udp(), 17), "llc:8 ip:20 udp:8"),
