@@ -7,6 +7,7 @@ the same packets, which it decodes interpreted: what a kernel is given is of the
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 import sys
@@ -107,6 +108,7 @@ SHARES = {"reading": reading, "counting": counting}
 
 def main(shares: Sequence[str]) -> None:
     """Compile the kernels of these shares."""
+    gc.set_threshold(50_000, 20, 20)  # the compiler makes millions of objects that live: a sixth of its time less
     os.environ["TAPWALL_JIT"] = "on"
     if "reading" not in shares:
         kernel.leave(*READERS)
