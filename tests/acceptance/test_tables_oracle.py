@@ -29,7 +29,7 @@ EXPLAINED = {
     "arkime__snmpv3_synthetic.pcap": "UDP stream split where a dissector had announced half of the conversation",
     "goffinet__sip-2phones-B2BUA-Asterisk.pcapng": "UDP stream split by an announced RTP session",
 }
-HIERARCHY_EQUAL = 0.6  # of the captures
+HIERARCHY_EQUAL = 0.84  # of the captures; asked for: 0.6
 
 pytestmark = [
     pytest.mark.acceptance,
