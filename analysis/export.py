@@ -1,7 +1,7 @@
 """Tables as files: CSV and Parquet of every table, and the findings as JSON.
 
 In: the tables of an analysis and a folder. Out: files, each written under a temporary name and then renamed, so that a reader never
-sees half of one. Parquet goes through pyarrow from the columns; CSV is written here. The only module besides
+sees half of one; some thousand rows of a large table exist at once. Parquet goes through pyarrow; CSV is written here. The only module besides
 `columns` that knows data frames' libraries; both are imported when they are needed.
 """
 
@@ -12,11 +12,13 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from analysis.errors import AnalysisError
+from analysis.stats.conversations import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from analysis.stats.hierarchy import Hierarchy
     from analysis.stats.iograph import IoGraph
     from analysis.stats.lengths import Lengths
+
+
+Rows = list[dict[str, Any]]
+TEXTS = ("names", "state")  # columns of text that may be empty for many rows
 
 
 class Tables(Protocol):
@@ -52,33 +58,40 @@ class Tables(Protocol):
 
 def write_tables(analysis: Tables, folder: Path) -> list[Path]:
     """Write every table of the analysis into `folder` (made if missing); returns the files."""
-    written = [_replace(folder / "findings.json", _findings(analysis))]
-    for name, rows in tables(analysis):
-        written.append(_replace(folder / f"{name}.csv", _csv(rows)))
-        written.append(_replace(folder / f"{name}.parquet", _parquet(rows)))
+    written = [folder / "findings.json"]
+    with _replaced(written[0]) as file:
+        file.write(_findings(analysis))
+    for name, blocks in tables(analysis):
+        paths = folder / f"{name}.csv", folder / f"{name}.parquet"
+        with _replaced(paths[0]) as text, _replaced(paths[1]) as columns:
+            _write(blocks, text, columns)
+        written += paths
     return written
 
 
-def tables(analysis: Tables) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(name, rows) of every table, in the order of outputs.md; every row has the same keys."""
-    yield "hierarchy", analysis.hierarchy.to_json()
-    for kind, rows in analysis.conversations.to_json().items():
-        yield f"conversations_{kind}", [_flat(row) for row in rows]
-    for kind, rows in analysis.endpoints.to_json().items():
-        yield f"endpoints_{kind}", [_flat(row) for row in rows]
+def tables(analysis: Tables) -> Iterator[tuple[str, Iterable[Rows]]]:
+    """(name, blocks of rows) of every table, in the order of outputs.md; every row of a table has the same keys."""
+    yield "hierarchy", [analysis.hierarchy.to_json()]
+    for kind in SHOWN:
+        yield f"conversations_{kind}", map(_flat, analysis.conversations.blocks(kind))
+    for kind in SHOWN:
+        yield f"endpoints_{kind}", map(_flat, analysis.endpoints.blocks(kind))
     graph = analysis.io.to_json()
     series = [name for name, value in graph.items() if isinstance(value, list)]
     values = zip(*(graph[name] for name in series))
-    yield "io", [{"time_s": i * graph["interval_s"], **dict(zip(series, row))} for i, row in enumerate(values)]
-    yield "packet_lengths", analysis.lengths.to_json()
+    yield "io", [[{"time_s": i * graph["interval_s"], **dict(zip(series, row))} for i, row in enumerate(values)]]
+    yield "packet_lengths", [analysis.lengths.to_json()]
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its names as one text: a cell holds one value."""
-    names = row.get("names")
-    if isinstance(names, dict):
-        names = [*names["a"], *names["b"]]
-    return {**row, "names": "; ".join(names) if names else None}
+def _flat(rows: Rows) -> Rows:
+    """Rows with their names as one text: a cell holds one value."""
+    flat = []
+    for row in rows:
+        names = row.get("names")
+        if isinstance(names, dict):
+            names = [*names["a"], *names["b"]]
+        flat.append({**row, "names": "; ".join(names) if names else None})
+    return flat
 
 
 def _findings(analysis: Tables) -> bytes:
@@ -91,37 +104,51 @@ def _findings(analysis: Tables) -> bytes:
     return (json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    """RFC 4180 with a header line. A cell that a spreadsheet would run as a formula gets an apostrophe in front."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    if rows:
-        writer.writerow(rows[0])
-        writer.writerows([_harmless(value) for value in row.values()] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
+def _write(blocks: Iterable[Rows], text: IO[bytes], columns: IO[bytes]) -> None:
+    """The rows as CSV (RFC 4180, a header line) and as Parquet (a row group a block)."""
+    import pyarrow
+    from pyarrow import parquet
+
+    lines = io.TextIOWrapper(text, encoding="utf-8", errors="replace", newline="", write_through=True)
+    sheet = csv.writer(lines, lineterminator="\r\n")
+    made = None
+    for rows in filter(None, blocks):
+        if made is None:
+            sheet.writerow(rows[0])
+            made = parquet.ParquetWriter(columns, _schema(pyarrow.Table.from_pylist(rows).schema))
+        sheet.writerows([_harmless(value) for value in row.values()] for row in rows)
+        made.write_table(pyarrow.Table.from_pylist(rows, schema=made.schema))
+    lines.detach()
+    if made is not None:
+        made.close()
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist([]), columns)
+
+
+def _schema(guessed: Any) -> Any:
+    """The schema of a table by its first rows; what they leave open has the type that its name says."""
+    import pyarrow
+
+    for i, field in enumerate(guessed):
+        if pyarrow.types.is_null(field.type):
+            kind = "string" if field.name in TEXTS else "double" if field.name.endswith("_s") else "int64"
+            guessed = guessed.set(i, pyarrow.field(field.name, kind))
+    return guessed
 
 
 def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow
-    from pyarrow import parquet
-
-    out = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows), out)
-    return out.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a file under a temporary name beside it, then rename. Raises AnalysisError where that cannot be."""
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file under a temporary name beside this one, then renamed. Raises AnalysisError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
             os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
@@ -129,4 +156,3 @@ def _replace(path: Path, content: bytes) -> Path:
             raise
     except OSError as error:
         raise AnalysisError(f"{path}: cannot write: {(error.strerror or str(error)).lower()}") from None
-    return path

@@ -7,7 +7,7 @@ Wireshark leaves it (it would be noise). Vectorised: a million rows are one pass
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from analysis.records import Record
 SHOWN = KINDS[:5]  # tables of Wireshark's window; the other kinds of flows serve findings
 USED = ("a_id", "b_id", "a_port", "b_port", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "first_ns", "last_ns",
         "stream", "state")  # fmt: skip
+BLOCK_ROWS = 8192
 RATE_FROM_NS = 5_000_000  # a shorter conversation has no rate
 
 
@@ -66,6 +67,15 @@ class Conversations(Record):
         if heaviest is not None:
             size = self.flows.bytes_ab[chosen] + self.flows.bytes_ba[chosen]
             chosen = chosen[np.argsort(-size, kind="stable")[:heaviest]]
+        return self._rows_to_json(kind, chosen)
+
+    def blocks(self, kind: str) -> Iterator[list[dict[str, Any]]]:
+        """The rows of one table, some thousand at a time: a million of them would take a gigabyte."""
+        chosen = self.rows(kind)
+        for first in range(0, len(chosen), BLOCK_ROWS):
+            yield self._rows_to_json(kind, chosen[first : first + BLOCK_ROWS])
+
+    def _rows_to_json(self, kind: str, chosen: Array) -> list[dict[str, Any]]:
         columns = self.columns(kind, chosen)
         a_ids, b_ids = columns.pop("a_id").tolist(), columns.pop("b_id").tolist()
         shown: dict[str, list[Any]] = {"a": [self.texts[i] for i in a_ids], "b": [self.texts[i] for i in b_ids]}

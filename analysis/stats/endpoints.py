@@ -7,7 +7,7 @@ received packet to its destination; a frame to itself counts in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from analysis.columns import KINDS, TCP, UDP, Array, Flows, data_frame
 from analysis.derived import Derived
 from analysis.records import Record
-from analysis.stats.conversations import SHOWN
+from analysis.stats.conversations import BLOCK_ROWS, SHOWN
 
 
 class Endpoints(Record):
@@ -54,16 +54,22 @@ class Endpoints(Record):
 
     def kind_to_json(self, kind: str) -> list[dict[str, Any]]:
         """The rows of one table."""
+        return [row for rows in self.blocks(kind) for row in rows]
+
+    def blocks(self, kind: str) -> Iterator[list[dict[str, Any]]]:
+        """The rows of one table, some thousand at a time."""
         columns = self.columns(kind)
-        ids = columns.pop("address_id").tolist()
-        shown = {"address": [self.texts[i] for i in ids]}
-        shown |= {name: column.tolist() for name, column in columns.items()}
-        rows: list[dict[str, Any]] = [dict(zip(shown, values)) for values in zip(*shown.values())]
-        if self.names:
-            for row, i in zip(rows, ids):
+        all_ids = columns.pop("address_id")
+        for first in range(0, len(all_ids), BLOCK_ROWS):
+            some = slice(first, first + BLOCK_ROWS)
+            ids = all_ids[some].tolist()
+            shown = {"address": [self.texts[i] for i in ids]}
+            shown |= {name: column[some].tolist() for name, column in columns.items()}
+            rows: list[dict[str, Any]] = [dict(zip(shown, values)) for values in zip(*shown.values())]
+            for row, i in zip(rows, ids) if self.names else ():
                 if i in self.names:
                     row["names"] = self.names[i]
-        return rows
+            yield rows
 
     def hosts(self, kind: str) -> Array:
         """bool by address id: which addresses have a row in the table of a kind."""

@@ -33,7 +33,8 @@ def analysis(tmp_path: Path) -> Analysis:
 def test_csv_and_parquet_hold_every_row(tmp_path: Path, analysis: Analysis) -> None:
     """Each table is there twice, with the rows and columns of the JSON form."""
     written = {path.name for path in export.write_tables(analysis, tmp_path / "out")}
-    for name, rows in export.tables(analysis):
+    for name, blocks in export.tables(analysis):
+        rows = [row for block in blocks for row in block]
         assert {f"{name}.csv", f"{name}.parquet"} <= written
         table = pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet")
         with open(tmp_path / "out" / f"{name}.csv", newline="") as file:
@@ -41,6 +42,21 @@ def test_csv_and_parquet_hold_every_row(tmp_path: Path, analysis: Analysis) -> N
         assert table.num_rows == len(rows) == max(0, len(lines) - 1), name
         if rows:
             assert lines[0] == list(rows[0]) == table.column_names
+
+
+def test_types_do_not_depend_on_the_first_rows(
+    tmp_path: Path, analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables are written in portions; a column that is empty in the first has its type all the same."""
+    monkeypatch.setattr("analysis.stats.conversations.BLOCK_ROWS", 1)
+    monkeypatch.setattr("analysis.stats.endpoints.BLOCK_ROWS", 1)
+    export.write_tables(analysis, tmp_path)
+    ends = pyarrow.parquet.read_table(tmp_path / "endpoints_ip.parquet")
+
+    assert ends["names"].to_pylist() == [None, "=cmd|' /C calc'!A0"]
+    assert ends["address"].to_pylist() == ["10.0.0.1", "10.0.0.2"]
+    types = pyarrow.parquet.read_schema(tmp_path / "conversations_tcp.parquet")
+    assert [str(types.field(name).type) for name in ("bits_per_s_ab", "names")] == ["int64", "string"]
 
 
 def test_cells_that_a_spreadsheet_would_run_are_harmless(tmp_path: Path, analysis: Analysis) -> None:
