@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.columns import BAD_INTERFACE, BAD_TIME, NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
-from analysis.kernel import compiles, kernel
+from analysis.kernel import compiles, inner_kernel, kernel
 from analysis.named_tuples import NamedTuple
 from analysis.origin import (
     CUSTOM_LINK,
@@ -67,7 +67,7 @@ def _u32(data: Any, at: int, big: int) -> int:
     return 0x1000000 * data[at + 3] + 0x10000 * data[at + 2] + 0x100 * data[at + 1] + 1 * data[at]  # type: ignore[no-any-return]
 
 
-@kernel
+@inner_kernel
 def _u16(data: Any, at: int, big: int) -> int:
     """Two bytes as an unsigned number."""
     if big != 0:
@@ -75,7 +75,7 @@ def _u16(data: Any, at: int, big: int) -> int:
     return 0x100 * data[at + 1] + 1 * data[at]  # type: ignore[no-any-return]
 
 
-@kernel
+@inner_kernel
 def _comment(data: Any, at: int, end: int, big: int) -> int:
     """Offset of the first comment (option 1) among the options in data[at:end], 0 where there is none."""
     while at + 4 <= end:
