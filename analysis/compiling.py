@@ -15,7 +15,7 @@ from contextlib import suppress
 from analysis import kernel
 
 SHARES = ("reading", "counting")  # of analysis.warm
-NOTICE = "tapwall: compiling for this machine, once: about 20 s\n"
+NOTICE = "tapwall: compiling for this machine, once: up to half a minute\n"
 
 
 def choose(packets: int) -> bool:
