@@ -22,8 +22,8 @@ from analysis.records import MutableRecord
 LIMIT = 200_000  # rows kept per kind; a longer capture keeps the first ones and says so
 STREAMED = 16_384  # rows of a kind that are objects while a capture streams through, beside tables that grow
 FEW = 65_536  # rows of a kind that are objects afterwards: detectors walk them a dozen times, each walk of columns makes them
-TOGETHER = 8192  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
-MOST_KNOWN = 65_536  # different values of a field that are remembered, so that an equal one is not kept again
+TOGETHER = 2048  # rows that become columns together: a row takes 200 to 600 bytes as an object, then about 60
+MOST_KNOWN = 8192  # different values of a field that are remembered, so that an equal one is not kept again
 
 
 class Tls(NamedTuple):
