@@ -32,6 +32,9 @@ HOMES: dict[str, frozenset[int]] = {
     "telnet": frozenset((23, 2323)), "dns": frozenset((53, 5353, 5355, 853)), "rdp": frozenset((3389,)),
 }  # fmt: skip
 HELLO = pattern(rb"\x16\x03[\x00-\x04]..\x01", re.S)  # a record with a ClientHello
+# Applications of a conversation that begins with a ClientHello and was not read as TLS: on an HTTP port by chance a line of
+# sealed bytes looks like a header field.
+UNNAMED_TLS = ("", "data", "http")
 TOOLS = frozenset((1337, 4444, 4782, 5555, 6666, 8888, 9001, 31337))  # hints only: defaults of remote control tools
 
 
@@ -72,7 +75,7 @@ def _begun(evidence: Evidence) -> dict[int, str]:
     for row in evidence.facts.opening:
         name = "ssh" if row.data.startswith(b"SSH-") else "tls" if HELLO.match(row.data) else ""
         link = evidence.link_of(row.flow) if name else -1
-        if link >= 0 and evidence.application(link) in (("", "data") if name == "tls" else ("", "data", "tls")):
+        if link >= 0 and evidence.application(link) in (UNNAMED_TLS if name == "tls" else ("", "data", "tls")):
             found[link] = name
     return found
 
