@@ -23,14 +23,14 @@ def as_kernel_sees(array: Array) -> Any:
 
 
 def lengthen(owner: object, *names: str, rows: int = 0) -> None:
-    """Give these arrays of `owner` more rows, which are zero: `rows`, or half as many again, a sixteenth where that is much.
+    """Give these arrays of `owner` more rows, which are zero: `rows`, or half as many again, a thirty-second where that is much.
 
     A large array keeps its memory (mremap): nothing is copied, and never are there two of it.
     """
     for name in names:
         array = vars(owner).pop(name)  # numpy moves only what nobody else refers to
         n = len(array)
-        shape = (rows or n + (n // 2 if n < LARGE_ROWS else max(LARGE_ROWS // 2, n // 16)), *array.shape[1:])
+        shape = (rows or n + (n // 2 if n < LARGE_ROWS else max(LARGE_ROWS // 4, n // 32)), *array.shape[1:])
         try:
             array.resize(shape)
         except ValueError:  # somebody still looks at it
