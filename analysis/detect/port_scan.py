@@ -89,8 +89,8 @@ def _judge(evidence: Evidence, chosen: Array, odd: Array, limits: Thresholds) ->
     tcp = kind == columns.TCP
     dead = links.failed[chosen] | ((links.sent_payload[chosen] == 0) & (links.got_payload[chosen] < 512)) | odd
     if kind == columns.SCTP:
-        dead = probes.tried(links)[chosen]
-        if float(np.mean(probes.taken_up(links)[chosen])) > 1 - limits.failed_share:
+        dead = probes.tried(links, chosen)
+        if float(np.mean(probes.taken_up(links, chosen))) > 1 - limits.failed_share:
             return None  # heartbeats of associations that are older than the capture
     ports = links.target_port[chosen]
     if kind == columns.UDP and _traceroute(ports[dead]):
@@ -129,7 +129,7 @@ def _finding(evidence: Evidence, chosen: Array, limits: Thresholds, counts: tupl
     if kind == columns.TCP:
         answered = links.synacks[chosen] > 0
     elif kind == columns.SCTP:
-        answered = probes.taken_up(links)[chosen]
+        answered = probes.taken_up(links, chosen)
     still_open = different(links.target_port[chosen][answered]).tolist()
     word = columns.KINDS[kind].upper()
     evidence_terms = {"ports without service": margin(max(now, dead), limits.ports if not odd else limits.mixed_ports)}

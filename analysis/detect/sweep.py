@@ -106,8 +106,8 @@ def _judge(evidence: Evidence, chosen: Array, limits: Thresholds) -> Finding | N
         (links.sent_payload[chosen] == 0) & (links.got_payload[chosen] == 0) & ~np.bool_(ping)
     )
     if kind == columns.SCTP:
-        failed = ~probes.taken_up(links)[chosen]
-    if bool(probes.bare(links)[chosen].all()) and not bool((links.got[chosen] > 0).any()):
+        failed = ~probes.taken_up(links, chosen)
+    if bool(probes.bare(links, chosen).all()) and not bool((links.got[chosen] > 0).any()):
         return None  # without any RST they may be half of what was said
     if kind == columns.UDP and _replies(links.source_port[chosen], port):
         return None
