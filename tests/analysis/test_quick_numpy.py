@@ -25,11 +25,11 @@ def test_who_asks_later_gets_everything() -> None:
     code = (
         "import_numpy(); import numpy as np, numpy.typing as npt, numpy.ma, pandas;"
         "from numpy._typing import ArrayLike;"
-        "print(npt.NDArray[np.int8], np.linalg.det(np.eye(2)), np.ma.masked_equal([1, 2], 2).sum(),"
+        "print('int8' in str(npt.NDArray[np.int8]), np.linalg.det(np.eye(2)), np.ma.masked_equal([1, 2], 2).sum(),"
         " pandas.DataFrame({'a': np.arange(3)}).a.sum())"
     )
 
-    assert loaded(code) == "numpy.ndarray[tuple[typing.Any, ...], numpy.dtype[numpy.int8]] 1.0 1 3\n"
+    assert loaded(code) == "True 1.0 1 3\n"
 
 
 def test_names_that_numpy_comes_to_need_are_the_real_ones() -> None:
