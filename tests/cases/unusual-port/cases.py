@@ -26,6 +26,12 @@ def tls_on_53(wire: Wire) -> None:
     wire.talk(ME, OUTSIDE, 53, tls("vpn.example.org"))
 
 
+@fires("info", title="TLS on port 80")
+def tls_on_80(wire: Wire) -> None:
+    """TLS on the port of HTTP: some of its sealed bytes pass for a header field."""
+    wire.talk(ME, OUTSIDE, 80, [*tls("vpn.example.org"), ("s", b"k\x04\x8f:\xb6\r:\x07"), ("s", b"\x9f" * 40)])
+
+
 @fires("info", title="DNS on port 5300")
 def dns_on_odd_port(wire: Wire) -> None:
     """DNS by UDP to a port of its own (the issue: DNS over odd ports)."""
