@@ -277,9 +277,8 @@ class _Delivery:
             self.layers += pdu.layers
         if pdu.more:
             self._open(self.at + pdu.more_from, end, pdu)
-            if (
-                end < self.side.top
-            ):  # what lies behind was dissected before: in Wireshark's second pass it is the unit's
+            # what lies behind was dissected before: in Wireshark's second pass it is the unit's
+            if end < self.side.top:
                 self.stream.covered = (self.direction, self.start, end, self.side.spans[-1].end)
 
     def _continue(self, span: Span, seq: int, end: int) -> bool:
