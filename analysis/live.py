@@ -33,7 +33,8 @@ SNAPLEN = 262_144
 POLL_S = 0.2  # how often limits, progress and drops are looked at
 STOP_S = 5.0  # dumpcap gets this long to close its files
 SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING = 263, 6, 4  # linux/if_packet.h
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h
+SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h
+BUFFER = 8_000_000  # bytes of packets that wait in the kernel while we write: 10,000 of 800 bytes
 # ARPHRD_ of the interface -> LINKTYPE_: Ethernet, loopback (with Ethernet headers), none (tun), tunnels, 802.11.
 LINK_TYPES = {1: 1, 772: 1, 65534: 101, 768: 101, 769: 101, 776: 101, 778: 101, 801: 105, 803: 127}
 
@@ -332,6 +333,8 @@ def _with_scapy(
     begin = time.monotonic()
     packets = drops = 0
     try:
+        _enlarge_buffer(raw)
+        _new_drops(raw)  # until its filter is attached the socket sees, and with no buffer drops, what nobody asked for
         ring.begin()
         looked = begin
         while seconds is None or time.monotonic() - begin < seconds:
@@ -392,6 +395,13 @@ def _with_vlan(data: bytes, auxiliary: bytes) -> bytes:
         return data
     tag = struct.pack("!HH", tpid if status & 0x40 else 0x8100, tci)  # TP_STATUS_VLAN_TPID_VALID
     return data[:12] + tag + data[12:]
+
+
+def _enlarge_buffer(raw: socket.socket) -> None:
+    """Let the kernel hold BUFFER bytes for us (scapy: 64 KiB); an ordinary user gets what net.core.rmem_max allows."""
+    with contextlib.suppress(OSError):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
 
 
 def _new_drops(raw: socket.socket) -> int:

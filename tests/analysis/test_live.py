@@ -100,6 +100,25 @@ def test_recording_for_a_time(tmp_path: Path, engine: str) -> None:
 
 @pytest.mark.root
 @needs_root
+@quiet_scapy
+def test_drops_are_of_packets_that_were_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet socket is open before its filter is attached; what it drops meanwhile is not this recording's."""
+    linux = pytest.importorskip("scapy.arch.linux")
+    attach = linux.attach_filter
+
+    def slowly(*arguments: object) -> None:
+        time.sleep(0.3)
+        attach(*arguments)
+
+    monkeypatch.setattr(linux, "attach_filter", slowly)
+    with Talker() as other, Talker() as talker:
+        summary = record("lo", str(tmp_path / "a.pcapng"), f"udp port {talker.port}", seconds=0.5, engine="scapy")
+    assert other.port != talker.port
+    assert (summary.drops, summary.packets > 0) == (0, True)
+
+
+@pytest.mark.root
+@needs_root
 @engines
 @quiet_scapy
 def test_rotation_keeps_the_newest_files(tmp_path: Path, engine: str) -> None:
