@@ -185,7 +185,7 @@ class Server:
     def _certificate(self, config: Config) -> tuple[Path, Path]:
         if config.tls.cert:
             return Path(config.tls.cert), Path(config.tls.key)
-        return tls.ensure(config.data, config.server.host)
+        return tls.ensure(config.data, [config.server.host])
 
     def _context(self) -> ssl.SSLContext:
         cert, key = self._certificate(self.config)

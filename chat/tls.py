@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import os
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,12 +73,12 @@ def fingerprint(cert: Path) -> str:
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest().hex(":").upper()
 
 
-def ensure(folder: Path, host: str) -> tuple[Path, Path]:
-    """The certificate and key of the data folder, made if they are not there."""
+def ensure(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    """The certificate and key of the data folder, made for these names and this machine's if they are not there."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     if not (cert.exists() and key.exists()):
-        names = [host] if host not in {"0.0.0.0", "::", ""} else []
-        make(cert, key, [*names, "localhost", "127.0.0.1", "::1"])
+        own = [name for name in names if name not in {"0.0.0.0", "::", ""}]  # to listen on, not to be called by
+        make(cert, key, [*own, "localhost", "127.0.0.1", "::1"])
     return cert, key
 
 

@@ -10,9 +10,9 @@ import pytest
 from live_chat import until
 
 from chat import events
-from chat.check import Server
 from chat.client import Client
-from chat.load import _rss_kib
+from chat.trial.check import Server
+from chat.trial.load import _rss_kib
 
 GIB = 1 << 30
 CUTS = 3

@@ -15,7 +15,7 @@ from store_desk import Desk, fates, post
 from chat import history, wire
 from chat.effects import Post
 from chat.errors import StoreError
-from chat.store import backup, filesystem, restore
+from chat.store import filesystem
 
 
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -186,35 +186,6 @@ def test_network_file_systems_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
     with pytest.raises(StoreError, match="nfs4"):
         Desk(tmp_path)
-
-
-def test_backup_and_restore(tmp_path: Path) -> None:
-    """Of a running server; files by their hash, a damaged one is named; never over something that is there."""
-    desk = Desk(tmp_path / "data")
-    desk.write(post("a", "kept"))
-    sha = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
-    blob = tmp_path / "data" / "files" / sha[:2] / sha
-    blob.parent.mkdir(parents=True)
-    blob.write_bytes(b"hello")
-    desk.wait(desk.store.save("put_file", ("f" * 32, sha, "a.txt", 5, "", "ann", "lobby", 1, 0.0)))
-
-    manifest = backup(tmp_path / "data", tmp_path / "copy")
-    desk.write(post("b", "later"))
-    desk.store.stop()
-
-    assert manifest["files"] == [sha] and manifest["missing"] == []
-    restore(tmp_path / "copy", tmp_path / "new")
-    new = Desk(tmp_path / "new")
-    assert [m.text for m in new.messages()] == ["kept"]
-    new.store.stop()
-    assert (tmp_path / "new" / "files" / sha[:2] / sha).read_bytes() == b"hello"
-    with pytest.raises(StoreError, match="already"):
-        restore(tmp_path / "copy", tmp_path / "new")
-    with pytest.raises(StoreError, match="not empty"):
-        backup(tmp_path / "data", tmp_path / "copy")
-    (tmp_path / "copy" / "files" / sha[:2] / sha).write_bytes(b"jello")
-    with pytest.raises(StoreError, match="damaged"):
-        restore(tmp_path / "copy", tmp_path / "other")
 
 
 WRITER = """

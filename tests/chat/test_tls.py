@@ -12,10 +12,10 @@ from chat.errors import ConfigError
 
 def test_a_certificate_is_made_once(tmp_path: Path) -> None:
     """For names and addresses; the key is its owner's alone; a second start finds the same one."""
-    cert, key = tls.ensure(tmp_path, "192.0.2.1")
+    cert, key = tls.ensure(tmp_path, ["192.0.2.1"])
     first = tls.fingerprint(cert)
 
-    assert tls.ensure(tmp_path, "192.0.2.1") == (cert, key)
+    assert tls.ensure(tmp_path, ["192.0.2.1"]) == (cert, key)
     assert tls.fingerprint(cert) == first
     assert len(first) == 32 * 3 - 1 and first == first.upper()
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -35,7 +35,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_contexts_are_tls_1_2_at_least(tmp_path: Path) -> None:
     """And say what is wrong with the files."""
-    context = tls.context(*tls.ensure(tmp_path, "localhost"))
+    context = tls.context(*tls.ensure(tmp_path, ["localhost"]))
 
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     (tmp_path / "key.pem").write_text("no key")

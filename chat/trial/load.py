@@ -22,8 +22,8 @@ from chat import wire
 from chat.decoder import CLIENT, Decoder
 from chat.errors import ChatError
 from chat.link import Address, is_loopback
-from chat.load_files import FilePlan, FileWork
 from chat.safe_text import safe_name
+from chat.trial.files import FilePlan, FileWork
 
 READ_BYTES: Final = 1 << 18
 SAMPLES: Final = 1_000_000  # delays kept; beyond it every n-th

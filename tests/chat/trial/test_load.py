@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from live_chat import live_server
 
-from chat import load
 from chat.link import Address
-from chat.load import LoadError, Plan, find_server, run_load, summary
+from chat.trial import load
+from chat.trial.load import LoadError, Plan, find_server, run_load, summary
 
 FREE = {
     "rates__messages_per_s": 0.0,

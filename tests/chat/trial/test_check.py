@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from chat.check import CheckPlan, Seen, Sent, compare, run_check, summary
 from chat.events import Message
+from chat.trial.check import CheckPlan, Seen, Sent, compare, run_check, summary
 
 HISTORY = [Message("check", seq, float(seq), "w0", f"w0 {seq}", f"w0 {seq}", id=f"i{seq}") for seq in range(1, 6)]
 

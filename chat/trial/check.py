@@ -24,7 +24,7 @@ from chat.client import Client
 from chat.errors import ChatError
 from chat.events import Message
 from chat.link import Address, LinkError, RefusedError
-from chat.load import Plan, run_load
+from chat.trial.load import Plan, run_load
 
 ROOM: Final = "check"
 START_S: Final = 20.0  # for the server to say where it listens
@@ -111,7 +111,7 @@ class Server:
         ]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *command, *self.options, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=Path(__file__).parent.parent
+                *command, *self.options, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=Path(__file__).parents[2]
             )
         assert self.process.stdout is not None
         with contextlib.suppress(TimeoutError):
