@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from analysis.errors import AnalysisError
 from analysis.stats.conversations import SHOWN
+from analysis.stats.hierarchy import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 Rows = list[dict[str, Any]]
-TEXTS = ("names", "state")  # columns of text that may be empty for many rows
+TEXTS = ("a", "b", "address", "path", "name", "names", "state")  # columns of text
 
 
 class Tables(Protocol):
@@ -61,26 +62,29 @@ def write_tables(analysis: Tables, folder: Path) -> list[Path]:
     written = [folder / "findings.json"]
     with _replaced(written[0]) as file:
         file.write(_findings(analysis))
-    for name, blocks in tables(analysis):
+    for name, header, blocks in tables(analysis):
         paths = folder / f"{name}.csv", folder / f"{name}.parquet"
         with _replaced(paths[0]) as text, _replaced(paths[1]) as columns:
-            _write(blocks, text, columns)
+            _write(header, blocks, text, columns)
         written += paths
     return written
 
 
-def tables(analysis: Tables) -> Iterator[tuple[str, Iterable[Rows]]]:
-    """(name, blocks of rows) of every table, in the order of outputs.md; every row of a table has the same keys."""
-    yield "hierarchy", [analysis.hierarchy.to_json()]
-    for kind in SHOWN:
-        yield f"conversations_{kind}", map(_flat, analysis.conversations.blocks(kind))
-    for kind in SHOWN:
-        yield f"endpoints_{kind}", map(_flat, analysis.endpoints.blocks(kind))
+def tables(analysis: Tables) -> Iterator[tuple[str, Sequence[str], Iterable[Rows]]]:
+    """(name, columns, blocks of rows) of every table, in the order of outputs.md; every row has all columns, in order."""
+    yield "hierarchy", Row._fields, [analysis.hierarchy.to_json()]
+    for what, table in (("conversations", analysis.conversations), ("endpoints", analysis.endpoints)):
+        for kind in SHOWN:
+            yield f"{what}_{kind}", [*table.header(kind), "names"], map(_flat, table.blocks(kind))
     graph = analysis.io.to_json()
     series = [name for name, value in graph.items() if isinstance(value, list)]
-    values = zip(*(graph[name] for name in series))
-    yield "io", [[{"time_s": i * graph["interval_s"], **dict(zip(series, row))} for i, row in enumerate(values)]]
-    yield "packet_lengths", [analysis.lengths.to_json()]
+    rows = [
+        {"time_s": i * graph["interval_s"], **dict(zip(series, values))}
+        for i, values in enumerate(zip(*(graph[name] for name in series)))
+    ]
+    yield "io", ["time_s", *series], [rows]
+    lengths = analysis.lengths.to_json()
+    yield "packet_lengths", list(lengths[0]), [lengths]
 
 
 def _flat(rows: Rows) -> Rows:
@@ -104,25 +108,24 @@ def _findings(analysis: Tables) -> bytes:
     return (json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
-def _write(blocks: Iterable[Rows], text: IO[bytes], columns: IO[bytes]) -> None:
-    """The rows as CSV (RFC 4180, a header line) and as Parquet (a row group a block)."""
+def _write(header: Sequence[str], blocks: Iterable[Rows], text: IO[bytes], columns: IO[bytes]) -> None:
+    """The rows as CSV (RFC 4180, a header line) and as Parquet (a row group a block); a table without rows has both."""
     import pyarrow
     from pyarrow import parquet
 
     lines = io.TextIOWrapper(text, encoding="utf-8", errors="replace", newline="", write_through=True)
     sheet = csv.writer(lines, lineterminator="\r\n")
+    sheet.writerow(header)
     made = None
     for rows in filter(None, blocks):
         if made is None:
-            sheet.writerow(rows[0])
             made = parquet.ParquetWriter(columns, _schema(pyarrow.Table.from_pylist(rows).schema))
         sheet.writerows([_harmless(value) for value in row.values()] for row in rows)
         made.write_table(pyarrow.Table.from_pylist(rows, schema=made.schema))
     lines.detach()
-    if made is not None:
-        made.close()
-    else:
-        parquet.write_table(pyarrow.Table.from_pylist([]), columns)
+    if made is None:
+        made = parquet.ParquetWriter(columns, _schema(pyarrow.schema([(name, pyarrow.null()) for name in header])))
+    made.close()
 
 
 def _schema(guessed: Any) -> Any:
@@ -131,7 +134,8 @@ def _schema(guessed: Any) -> Any:
 
     for i, field in enumerate(guessed):
         if pyarrow.types.is_null(field.type):
-            kind = "string" if field.name in TEXTS else "double" if field.name.endswith("_s") else "int64"
+            real = field.name.endswith("_s") or field.name.startswith("percent_")
+            kind = "string" if field.name in TEXTS else "double" if real else "int64"
             guessed = guessed.set(i, pyarrow.field(field.name, kind))
     return guessed
 

@@ -75,10 +75,25 @@ class Conversations(Record):
         for first in range(0, len(chosen), BLOCK_ROWS):
             yield self._rows_to_json(kind, chosen[first : first + BLOCK_ROWS])
 
+    def header(self, kind: str) -> list[str]:
+        """The columns that every row of a table has; `names` is beside them where an address has one."""
+        return list(self._shown(kind, np.empty(0, np.int64)))
+
     def _rows_to_json(self, kind: str, chosen: Array) -> list[dict[str, Any]]:
+        shown = self._shown(kind, chosen)
+        rows = [dict(zip(shown, values)) for values in zip(*shown.values())]
+        if self.names:
+            flows = self.flows
+            for row, a, b in zip(rows, flows.a_id[chosen].tolist(), flows.b_id[chosen].tolist()):
+                if a in self.names or b in self.names:
+                    row["names"] = {"a": self.names.get(a, []), "b": self.names.get(b, [])}
+        return rows
+
+    def _shown(self, kind: str, chosen: Array) -> dict[str, list[Any]]:
         columns = self.columns(kind, chosen)
-        a_ids, b_ids = columns.pop("a_id").tolist(), columns.pop("b_id").tolist()
-        shown: dict[str, list[Any]] = {"a": [self.texts[i] for i in a_ids], "b": [self.texts[i] for i in b_ids]}
+        shown: dict[str, list[Any]] = {
+            side: [self.texts[i] for i in columns.pop(f"{side}_id").tolist()] for side in ("a", "b")
+        }
         for name, column in columns.items():
             if name in ("start_ns", "duration_ns"):
                 absent = columns["start_ns"] == NO_TIME
@@ -89,18 +104,12 @@ class Conversations(Record):
                 shown[name] = [CONN_STATES[state] or None for state in column.tolist()]
             else:
                 shown[name] = column.tolist()
-        rows = [dict(zip(shown, values)) for values in zip(*shown.values())]
-        if self.names:
-            for row, a, b in zip(rows, a_ids, b_ids):
-                if a in self.names or b in self.names:
-                    row["names"] = {"a": self.names.get(a, []), "b": self.names.get(b, [])}
-        return rows
+        return shown
 
     def to_pandas(self, kind: str) -> Any:
-        """One table as a data frame."""
+        """One table as a data frame; `names` is {"a": [...], "b": [...]}, or None where neither side has one."""
         rows = self.kind_to_json(kind)
-        names = list(rows[0]) if rows else ["a", "b", "packets", "bytes"]
-        return data_frame({name: [row.get(name) for row in rows] for name in names})
+        return data_frame({name: [row.get(name) for row in rows] for name in (*self.header(kind), "names")})
 
 
 def seconds(ns: Array, absent: Array | None = None) -> list[float | None]:

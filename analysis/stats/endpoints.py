@@ -48,6 +48,11 @@ class Endpoints(Record):
         found["bytes"] = _sum(counted["tx_bytes"], counted["rx_bytes"])
         return found | counted
 
+    def header(self, kind: str) -> list[str]:
+        """The columns that every row of a table has; `names` is beside them where the address has one."""
+        ported = ["port"] if KINDS.index(kind) in (TCP, UDP) else []
+        return ["address", *ported, "packets", "bytes", "tx_packets", "tx_bytes", "rx_packets", "rx_bytes"]
+
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """{kind: rows} as outputs.md lays them down."""
         return {kind: self.kind_to_json(kind) for kind in SHOWN}
@@ -80,10 +85,12 @@ class Endpoints(Record):
         return found
 
     def to_pandas(self, kind: str) -> Any:
-        """One table as a data frame."""
+        """One table as a data frame; `names` is a list, or None where the address has no name."""
         columns = self.columns(kind)
-        texts = [self.texts[i] for i in columns.pop("address_id").tolist()]
-        return data_frame({"address": texts} | {name: column[:] for name, column in columns.items()})
+        ids = columns.pop("address_id").tolist()
+        shown: dict[str, Any] = {"address": [self.texts[i] for i in ids]}
+        shown |= {name: column[:] for name, column in columns.items()}
+        return data_frame(shown | {"names": [self.names.get(i) for i in ids]})
 
 
 def _both(a: Array, b: Array) -> Array:

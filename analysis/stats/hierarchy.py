@@ -265,7 +265,8 @@ class Hierarchy(Record):
 
     def to_pandas(self) -> Any:
         """The rows as a data frame."""
-        return data_frame({name: list(column) for name, column in zip(Row._fields, zip(*self.rows()))})
+        rows = self.rows()
+        return data_frame({name: [getattr(row, name) for row in rows] for name in Row._fields})
 
 
 def _sum(one: PathCount, two: PathCount) -> PathCount:

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas
 import pyarrow.parquet
 import pytest
 from capture_files import Packet, pcap
@@ -33,15 +34,24 @@ def analysis(tmp_path: Path) -> Analysis:
 def test_csv_and_parquet_hold_every_row(tmp_path: Path, analysis: Analysis) -> None:
     """Each table is there twice, with the rows and columns of the JSON form."""
     written = {path.name for path in export.write_tables(analysis, tmp_path / "out")}
-    for name, blocks in export.tables(analysis):
+    for name, header, blocks in export.tables(analysis):
         rows = [row for block in blocks for row in block]
         assert {f"{name}.csv", f"{name}.parquet"} <= written
         table = pyarrow.parquet.read_table(tmp_path / "out" / f"{name}.parquet")
         with open(tmp_path / "out" / f"{name}.csv", newline="") as file:
             lines = list(csv.reader(file))
-        assert table.num_rows == len(rows) == max(0, len(lines) - 1), name
-        if rows:
-            assert lines[0] == list(rows[0]) == table.column_names
+        assert table.num_rows == len(rows) == len(lines) - 1, name
+        assert lines[0] == list(header) == table.column_names
+        assert all(list(row) == list(header) for row in rows)
+
+
+def test_a_table_without_rows_has_its_columns_and_their_types(tmp_path: Path, analysis: Analysis) -> None:
+    """Who reads an empty table with pandas gets an empty frame, whose columns add up with those of other captures."""
+    export.write_tables(analysis, tmp_path)
+    for kind, full in (("conversations_ipv6", "conversations_ip"), ("endpoints_ipv6", "endpoints_ip")):
+        empty = pyarrow.parquet.read_schema(tmp_path / f"{kind}.parquet")
+        assert empty.equals(pyarrow.parquet.read_schema(tmp_path / f"{full}.parquet"))
+        assert pandas.read_csv(tmp_path / f"{kind}.csv").columns.tolist() == empty.names
 
 
 def test_types_do_not_depend_on_the_first_rows(

@@ -134,7 +134,18 @@ def test_data_frames_of_tables() -> None:
 
     assert conversations.to_pandas("udp")["b"].tolist() == ["10.0.0.2"]
     assert conversations.to_pandas("tcp").empty
+    assert conversations.to_pandas("tcp").columns.tolist() == conversations.to_pandas("udp").columns.tolist()
     assert endpoints.to_pandas("udp")["port"].tolist() == [40000, 80]
+
+
+def test_names_are_a_column_whichever_row_has_them() -> None:
+    """The first row without a name does not take the column from the others."""
+    frames = [udp(0, A, B), udp(1, ("10.0.0.3", 9), ("10.0.0.4", 9))]
+    conversations, endpoints = tables(frames, {"10.0.0.4": ["d.example"]})
+    assert conversations.to_pandas("ip")["names"].tolist() == [None, {"a": [], "b": ["d.example"]}]
+    frame = endpoints.to_pandas("ip")
+    assert frame["names"].tolist() == [None, None, None, ["d.example"]]
+    assert frame.columns.tolist() == [*endpoints.header("ip"), "names"]
 
 
 def test_properties() -> None:
