@@ -19,6 +19,7 @@ from firewall.rules import Action, Evidence, Policy, Rule, Vantage
 from firewall.sets import AddrSet
 from firewall.survey import Survey
 
+BELOW = "none of its packets is IP as a packet filter sees it (ARP, Wi-Fi, switches): stop it at the switch port"
 TEXT_MAX = 200  # characters of a finding's title kept as a rule's reason
 
 
@@ -26,9 +27,18 @@ class Blocker:
     """Rules out of one capture's findings."""
 
     def __init__(
-        self, base: Policy, decisions: Decisions, survey: Survey, names: Mapping[str, Sequence[str]], proposal: Proposal
+        self,
+        base: Policy,
+        decisions: Decisions,
+        survey: Survey,
+        names: Mapping[str, Sequence[str]],
+        proposal: Proposal,
+        usurpers: AddrSet,
+        served: AddrSet,
     ) -> None:
+        """`usurpers`: accused of a role that is not theirs; `served`: who held a role of this network, rightly or not."""
         self.base, self.decisions, self.survey, self.names, self.proposal = base, decisions, survey, names, proposal
+        self.usurpers, self.served = usurpers, served
 
     def findings(self, findings: Sequence[Finding], contained: AddrSet) -> list[Rule]:
         """The blocks that findings call for; the rest becomes advice."""
@@ -44,15 +54,21 @@ class Blocker:
                 out += self._crowd(finding)
             else:
                 out += self._blocks(finding, finding.accountable.address, finding.accountable.side)
+                self._say_usurped(finding, finding.accountable.address)
         return out
+
+    def _say_usurped(self, finding: Finding, address: str) -> None:
+        """A block of who serves the network is said, for the network then needs the true server."""
+        if address in self.usurpers & self.served:
+            text = f"{address} also served as gateway, DNS, DHCP or time server here, a role that it is accused of having usurped: see that the true one answers before you load the rule"
+            self.proposal.advice.append(Note(finding.id, address, text))
 
     def _why_not(self, finding: Finding, contained: AddrSet) -> str | None:
         """Why a finding gets no rule, or None."""
         if finding.severity < self.decisions.severity:
             return f"watch: severity {finding.severity.word} is below {self.decisions.severity.word}"
         if finding.accountable is None:
-            crowded = crowd(self.survey, finding.id, self._spared()) is not None
-            return None if crowded else "watch: no side is accountable, a rule could stop the victim"
+            return self._why_no_crowd(finding)
         address = finding.accountable.address
         try:
             host = AddrSet.parse(address)
@@ -68,13 +84,27 @@ class Blocker:
         if owner is not None:
             return f"{address} is shared ({owner}): a block would also hit everything else there; use a name-based rule or a rate limit"
         known = list(self.names.get(address, ()))
-        if shared.owners(known) >= shared.NAMES_SHARED:
+        if shared.owners(known) >= shared.NAMES_SHARED and not host & self.usurpers:  # those gave the names themselves
             return f"{address} is shared: {len(known)} names of {shared.owners(known)} owners in this capture"
         if host & (self.survey.gateways | self.survey.resolvers):
             return f"{address} is the gateway or a resolver here: blocking it cuts everybody off"
-        if not finding.flows or not len(self.survey.members.get(finding.id, ())):
-            return "watch: none of its packets is one that a packet filter sees"
+        if not finding.flows or not self._members(finding):
+            return f"watch: {BELOW}"
         return None
+
+    def _members(self, finding: Finding) -> int:
+        """How many conversations of a packet filter belong to a finding."""
+        return len(self.survey.members.get(finding.id, ()))
+
+    def _why_no_crowd(self, finding: Finding) -> str | None:
+        """Why many senders against one target get no rule, or None."""
+        if crowd(self.survey, finding.id, self._spared()) is not None:
+            return None
+        if not self._members(finding):
+            return f"watch: {BELOW}"
+        if crowd(self.survey, finding.id, AddrSet()) is not None:
+            return "watch: its senders are shared or vital addresses, a rule would cut off everything else there"
+        return "watch: no side is accountable, a rule could stop the victim"
 
     def _spared(self) -> AddrSet:
         """Who is never in a set of sources, whatever a finding says: shared and vital addresses, and the trusted."""

@@ -2,25 +2,38 @@
 
 In: the surroundings (gateway, resolvers, own addresses …) and the analyst's decisions. Out: `Protected` entries for a
 policy. `exempt` ones are services that a permit in front of a broad drop keeps open; the others make a rule that would
-cut them refused. ICMP follows RFC 4890 (sections 4.3 and 4.4) and its IPv4 counterparts.
-Must not know findings.
+cut them refused. ICMP follows RFC 4890 (sections 4.3 and 4.4) and its IPv4 counterparts; errors are kept open where they
+are about a known conversation (conntrack: RELATED), for nothing else of theirs is essential and a flood of them is not.
+A service is not kept open to who is blocked for that very service: `withdraw`. Must not know findings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from firewall.errors import RuleError
-from firewall.rules import Match, Protected, Vantage, icmp_set
-from firewall.sets import AddrSet, PortSet
+from firewall.rules import Match, Protected, Rule, Vantage, icmp_set
+from firewall.sets import PORT_LAST, AddrSet, PortSet, subtract
 from firewall.shared import private
 
-# RFC 4890 4.3.1 (must not drop in transit) and 4.3.2 (normally kept); 4.4.1 adds what a link needs: NDP, MLD, SEND, MRD
-ICMPV6_TRANSIT = "1,2,3,4,128,129,144-147"
-ICMPV6_LOCAL = "1,2,3,4,128,129,130-132,133-136,141-143,148-149,151-153"
 KEPT_OPEN = "kept open: "  # how the description of an exempt service begins
-ICMPV4 = "3,11,12"  # destination unreachable (path MTU), time exceeded, parameter problem
+ECHO = "ICMPv6 echo (RFC 4890)"  # not of a contained host: its data would tunnel out
+NEIGHBOURS = "neighbour discovery and multicast listeners (RFC 4890)"
+ABOUT_KNOWN = frozenset({"RELATED"})  # what conntrack calls an error that quotes a packet of a known conversation
+# RFC 4890 4.3.1 (must not drop in transit) and 4.3.2 (normally kept) with the IPv4 counterparts: name, protocol, types
+# (v4: destination unreachable with path MTU, time exceeded, parameter problem), states
+TRANSIT: tuple[tuple[str, int, str, frozenset[str] | None], ...] = (
+    ("ICMP errors of known conversations (path MTU)", 1, "3,11,12", ABOUT_KNOWN),
+    ("ICMPv6 errors of known conversations (path MTU)", 58, "1-4", ABOUT_KNOWN),
+    (ECHO, 58, "128,129", None),
+)
+MOBILE = (("ICMPv6 of mobile hosts (RFC 4890)", 58, "144-147", None),)
+# 4.4.1 adds what a link needs: NDP, MLD, SEND, MRD. Who advertises as a router can be blocked for it, so that is apart.
+LINK = (
+    ("IPv6 router advertisements", 58, "134", None),
+    (NEIGHBOURS, 58, "130-133,135,136,141-143,148-149,151-153", None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class Surroundings:
 
 def protect(around: Surroundings, vantage: Vantage, contained: AddrSet) -> tuple[Protected, ...]:
     """The protected traffic. A contained host keeps DHCP, DNS and ICMP essentials, but not the rest of its gateway."""
-    out = [*_icmp(vantage), *_dhcp()]
+    out = [*_icmp(vantage, contained), *_dhcp()]
     for name, servers, port in (("DNS", around.resolvers, 53), ("time", around.time_servers, 123)):
         if servers:
             protocols = (17, 6) if port == 53 else (17,)
@@ -55,11 +68,14 @@ def protect(around: Surroundings, vantage: Vantage, contained: AddrSet) -> tuple
     return tuple(out)
 
 
-def _icmp(vantage: Vantage) -> list[Protected]:
-    six = ICMPV6_LOCAL if vantage in (Vantage.HOST, Vantage.SPAN) else ICMPV6_TRANSIT
+def _icmp(vantage: Vantage, contained: AddrSet) -> list[Protected]:
+    here = LINK if vantage in (Vantage.HOST, Vantage.SPAN) else MOBILE
     return [
-        Protected("ICMP errors (path MTU)", Match(proto=1, icmp=icmp_set(ICMPV4)), exempt=True),
-        Protected("ICMPv6 essentials (RFC 4890)", Match(proto=58, icmp=icmp_set(six)), exempt=True),
+        Protected(name, match, exempt=True)
+        for name, proto, types, states in (*TRANSIT, *here)
+        for match in _without(
+            Match(proto=proto, icmp=icmp_set(types), states=states), contained if name == ECHO else AddrSet()
+        )
     ]
 
 
@@ -78,6 +94,52 @@ def _service(name: str, servers: AddrSet, proto: int, port: int) -> list[Protect
         Protected(name, Match(dst=servers, proto=proto, dport=at), exempt=True),
         Protected(name, Match(src=servers, proto=proto, sport=at), exempt=True),
     ]
+
+
+def withdraw(
+    items: Sequence[Protected], blocks: Sequence[Rule], accused: AddrSet, near: AddrSet
+) -> tuple[Protected, ...]:
+    """The protected traffic without services that a block is about: what an `accused` address sends as the server of that
+    service (a false DHCP server, a false router), and what strangers (not `near`) ask of a server that they attack. A
+    neighbour's own questions stay open, and so does finding an address on the link, without which nothing else works."""
+    out: list[Protected] = []
+    for item in items:
+        if not item.exempt or item.name == NEIGHBOURS:
+            out.append(item)
+            continue
+        gone = AddrSet()
+        for rule in blocks:
+            if rule.evidence and rule.match.src is not None and _about(rule.match, item.match):
+                gone |= rule.match.src - near if item.match.dst is not None else rule.match.src & accused
+        out += [replace(item, match=match) for match in _without(item.match, gone)]
+    return tuple(out)
+
+
+def _about(block: Match, service: Match) -> bool:
+    """True where a block names the service's protocol and, if it has ports, one of its sides: no drop of all that a host
+    sends, in front of which the service stays open."""
+    if "src" in block.negate or block.proto != service.proto:
+        return False
+    if service.sport is None and service.dport is None:
+        return True
+    sides = [(block.sport, service.sport), (block.dport, service.dport)]
+    return any(mine and theirs and not subtract(mine.ranges, theirs.ranges, PORT_LAST) for mine, theirs in sides)
+
+
+def _without(service: Match, gone: AddrSet) -> list[Match]:
+    """The service without what some addresses send, a family at a time."""
+    if not gone:
+        return [service]
+    out = []
+    for family in sorted(service.families):
+        here, everybody = gone.only(family), AddrSet.everything().only(family)
+        dst = None if service.dst is None else service.dst.only(family)
+        src = None if service.src is None else service.src.only(family)
+        if here and src in (None, everybody):
+            out.append(replace(service, src=here, dst=dst, negate=frozenset({"src"})))
+        elif src is None or src - here:
+            out.append(replace(service, src=None if src is None else src - here, dst=dst))
+    return out
 
 
 def _session(session: tuple[str, str, int] | None) -> list[Protected]:

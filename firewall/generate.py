@@ -2,7 +2,8 @@
 
 In: findings, decisions (permit, contain, protect), the survey of the capture. Out: `Proposal`: the policy, what is left
 to advice and why, what was refused and why, and the ladder behind each rule. A rule stops the accountable side, never
-the victim; an address that many share is not blocked; every block expires; what keeps the network alive stays open.
+the victim; an address that many share is not blocked; every block expires; what keeps the network alive stays open,
+but not to who usurped it.
 Must not know detectors, dialects, files or clocks (`created` is an argument).
 """
 
@@ -13,20 +14,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.findings import Finding
+from analysis.findings import Finding, Severity
 from firewall.blocks import Blocker
 from firewall.errors import RuleError
-from firewall.essentials import KEPT_OPEN, Surroundings, protect
+from firewall.essentials import KEPT_OPEN, Surroundings, protect, withdraw
 from firewall.lockout import cuts
 from firewall.minimise import minimise
 from firewall.proposal import Decisions, Note, Proposal, direction
 from firewall.region import at_most, overlap, without
 from firewall.rules import WITH_PORTS, Action, Direction, Match, Policy, Rate, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
+from firewall.shared import private
 from firewall.survey import Survey
 
 __all__ = ["Decisions", "Note", "Proposal", "propose"]
 
+MIDDLE = "T1557"  # ATT&CK: Adversary-in-the-Middle, and its kinds
 GUARD_FACTOR = 2  # --protect: twice the fastest source seen in this capture is still let through …
 GUARD_LEAST = 10  # … and never less than ten new connections a second
 
@@ -45,6 +48,11 @@ def propose(
     trusted = AddrSet.parse(*decisions.permit) - contained
     vantage, why = _vantage(decisions, survey, contained)
     own = contained if vantage is Vantage.HOST and decisions.vantage is Vantage.HOST and not survey.own else survey.own
+    accused = _accused(findings, decisions.severity, trusted)
+    near = private() | own | trusted
+    strangers = {finding: address for finding, address in accused.items() if not AddrSet.parse(address) & near}
+    served = survey.gateways | survey.resolvers | survey.dhcp_servers | survey.time_servers
+    survey = survey.disowned(strangers, usurpers := _usurpers(findings, accused))
     around = Surroundings(own, survey.gateways, survey.resolvers, survey.time_servers, session)
     base = Policy(
         vantage=vantage,
@@ -55,8 +63,12 @@ def propose(
         created=created,
     )
     proposal = Proposal(base, why)
-    maker, blocker = _Maker(base, decisions, survey), Blocker(base, decisions, survey, names, proposal)
+    maker, blocker = (
+        _Maker(base, decisions, survey),
+        Blocker(base, decisions, survey, names, proposal, usurpers, served),
+    )
     blocks = [*maker.contain(contained), *maker.guard(), *blocker.findings(findings, contained)]
+    base = replace(base, protected=withdraw(base.protected, blocks, AddrSet.parse(*accused.values()), near))
     blocks = _admitted(base, blocks, decisions.force, proposal)
     heard = Direction.ANY if vantage is Vantage.HOST else maker.direction(out=True)
     permits = [
@@ -73,6 +85,31 @@ def propose(
     policy = replace(base, rules=tuple(rules), default=default, forced=decisions.force)
     proposal.policy = _smaller(policy, proposal)
     return proposal
+
+
+def _accused(findings: Sequence[Finding], severity: Severity, trusted: AddrSet) -> dict[str, str]:
+    """Finding -> the IP address that it holds accountable, where that calls for a rule."""
+    out = {}
+    for finding in findings:
+        if finding.accountable is not None and finding.severity >= severity:
+            try:
+                address = AddrSet.parse(finding.accountable.address)
+            except RuleError:  # a MAC
+                continue
+            if not address & trusted:
+                out[finding.id] = finding.accountable.address
+    return out
+
+
+def _usurpers(findings: Sequence[Finding], accused: Mapping[str, str]) -> AddrSet:
+    """Who is accused of standing between others: a false router, DHCP or name server, an ARP spoofer."""
+    return AddrSet.parse(
+        *(
+            accused[finding.id]
+            for finding in findings
+            if finding.id in accused and any(technique.startswith(MIDDLE) for technique, _ in finding.attack)
+        )
+    )
 
 
 def _vantage(decisions: Decisions, survey: Survey, contained: AddrSet) -> tuple[Vantage, str]:

@@ -20,6 +20,9 @@ from firewall.rules import WITH_PORTS, Match
 from firewall.sets import AddrSet, PortSet
 from firewall.survey import Survey
 
+# Answers to a question that was put to a group (DHCP, NetBIOS names, SSDP, DHCPv6, WS-Discovery, mDNS, LLMNR) are
+# conversations of their own, which the server seems to have opened: its port is the service, not the asker's.
+ASKED_BY_GROUP = (67, 137, 547, 1900, 3702, 5353, 5355)
 ENOUGH = 0.95  # share of the accountable side's packets that a rung must match to suffice
 Mask = npt.NDArray[np.bool_]
 
@@ -182,10 +185,11 @@ def _matches(survey: Survey, seen: Directed, mine: Mask, address: str, side: str
         rows = mine & (seen.proto == proto) & (seen.opened == opened)
         ports: dict[str, PortSet] = {}
         if proto in WITH_PORTS:
-            service = PortSet.of(*np.unique((seen.peer_port if opened else seen.own_port)[rows]).tolist())
+            serves = not opened or bool(np.all(np.isin(seen.own_port[rows], ASKED_BY_GROUP)))
+            service = PortSet.of(*np.unique((seen.own_port if serves else seen.peer_port)[rows]).tolist())
             if service.slots() > MULTIPORT_SLOTS:
                 return ()
-            at_peer = "dport" if (side == "source") == opened else "sport"
+            at_peer = "sport" if (side == "source") == serves else "dport"
             ports = {at_peer: service} if 0 not in service else {}  # later fragments carry no port at all
         there = AddrSet.parse(*(survey.text(n) for n in np.unique(seen.peer[rows]).tolist()))
         out.append(_sided(side, host, there if rung == "conversation" else None, {"proto": proto, **ports}))

@@ -1,15 +1,16 @@
 """What a capture shows about its surroundings: own address, gateway, resolvers, DHCP and time servers, who spoke first.
 
 In: batches, and which flows belong to which finding. Out: `Survey`: the conversations as a firewall keys them, each
-finding's share of them, and the addresses that must stay reachable. An accumulator, as the simulator is.
+finding's share of them, and the addresses that must stay reachable. An accumulator, as the simulator is. What is said
+in the course of an attack makes nobody a server (`Survey.disowned`).
 Must not know rules; a guess (gateway, own address) says what it is founded on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from firewall.shared import group, private
 from firewall.traffic import Conversations, Table
 
 OWN_SHARE = 0.95  # an address in this share of all unicast packets is the machine that captured
+DNS, DHCP, TIME = (53,), (67, 547), (123,)  # ports that servers of a network answer on
 PAIRS_MAX = 200_000  # (MAC, address) pairs kept: enough for any local network; a flood of forged ones ends here
 
 
@@ -49,6 +51,36 @@ class Survey:
         for rows in self.members.values():
             out[rows] = True
         return out
+
+    def disowned(self, accused: Mapping[str, str], usurpers: AddrSet) -> Survey:
+        """The surroundings without roles that were usurped: `accused` (finding -> a stranger's address) answered as a
+        server in that finding's conversations only; `usurpers` stand between others, whatever they answered."""
+        attack = np.zeros(self.conversations.count, bool)
+        for finding, address in accused.items():
+            rows = self.members.get(finding, np.zeros(0, np.int64))
+            attack[[row for row in rows.tolist() if self.text(int(self.table.b[row])) == address]] = True
+
+        def left(ports: Collection[int]) -> AddrSet:
+            return servers(self.conversations, self.table, ports, attack) - usurpers
+
+        return replace(
+            self,
+            gateways=self.gateways - usurpers,
+            resolvers=left(DNS),
+            dhcp_servers=left(DHCP),
+            time_servers=left(TIME),
+        )
+
+
+def servers(
+    conversations: Conversations, table: Table, ports: Collection[int], left_out: npt.NDArray[np.bool_]
+) -> AddrSet:
+    """Addresses that answered on these ports; one TCP segment is no answer: a refusal of a scan is not a server."""
+    back = table.packets - table.packets_ab
+    answered = np.isin(table.b_port, list(ports)) & (
+        ((table.proto == 17) & (back > 0)) | ((table.proto == 6) & (back > 1))
+    )
+    return AddrSet.parse(*(conversations.address(n) for n in np.unique(table.b[answered & ~left_out]).tolist()))
 
 
 class Surveyor:
@@ -96,6 +128,10 @@ class Surveyor:
         members = {name: np.unique(np.concatenate(parts)) if parts else empty for name, parts in self._members.items()}
         table = self._conversations.table()
         own, why = self._own()
+        dns, dhcp, time = (
+            servers(self._conversations, table, ports, np.zeros(self._conversations.count, bool))
+            for ports in (DNS, DHCP, TIME)
+        )
         return Survey(
             self._conversations,
             table,
@@ -104,9 +140,9 @@ class Surveyor:
             own,
             why,
             self._gateways(own),
-            self._servers(table, (53,)),
-            self._servers(table, (67, 547)),
-            self._servers(table, (123,)),
+            dns,
+            dhcp,
+            time,
         )
 
     def _own(self) -> tuple[AddrSet, str]:
@@ -156,11 +192,3 @@ class Surveyor:
             if a not in own and len(addresses) <= 4
         ]
         return AddrSet.parse(*found)
-
-    def _servers(self, table: Table, ports: tuple[int, ...]) -> AddrSet:
-        """Addresses that answered on these ports; one TCP segment is no answer: a refusal of a scan is not a server."""
-        back = table.packets - table.packets_ab
-        answered = np.isin(table.b_port, ports) & (
-            ((table.proto == 17) & (back > 0)) | ((table.proto == 6) & (back > 1))
-        )
-        return AddrSet.parse(*(self._conversations.address(n) for n in np.unique(table.b[answered]).tolist()))

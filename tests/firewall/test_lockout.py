@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firewall.errors import ProtectedError
-from firewall.essentials import Surroundings, protect, session_of
+from firewall.essentials import NEIGHBOURS, Surroundings, protect, session_of
 from firewall.lockout import cuts, refuse_cuts
 from firewall.rules import Action, Direction, Match, Policy, Rule, Vantage
 from firewall.sets import AddrSet, PortSet
@@ -21,12 +21,12 @@ AROUND = Surroundings(
 CUTTING = {
     "everything": (
         Match(),
-        {"DNS", "DHCP", "gateway", "management session", "own addresses", "ICMPv6 essentials (RFC 4890)"},
+        {"DNS", "DHCP", "gateway", "management session", "own addresses", NEIGHBOURS},
     ),
     "the analyst's peer": (Match(src=A("203.0.113.0/24")), {"management session"}),
     "the gateway": (Match(src=A("192.168.1.1")), {"gateway", "DNS"}),
     "all UDP": (Match(proto=17), {"DNS", "DHCP", "time"}),
-    "ICMP errors": (Match(proto=1), {"ICMP errors (path MTU)"}),
+    "ICMP errors": (Match(proto=1), {"ICMP errors of known conversations (path MTU)"}),
 }
 
 
