@@ -9,33 +9,39 @@ from chat import events
 from chat.events import Message
 
 
+def room_title(room: str, me: str) -> str:
+    """A room as people call it: a direct conversation by the other's name."""
+    if not room.startswith("@"):
+        return room
+    return "@" + next((name for name in room[1:].split("+") if name != me), me)
+
+
 def event_line(event: events.Event, me: str) -> str:
     """An event as people read it; empty for what is not worth a line."""
+    room = room_title(getattr(event, "room", ""), me)
     match event:
         case events.Message():
-            return f"{time.strftime('%H:%M', time.localtime(event.time))} {event.room} {line_of(event)}"
+            return f"{time.strftime('%H:%M', time.localtime(event.time))} {room} {line_of(event)}"
         case events.Joined():
             topic = f": {event.topic}" if event.topic else ""
             return (
                 ""
                 if event.again
-                else f"* you are in {event.room} with {event.members} {'person' if event.members == 1 else 'people'}{topic}"
+                else f"* you are in {room} with {event.members} {'person' if event.members == 1 else 'people'}{topic}"
             )
         case events.Left():
-            return f"* you left {event.room} ({event.reason}{': ' + event.text if event.text else ''})"
+            return f"* you left {room} ({event.reason}{': ' + event.text if event.text else ''})"
         case events.Members():
             names = " ".join(one.name if one.role == "member" else f"{one.name}({one.role})" for one in event.people)
-            return f"* {event.room}: {names or f'{event.count} people'}"
+            return f"* {room}: {names or f'{event.count} people'}"
         case events.Presence():
             came = [one.name for one in event.joined if one.name != me]
-            lines = [f"* {name} came into {event.room}" for name in came] + [
-                f"* {name} left {event.room}" for name in event.left
-            ]
+            lines = [f"* {name} came into {room}" for name in came] + [f"* {name} left {room}" for name in event.left]
             return "\n".join(lines)
         case events.FileOffered():
-            return f"* {event.sender} is sending {event.file.name} ({size_text(event.file.size_bytes)}) to {event.room}; /get"
+            return f"* {event.sender} is sending {event.file.name} ({size_text(event.file.size_bytes)}) to {room}; /get"
         case events.Gap():
-            return f"* {event.room}: messages {event.first} to {event.last} are gone ({event.reason})"
+            return f"* {room}: messages {event.first} to {event.last} are gone ({event.reason})"
         case events.Notice():
             return f"* {notice_text(event)}"
         case events.Failure():

@@ -249,7 +249,9 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
 
 def _reason(error: Exception) -> str:
     """The system's words: asyncio's own repeat the address, and with several addresses list them all."""
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror):
+        return safe_name(error.strerror or str(error))  # its numbers are not those of the system
+    if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return safe_name(str(error))
 

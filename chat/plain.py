@@ -25,7 +25,8 @@ async def run_lines(desk: Desk, source: TextIO, out: TextIO, as_json: bool, stay
     """Carry lines both ways. With `stay` the end of input does not end the session: a program that only watches."""
     talk = _Talk(desk, out, as_json)
     reading = asyncio.create_task(_watch(talk))
-    typing = asyncio.create_task(_obey(talk, _lines(source)))
+    lines = _Lines(source)
+    typing = asyncio.create_task(_obey(talk, lines))
     try:
         await asyncio.wait([reading, typing] if not stay else [reading], return_when=asyncio.FIRST_COMPLETED)
         for task in (typing, reading):
@@ -36,6 +37,7 @@ async def run_lines(desk: Desk, source: TextIO, out: TextIO, as_json: bool, stay
     except Quit:
         pass
     finally:
+        lines.close()
         for task in (reading, typing):
             task.cancel()
         await asyncio.gather(reading, typing, return_exceptions=True)
@@ -94,9 +96,9 @@ async def _watch(talk: _Talk) -> None:
         talk.event(event)
 
 
-async def _obey(talk: _Talk, lines: "asyncio.Queue[str | None]") -> None:
+async def _obey(talk: _Talk, lines: "_Lines") -> None:
     """One line after the other: what is typed first happens first."""
-    while (line := await lines.get()) is not None:
+    while (line := await lines.next()) is not None:
         line = line.rstrip("\n")
         if not line.strip():
             continue
@@ -107,22 +109,36 @@ async def _obey(talk: _Talk, lines: "asyncio.Queue[str | None]") -> None:
             talk.refused(error, line)
 
 
-def _lines(source: TextIO) -> "asyncio.Queue[str | None]":
-    """Lines of a file, pipe or terminal, read in a thread: epoll takes no regular file. None is the end."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None](WAITING_LINES)
+class _Lines:
+    """Lines of a file, pipe or terminal, read in a thread: epoll takes no regular file."""
 
-    def put(line: str | None) -> None:
-        asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
+    def __init__(self, source: TextIO) -> None:
+        self._source, self._loop = source, asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[str | None] = asyncio.Queue()
+        self._places = threading.Semaphore(WAITING_LINES)
+        self._closed = False
+        threading.Thread(target=self._read, name="lines", daemon=True).start()
 
-    def read() -> None:
-        with contextlib.suppress(OSError, ValueError):  # closed under us: the end as well
-            while line := source.readline(slash.LINE_BYTES):
-                put(line)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
-            put(None)
+    async def next(self) -> str | None:
+        """The next line; None at the end."""
+        line = await self._waiting.get()
+        self._places.release()
+        return line
 
-    threading.Thread(target=read, name="lines", daemon=True).start()
-    return queue
+    def close(self) -> None:
+        """Nobody asks any more: the thread ends with the line that it has."""
+        self._closed = True
+        self._places.release()
+
+    def _read(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            with contextlib.suppress(OSError, ValueError):  # closed under us: the end as well
+                while line := self._source.readline(slash.LINE_BYTES):
+                    self._places.acquire()
+                    if self._closed:
+                        return
+                    self._loop.call_soon_threadsafe(self._waiting.put_nowait, line)
+            self._loop.call_soon_threadsafe(self._waiting.put_nowait, None)
 
 
 def standard_streams() -> tuple[TextIO, TextIO]:

@@ -139,13 +139,13 @@ def parse_json(line: str) -> tuple[str, str, str | None]:
         raise CommandError(f"a command line is no JSON: {error}") from None
     name, room = given.get("command", "say"), given.get("room")
     arguments = given.get("text", given.get("argument", ""))
-    if name not in COMMANDS and name != "say":
+    if not isinstance(name, str) or (name not in COMMANDS and name != "say"):
         raise CommandError(f"command: got {safe_name(str(name))!r}, expected say or one of {', '.join(COMMANDS)}")
     if not isinstance(arguments, str) or not isinstance(room, str | None):
         raise CommandError("text and room of a command are strings")
     if name == "join" and room and not arguments:
         arguments = room
-    return str(name), arguments, room
+    return name, arguments, room
 
 
 async def carry_out(desk: Desk, name: str, rest: str, room: str | None = None) -> list[Answer]:

@@ -7,6 +7,8 @@ It opens no socket and decodes no picture itself.
 
 import asyncio
 import contextlib
+import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
@@ -26,7 +28,7 @@ from chat import events, slash
 from chat.client import Client
 from chat.errors import ChatError
 from chat.events import Event, Message
-from chat.lines import event_line
+from chat.lines import event_line, size_text
 from chat.preview import HEAD_BYTES, PreviewError, make_preview, read_header
 from chat.safe_text import safe_name, safe_text
 from chat.slash import Desk, Quit
@@ -97,6 +99,7 @@ class ChatApp(App[None]):
         Binding("pageup", "scroll(-1)", "older", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "newer", show=False, priority=True),
         Binding("escape", "newest", "newest", show=False),
+        Binding("ctrl+z", "suspend_process", "to the shell", show=False, priority=True),
         Binding("ctrl+q", "quit", "leave", priority=True),
     ]
 
@@ -346,15 +349,27 @@ class ChatApp(App[None]):
 
     @on(Entry.Pasted)
     def pasted(self, event: Entry.Pasted) -> None:
-        """Several lines become one message, after a question."""
-        lines = event.text.count("\n") + 1
+        """Several lines become one message, or a file where a message cannot hold them; after a question."""
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")  # many terminals paste returns
+        lines, size = text.count("\n") + 1, len(text.encode(errors="replace"))
+        most = self.client.limits.text_bytes if self.client.limits else size
+        question = f"Send these {lines} lines as one message?"
+        if size > most:
+            question = f"Send these {lines} lines as a file? They are {size_text(size)}, a message is {size_text(most)} at most."
 
         def answer(yes: bool | None) -> None:
-            if yes:
-                text = event.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+            if yes and size > most:
+                self.run_worker(self._send_as_file(text + "\n"))
+            elif yes:
                 self.run_worker(self._obey("/" + text if text.startswith("/") else text))
 
-        self._window(Question(f"Send these {lines} lines as one message?\n\n{safe_text(event.text, 300, 8)}"), answer)
+        self._window(Question(f"{question}\n\n{safe_text(text, 300, 8)}"), answer)
+
+    async def _send_as_file(self, text: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="tapwall-") as folder:
+            path = Path(folder) / "pasted.txt"
+            path.write_text(text, encoding="utf-8", errors="replace")
+            await self._obey(f"/send {path}")
 
     def _choices(self) -> Choices:
         room = self.rooms.get(self.desk.room)
@@ -520,6 +535,13 @@ def _is_picture(path: Path) -> bool:
 async def run_terminal(client: Client, room: str, folder: Path, image: ImageMaker | None) -> None:
     """Show the client until the person leaves. Raises what ended the session, if something did."""
     app = ChatApp(client, room, folder, image, str(client.address))
-    await app.run_async()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(
+        signal.SIGTERM, app.exit
+    )  # else the shell is left with the screen and the mouse of the chat
+    try:
+        await app.run_async()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
     if app.failure is not None:
         raise app.failure

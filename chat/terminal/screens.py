@@ -43,6 +43,7 @@ KEYS = (
     ("F7", "bell on and off"),
     ("F1", "this page"),
     ("Escape", "close a window; in the chat: to the newest message"),
+    ("Ctrl+Z", "to the shell; `fg` comes back, and nothing is missed"),
     ("Ctrl+Q", "leave"),
 )
 
@@ -86,7 +87,7 @@ class Question(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question and the keys."""
         with Vertical(classes="window small"):
-            yield Static(Text(self._question))
+            yield Static(Text(self._question), id="question")
             yield Static(Text("\nY yes   N no", style="bold"))
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from chat.events import Members, Message, Person, Presence
+from chat.lines import room_title
 
 ROLE_ORDER = {"owner": 0, "moderator": 1, "member": 2}
 SIGNS = {"owner": "♛", "moderator": "★"}
@@ -32,10 +33,8 @@ class RoomState:
         return self.name.startswith("@")
 
     def title(self, me: str) -> str:
-        """The room as listed: a direct conversation by the other's name."""
-        if not self.direct:
-            return self.name
-        return "@" + (next((name for name in self.name[1:].split("+") if name != me), me))
+        """The room as listed."""
+        return room_title(self.name, me)
 
     def received(self, message: Message, me: str, looking: bool) -> bool:
         """Count a live message. True if the person should be called: mentioned, or spoken to directly, and looking elsewhere."""

@@ -23,6 +23,8 @@ LINES = {
         events.Presence("den", 2, (Person("bob"), Person("me")), (), ("carl",)),
         "* bob came into den\n* carl left den",
     ),
+    "direct": (events.Presence("@bob+me", 2, (Person("bob"),), (), ()), "* bob came into @bob"),
+    "oneself": (Message("@me+me", 3, 0.0, "me", "note", "note"), "@me <me> note"),
     "offer": (events.FileOffered("den", "bob", FILE), "* bob is sending cat.png (2.0 KiB) to den; /get"),
     "gap": (events.Gap("den", 3, 9, "retention"), "* den: messages 3 to 9 are gone (retention)"),
     "topic": (events.Notice("topic", "plans", "den", "bob", ""), "* bob set the topic of den: plans"),

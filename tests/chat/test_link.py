@@ -95,7 +95,7 @@ def test_errors_are_words(tmp_path: Path) -> None:
                 await open_link(address, transfer="made up")
         with pytest.raises(LinkError, match=r"^127\.0\.0\.1:\d+: Connection refused$"):
             await open_link(address)
-        with pytest.raises(LinkError, match=r"no-such-host\.invalid"):
+        with pytest.raises(LinkError, match=r"^no-such-host\.invalid:1234: [A-Z]"):
             await open_link(Address("no-such-host.invalid"))
         with pytest.raises(LinkError):
             await open_link(Address("x" * 300))

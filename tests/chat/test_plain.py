@@ -3,13 +3,15 @@
 import asyncio
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from live_chat import live_server
 
 from chat.client import Client
-from chat.plain import run_lines
+from chat.plain import WAITING_LINES, run_lines
 from chat.slash import Desk
 
 
@@ -57,3 +59,16 @@ def test_programs_read_json(tmp_path: Path) -> None:
 def test_quit_ends_the_session(tmp_path: Path) -> None:
     """After /quit nothing more is done."""
     assert "never said" not in talk(tmp_path, "/quit\nnever said\n", as_json=False)
+
+
+def test_input_after_the_end_is_left_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More lines than are read ahead wait when the session ends: their reader ends as well, and raises nothing."""
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    talk(tmp_path, "/quit\n" + "never said\n" * 3 * WAITING_LINES, as_json=False)
+    for thread in threading.enumerate():
+        if thread.name == "lines":
+            thread.join(60)
+            assert not thread.is_alive()
+
+    assert raised == []

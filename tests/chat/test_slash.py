@@ -53,6 +53,7 @@ def test_lines_of_programs(line: str, expected: tuple[str, str, str | None]) -> 
         "/\x1b[2J",
         '{"command": "nonsense"}',
         '{"command": 5}',
+        '{"command": ["say"]}',
         '{"text": 5}',
         '{"room": 5}',
         "{oops",

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_chat import live_server
+from live_chat import live_server, until
 from PIL import Image
 from textual import events as ui
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from chat.client import Client
+from chat.events import Message
 from chat.link import Address
 from chat.terminal.app import THEMES, ChatApp
 from chat.terminal.screens import FilePicker, HelpWindow, Question, SearchWindow
@@ -293,6 +294,32 @@ def test_pasting_lines_asks_first(tmp_path: Path) -> None:
             await ann.until(ann.sees("/quit\nis text"))
 
             assert not ann.sees("never")()
+
+    play(scene)
+
+
+def test_pasted_lines_are_counted_and_too_many_become_a_file(tmp_path: Path) -> None:
+    """Lines that a terminal pastes with carriage returns are lines; what no message can hold is offered as a file."""
+
+    async def scene() -> None:
+        async with (
+            live_server(tmp_path / "d", limits__text_bytes=1000) as address,
+            sitting(address, tmp_path) as ann,
+            Client("bob", address, ["lobby"]) as bob,
+        ):
+            ann.app.query_one(Entry).post_message(ui.Paste("one\rtwo\r\nthree"))
+            await ann.until(lambda: isinstance(ann.app.screen, Question))
+            assert "these 3 lines as one message" in str(ann.app.screen.query_one("#question", Static).render())
+            await ann.pilot.press("y")
+            assert (await until(bob, Message)).text == "one\ntwo\nthree"
+
+            ann.app.query_one(Entry).post_message(ui.Paste("a line\r" * 10_000))
+            await ann.until(lambda: isinstance(ann.app.screen, Question))
+            assert "these 10000 lines as a file" in str(ann.app.screen.query_one("#question", Static).render())
+            await ann.pilot.press("y")
+            file = (await until(bob, Message)).file
+            assert file is not None and file.name == "pasted.txt"
+            assert (await bob.fetch(file, tmp_path / "bob")).read_text() == "a line\n" * 10_000
 
     play(scene)
 

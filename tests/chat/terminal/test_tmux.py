@@ -158,6 +158,33 @@ def test_two_people_chat_through_a_restart(terminals: Terminals, server: Server,
         terminals.sees(user, "left with 0")
 
 
+def test_ctrl_z_and_a_signal_give_the_terminal_back(terminals: Terminals, server: Server) -> None:
+    """Ctrl+Z shows the shell, fg the chat with what was said meanwhile; SIGTERM leaves the screen as it was."""
+    terminals.tmux(
+        "new-session", "-d", "-s", "ann", "-x", "100", "-y", "30", "env PS1='shell> ' bash --norc --noprofile"
+    )
+    chat = f"{shlex.quote(sys.executable)} -m chat join --user ann --port {server.port}"
+    terminals.type("ann", f"cd {shlex.quote(str(ROOT))} && clear && {chat}; echo left with $?", "Enter")
+    terminals.sees("ann", "ann on tapwall")
+
+    terminals.type("ann", "C-z")
+    assert "ann on tapwall" not in terminals.sees("ann", "Stopped")
+    subprocess.run(
+        [sys.executable, "-m", "chat", "send", "--user", "bob", "--port", str(server.port), "said meanwhile"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    terminals.type("ann", "fg", "Enter")
+    terminals.sees("ann", "said meanwhile")
+
+    pid = terminals.tmux("display-message", "-p", "-t", "ann", "#{pane_pid}").strip()
+    child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+    os.kill(int(child), signal.SIGTERM)
+    assert "ann on tapwall" not in terminals.sees("ann", "shell>")
+    assert terminals.tmux("display-message", "-p", "-t", "ann", "#{alternate_on} #{mouse_any_flag}").strip() == "0 0"
+
+
 def test_escape_sequences_of_a_peer_do_nothing(terminals: Terminals, server: Server) -> None:
     """A message that would clear the screen and rename the window is shown instead, and the title stays."""
     terminals.open("alice", server.port)
