@@ -8,6 +8,7 @@ Must not know any detector, and prints nothing: texts hold what peers sent and a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from enum import IntEnum
@@ -31,6 +32,11 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
+# what follows the noun of a unit: "names for spraying", "packets/s", "ports, at most"; the rest stays as it is
+NOUNS = re.compile(r"(?=$|[,/]| (?:a|by|ended|for|from|in|of|on|per|that|to|with|within|without)\b)")
+SINGULAR = (("ies", "y"), ("tches", "tch"), ("rches", "rch"), ("sses", "ss"), ("xes", "x"), ("s", ""))
+
+
 class Accountable(Record):
     """Whose traffic a rule may touch: the address, and the side of the conversations it stands on."""
 
@@ -45,6 +51,22 @@ class Number(Record):
     unit: str = ""
     threshold: float | int | str | None = None
     source: str = ""
+
+
+def counted(number: int, nouns: str) -> str:
+    """A number and what it counts, as people write it: `1 address`, `2 addresses`."""
+    return f"{number} {unit_of(number, nouns)}"
+
+
+def unit_of(value: float | int | str, unit: str) -> str:
+    """The unit of a value: as declared, in the plural, or for one thing in the singular (`1 name for spraying`)."""
+    if value != 1:
+        return unit
+    nouns, rest = NOUNS.split(unit, maxsplit=1)
+    for plural, singular in SINGULAR:
+        if nouns.endswith(plural) and len(nouns) > 2 and " or " not in nouns:
+            return nouns.removesuffix(plural) + singular + rest
+    return unit
 
 
 class Finding(Record):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.findings import unit_of
 from analysis.verdict import HasJson, by_severity, duration_text, rate_text, size_text, verdict
 from chat.safe_text import safe_name
 
@@ -70,6 +71,7 @@ def render(data: dict[str, Any], drawings: dict[str, str], rules: dict[str, Any]
         "count": lambda n: f"{n:,}" if n is not None else "–",
         "clock": _clock,
         "number": _number,
+        "unit_of": unit_of,
     }
     files = [file["path"] for file in data["capture"]["files"]]
     capture = " ".join(shlex.quote(Path(name).name) for name in files[:1]) or "CAPTURE"

@@ -14,7 +14,7 @@ from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Login
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "clear-text-credentials"
@@ -51,10 +51,10 @@ def _finding(evidence: Evidence, protocol: str, server: str, rows: list[Login], 
         Words(
             detector=NAME,
             title=f"{protocol.upper()} login {who} at {evidence.hosts.name(server)} crossed the network in clear text",
-            explanation=f"{len(rows)} logins can be read by everybody on the path. The secret is not repeated here; it "
+            explanation=f"{counted(len(rows), 'logins')} can be read by everybody on the path. The secret is not repeated here; it "
             "is in the frames named.",
             benign="Anonymous access and public communities have no secret to lose; here "
-            f"{sum(bool(row.secret_masked) for row in rows)} of {len(rows)} logins carried one.",
+            f"{sum(bool(row.secret_masked) for row in rows)} of {counted(len(rows), 'logins')} carried one.",
             advice="Use the encrypted form of the protocol (TLS, SSH); change passwords that crossed in clear.",
             impact=Severity.INFO if public else Severity.LOW,
             evidence={"seen in clear": 0.95},

@@ -19,7 +19,7 @@ from analysis import assess, columns
 from analysis.claims import Words, of_facts, of_links
 from analysis.evidence import Evidence
 from analysis.facts import Kerberos, Payload, Rpc
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
@@ -112,7 +112,7 @@ def _samr(evidence: Evidence, client: str, server: str, rows: list[Rpc], limits:
         (
             "samr",
             f"{client} listed the accounts of {evidence.hosts.name(server)} over SAMR ({len(asked)} queries)",
-            f"{len(asked)} calls of {kinds} kinds open and query domains, users and aliases one after the other, "
+            f"{len(asked)} calls of {counted(kinds, 'kinds')} open and query domains, users and aliases one after the other, "
             "as account listing tools do.",
             f"A logon or a permission dialog asks three or four times; here {len(asked)} calls.",
         ),
@@ -141,10 +141,10 @@ def _replication(
         (
             "replication",
             f"{client} called directory replication at {evidence.hosts.name(server)}: {', '.join(names)}",
-            f"{len(calls)} calls that domain controllers make among themselves"
+            f"{counted(len(calls), 'calls')} that domain controllers make among themselves"
             + (", in both directions: the client answers as a domain controller." if both else "."),
             "Two domain controllers replicate all the time; a capture of some minutes shows more than these "
-            f"{len(calls)} calls.",
+            f"{counted(len(calls), 'calls')}.",
         ),
         (
             Severity.HIGH,
@@ -186,7 +186,7 @@ def _roasting(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             (
                 "roasting",
                 f"{client} looked for service accounts in the directory of {evidence.hosts.name(server)} (Kerberoasting)",
-                f"{len(found)} searches ask for every account that has a service name or is weak; {len(services)} tickets for "
+                f"{counted(len(found), 'searches')} for every account that has a service name or is weak; {counted(len(services), 'tickets')} for "
                 "services came with RC4, which can be guessed offline.",
                 f"Inventory tools search alike; they do not then fetch tickets: {len(services)} here.",
             ),
@@ -215,11 +215,11 @@ def _without_password(evidence: Evidence, limits: Thresholds) -> Iterator[Findin
             (client, server),
             (
                 "logons",
-                f"{client} fetched logon replies with RC4 for {len(accounts)} accounts from {evidence.hosts.name(server)} "
+                f"{client} fetched logon replies with RC4 for {counted(len(accounts), 'accounts')} from {evidence.hosts.name(server)} "
                 "(AS-REP roasting or spraying)",
-                f"{len(rows)} replies are encrypted with keys made of the accounts' passwords in the weak form, which can be "
+                f"{counted(len(rows), 'replies')} encrypted with keys made of the accounts' passwords in the weak form, which can be "
                 "guessed offline.",
-                f"A terminal server logs many users in, with AES since 2008; here {len(accounts)} accounts with RC4.",
+                f"A terminal server logs many users in, with AES since 2008; here {counted(len(accounts), 'accounts')} with RC4.",
             ),
             (
                 Severity.MEDIUM,
@@ -302,7 +302,7 @@ def _forced(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 f"{delay:.1f} s after. Forced authentication (PetitPotam, printer bug and others) looks like this, also where "
                 "the calls themselves are encrypted.",
                 benign="Two workstations that use each other's shares do the same, but not within seconds of each "
-                f"other: {delay:.1f} s here, {len(back)} connections back.",
+                f"other: {delay:.1f} s here, {counted(len(back), 'connections')} back.",
                 advice="Look for a relay on the client; require SMB signing; filter EFSRPC and spooler calls on servers.",
                 impact=Severity.MEDIUM,
                 evidence={

@@ -15,7 +15,7 @@ from analysis import assess, columns
 from analysis.claims import Words, of_links
 from analysis.columns import CONN_STATES, Array, different
 from analysis.evidence import Evidence, coded, distinct, groups
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "failed-connections"
@@ -68,7 +68,7 @@ def _finding(evidence: Evidence, chosen: Array, services: int, limits: Threshold
     attempts = len(chosen)
     seconds = float(links.last_ns[chosen].max() - links.first_ns[chosen].min()) / 1e9
     who = sources[0] if len(ids) == 1 else f"{len(ids)} hosts"
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    tries = counted(attempts, "attempts")
     segments = f", {syns} SYN" if syns > attempts else ""
     return of_links(
         evidence,

@@ -21,7 +21,7 @@ from analysis.claims import Words, of_facts
 from analysis.domains import CHEAP, dynamic, generated, label, registered
 from analysis.evidence import Evidence
 from analysis.facts import Http
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.hosts import well_known
 from analysis.patterns import pattern
 from analysis.severity import confidence
@@ -185,7 +185,7 @@ def _finding(
         Words(
             detector=NAME,
             title=f"{client} talks to {host} as malware does: {', '.join(list(terms)[:3])}",
-            explanation=f"{len(rows)} requests, {sum(row.method == 'POST' for row in rows)} of them POST. Signs: "
+            explanation=f"{counted(len(rows), 'requests')}, {sum(row.method == 'POST' for row in rows)} of them POST. Signs: "
             + "; ".join(f"{sign} ({weight:.2f})" for sign, weight in terms.items())
             + ". The first: "
             f"{rows[0].method} {rows[0].uri[:80]!r}.",

@@ -17,7 +17,7 @@ import numpy as np
 from analysis import assess
 from analysis.claims import Words, of_facts, of_links
 from analysis.evidence import Evidence
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.thresholds import Limits, limit, measured
 from analysis.watchlist import Entry, Watchlist
 
@@ -80,7 +80,7 @@ def _words(kind: str, value: str, host: str, entry: Entry, count: int, limits: T
     return Words(
         detector=NAME,
         title=f"{host} matches {'the' if weak else 'a listed'} {kind} {value} of {entry.what}",
-        explanation=f"{count} matches with {entry.list}. "
+        explanation=f"{counted(count, 'matches')} with {entry.list}. "
         + ("A fingerprint names a TLS library with its settings, not a program." if weak else "The match is exact."),
         benign="Addresses change owners and fingerprints are shared by harmless programs; the list's date decides "
         f"({entry.list}), and what else this host did.",

@@ -21,7 +21,7 @@ from analysis.claims import Words, listed, of_facts, of_links
 from analysis.columns import different
 from analysis.evidence import Evidence, large_groups
 from analysis.facts import Rpc
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.named_tuples import NamedTuple
 from analysis.patterns import pattern
 from analysis.severity import margin
@@ -108,10 +108,10 @@ def _finding(
             detector=NAME,
             title=f"{client} {did} on {evidence.hosts.name(server)}"
             + (" after writing a program to it" if programs else ""),
-            explanation=f"{len(rows)} calls that run something on another machine, {len(shares)} uses of an administrative "
-            f"share, {len(programs)} programs sent. PsExec, WMIC and their likes work this way.",
+            explanation=f"{counted(len(rows), 'calls')} that run something on another machine, {counted(len(shares), 'uses')} of an administrative "
+            f"share, {counted(len(programs), 'programs')} sent. PsExec, WMIC and their likes work this way.",
             benign="Software distribution and administrators do the same from known machines, at planned hours; here "
-            f"{len(programs)} programs and {len(rows)} calls.",
+            f"{counted(len(programs), 'programs')} and {counted(len(rows), 'calls')}.",
             advice="Ask who works from the client; look at the services, tasks and processes made on the server then.",
             impact=Severity.HIGH if programs else Severity.MEDIUM,
             evidence=terms,
@@ -142,9 +142,9 @@ def _files(evidence: Evidence) -> Iterator[Finding]:
             Words(
                 detector=NAME,
                 title=f"{client} used {listed(names, 3)} on {evidence.hosts.name(server)}",
-                explanation=f"{len(rows)} requests over SMB name files or pipes of credential theft and remote execution tools.",
+                explanation=f"{counted(len(rows), 'requests')} over SMB for files or pipes of credential theft and remote execution tools.",
                 benign="Administrators use PsExec and ProcDump too, from known machines; nobody copies the account databases "
-                f"over the network for work: {len(names)} names here.",
+                f"over the network for work: {counted(len(names), 'names')} here.",
                 advice="Take the client off the network; reset what the server's memory and databases held.",
                 impact=Severity.HIGH,
                 evidence={"names of such files": 0.65},
@@ -176,9 +176,9 @@ def _managed(evidence: Evidence) -> Iterator[Finding]:
             rows,
             Words(
                 detector=NAME,
-                title=f"{client} managed {evidence.hosts.name(server)} over WinRM ({len(rows)} requests)",
-                explanation=f"{len(rows)} requests of Windows Remote Management; what they run is encrypted inside.",
-                benign=f"Administrators and management servers do so from known machines; {len(rows)} requests here.",
+                title=f"{client} managed {evidence.hosts.name(server)} over WinRM ({counted(len(rows), 'requests')})",
+                explanation=f"{counted(len(rows), 'requests')} of Windows Remote Management; what they run is encrypted inside.",
+                benign=f"Administrators and management servers do so from known machines; {counted(len(rows), 'requests')} here.",
                 advice="Ask who works from the client; look at the server's WinRM and PowerShell logs.",
                 impact=Severity.MEDIUM,
                 evidence={"remote management": 0.4, "several requests": margin(len(rows), 2, least=0.2, most=0.4)},

@@ -18,7 +18,7 @@ from analysis.claims import Words, of_facts
 from analysis.domains import suspicious_name
 from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.hosts import well_known
 from analysis.named_tuples import NamedTuple
 from analysis.thresholds import Limits, limit, measured
@@ -109,7 +109,7 @@ def _finding(
             f"What speaks for malware: {', '.join(terms)}."
             + (f" Before it came {chain} document(s) that exploits hide in." if chain else ""),
             benign="Installers and updates are programs too; they come by name from their publisher, mostly over TLS: here "
-            f"{len(terms)} signs speak against it.",
+            f"{counted(len(terms), 'signs')} against it.",
             advice="Take the file out of the capture, check its hash, and look at the receiver's connections afterwards.",
             impact=Severity.LOW if known else Severity.HIGH if chain else Severity.MEDIUM,
             evidence=terms,

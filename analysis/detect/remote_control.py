@@ -15,7 +15,7 @@ from analysis import assess
 from analysis.claims import Words, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Http, Opening, Payload
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.patterns import pattern
 from analysis.thresholds import Limits, limit, measured
 
@@ -95,7 +95,7 @@ def _agents(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             Words(
                 detector=NAME,
                 title=f"{client} sent {evidence.hosts.name(server)} {words} (port {port})",
-                explanation=f"{len(rows)} requests have the form of this tool; the first: {rows[0].method} {rows[0].uri[:80]!r}, "
+                explanation=f"{counted(len(rows), 'requests')} with the form of this tool; the first: {rows[0].method} {rows[0].uri[:80]!r}, "
                 f"user agent {rows[0].user_agent[:60]!r}.",
                 benign="Support staff use some of these tools on purpose; then the server is theirs: here "
                 f"{evidence.hosts.name(server)}.",
@@ -153,7 +153,7 @@ def _finding(
         Words(
             detector=NAME,
             title=f"{sender} sent {evidence.hosts.name(receiver)} {words} (port {port})",
-            explanation=f"{len(rows)} payloads show it in clear, in a conversation with port {port}"
+            explanation=f"{counted(len(rows), 'payloads')} in clear, in a conversation with port {port}"
             + (" that speaks no known protocol." if plain else "."),
             benign="An honest remote login would use SSH or a named protocol; here it is "
             f"{evidence.application(link) if link >= 0 and not plain else 'none'}. Text shown in a page is possible.",

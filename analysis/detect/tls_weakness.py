@@ -14,7 +14,7 @@ from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.evidence import Evidence
 from analysis.facts import Tls
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "tls-weakness"
@@ -124,11 +124,11 @@ def _finding(
         Words(
             detector=NAME,
             title=f"Weak TLS at {f'{name} ({server})' if name else evidence.hosts.name(server)}: {listed(list(faults), 3)}",
-            explanation=f"{len(rows)} handshakes were seen. "
+            explanation=f"{counted(len(rows), 'handshakes')} seen. "
             + "; ".join(faults)
             + ". Dates are compared with the packet's time.",
             benign="Devices at home have self-signed certificates by design, and old appliances know no newer version; here "
-            f"{len(faults)} things are wrong.",
+            f"{counted(len(faults), 'faults')}.",
             advice="Update or replace the server; until then keep it inside.",
             impact=max(impact for impact, _ in faults.values()),
             evidence={"chosen by the server": 0.95},

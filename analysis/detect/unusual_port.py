@@ -15,7 +15,7 @@ from analysis import assess, columns, layers
 from analysis.claims import Words, of_links
 from analysis.columns import Array, among, different
 from analysis.evidence import Evidence, large_groups
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.patterns import pattern
 from analysis.thresholds import Limits, limit, measured
 
@@ -91,10 +91,10 @@ def _finding(evidence: Evidence, chosen: Array, name: str, limits: Thresholds) -
         Words(
             detector=NAME,
             title=f"{evidence.hosts.name(target)} speaks {word} on port {port}",
-            explanation=f"{len(chosen)} conversations are {word} by content; its own ports are "
+            explanation=f"{counted(len(chosen), 'conversations')}, {word} by content; its own ports are "
             f"{', '.join(str(p) for p in sorted(HOMES[word.lower()])[:4])}.",
-            benign=f"Development servers, devices and proxies choose their ports freely; {len(chosen)} conversations by "
-            f"{len(different(links.source[chosen]))} hosts here.",
+            benign=f"Development servers, devices and proxies choose their ports freely; {counted(len(chosen), 'conversations')} by "
+            f"{counted(len(different(links.source[chosen])), 'hosts')} here.",
             advice="Nothing to do where the service is known.",
             impact=Severity.LOW if port in TOOLS and outside else Severity.INFO,
             evidence={"recognised by content": 0.8},

@@ -18,7 +18,7 @@ from analysis.claims import Words, listed, of_facts
 from analysis.domains import label
 from analysis.evidence import Evidence
 from analysis.facts import Http, Payload
-from analysis.findings import Finding, Number, Severity
+from analysis.findings import Finding, Number, Severity, counted
 from analysis.patterns import pattern
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
@@ -103,8 +103,8 @@ def _shapes(
             detector=NAME,
             title=f"{client} attacked the web server {evidence.hosts.name(server)}: "
             + listed([f"{kind.replace('-', ' ')} ({n})" for kind, n in kinds.most_common()], 4),
-            explanation=f"{len({row.number for row in rows})} requests have the form of an attack, "
-            f"{served} answers on these connections were successes (2xx). The first: {rows[0].detail[:120]!r}.",
+            explanation=f"{counted(len({row.number for row in rows}), 'requests')} with the form of an attack, "
+            f"{counted(served, 'answers')} on these connections with success (2xx). The first: {rows[0].detail[:120]!r}.",
             benign="Search words and advertising addresses can look like an injection; they come as single requests from "
             f"inside to outside: here {len(rows)}, {'to a server outside' if inside_to_outside else 'to this server'}.",
             advice="Look at the server's log for these requests and at what it answered; update the application.",
@@ -156,11 +156,11 @@ def _scanner(
             detector=NAME,
             title=f"{client} scanned the web server {evidence.hosts.name(server)}"
             + (f" with {word[0]}" if word else "")
-            + f" ({len(sent)} requests)",
-            explanation=f"{len(named)} requests name a scanner, {len(missing)} answers were 404: paths and weaknesses "
+            + f" ({counted(len(sent), 'requests')})",
+            explanation=f"{counted(len(named), 'requests')} by the name of a scanner, {counted(len(missing), 'answers')} with 404: paths and weaknesses "
             "are tried one after the other.",
-            benign=f"A scan of your own; or a broken page, which asks for the same few paths: here {len(sent)} requests "
-            f"for {len({row.uri for row in sent})} paths.",
+            benign=f"A scan of your own; or a broken page, which asks for the same few paths: here {counted(len(sent), 'requests')} "
+            f"for {counted(len({row.uri for row in sent}), 'paths')}.",
             advice="Ask who runs the scanner; look at what was answered with 200.",
             impact=Severity.MEDIUM,
             evidence=terms,
@@ -200,7 +200,7 @@ def _strange(evidence: Evidence, key: tuple[str, str], sent: list[Http], limits:
             explanation=f"{len(methods)} with methods that echo or debug, or subscriptions for somebody else, {len(foreign)} without Host or with a Host of "
             f"somebody else, {len(odd_bodies)} GET with a body: the forms of request smuggling and of probes.",
             benign="Hand-made tests and old HTTP/1.0 clients leave Host out; they do not also send bodies with GET: "
-            f"{kinds} kinds here.",
+            f"{counted(kinds, 'kinds')} here.",
             advice="Let the server refuse such requests (RFC 9112 3.2 and 11.2); look who sends them.",
             impact=Severity.MEDIUM,
             evidence={
@@ -249,7 +249,7 @@ def _stolen(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
             Words(
                 detector=NAME,
                 title=f"{second} used the web session of {addresses[0]} at {evidence.hosts.name(server)} (cookie {name})",
-                explanation=f"The same {name} came from {len(addresses)} addresses with {len(programs)} programs: a session "
+                explanation=f"The same {name} came from {len(addresses)} addresses with {counted(len(programs), 'programs')}: a session "
                 "identifier read from the network or stolen otherwise works for whoever has it.",
                 benign="A laptop that changes its network keeps its program; here the programs differ "
                 f"({len(programs)}) as well as the addresses ({len(addresses)}).",
