@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from chat.session import Session, State
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         self.address = ""
         self.session: Session
         self.transport: asyncio.Transport
+        self.write: Callable[[bytes], None]
         self.lags: dict[int, int] | None = None
         self.held = 0
         self.unacked = 0
@@ -126,6 +128,12 @@ class Connection(asyncio.Protocol):
             if not self.held and not self.gone and not self.transport.is_closing():
                 self.transport.resume_reading()
 
+    def end_output(self) -> None:
+        """Our side is done, while the peer's may stay open for a moment. It is in its rooms until it is gone, and a transport
+        raises at a write after this, in the middle of what all others are to get: from now on writes go nowhere."""
+        self.write = _nowhere
+        self.transport.write_eof()
+
     def abort(self) -> None:
         """Cut at once: close() would wait for a peer that does not read."""
         self.transport.abort()
@@ -134,3 +142,7 @@ class Connection(asyncio.Protocol):
     def open(self) -> bool:
         """Logged in and not closing."""
         return self.session.state is State.OPEN
+
+
+def _nowhere(data: bytes) -> None:
+    """What is still said to a connection that is closing."""

@@ -266,7 +266,7 @@ class Server:
         self.fanout.flush()
         if self._ssl is None:
             conn.let(conn.held)
-            conn.transport.write_eof()
+            conn.end_output()
         else:
             conn.transport.close()
 

@@ -205,6 +205,26 @@ def test_strangers_are_shown_the_door(tmp_path: Path) -> None:
     play(scene, tmp_path)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_who_is_shown_the_door_takes_nobody_along(tmp_path: Path, loop: str) -> None:
+    """A member whose frame is wrong, and who does not hang up, is still in the room for a moment: what is said meanwhile
+    reaches all others."""
+
+    async def scene(folder: Path) -> None:
+        async with serving(folder) as server:
+            eve, ann, bob = [await Raw.open(server.port, name, "lobby") for name in ("eve", "ann", "bob")]
+            eve.say(wire.Join("other"))
+            await eve.get(wire.Members)
+            eve.writer.write(b"no frame of ours")
+            await eve.get(wire.Error)
+            assert await eve.reader.read() == b""  # the server's side is closed, eve's is not
+            for number in range(3):
+                ann.say(wire.Send("lobby", f"c{number}", "hello"))
+                assert (await ann.get(wire.Ack)).seq == (await bob.get(wire.Msg)).seq == number + 1
+
+    play(scene, tmp_path, loop)
+
+
 def test_half_open_connections_end_and_users_do_not_notice(tmp_path: Path) -> None:
     """Slow-loris: a pool of their own, a time of their own; at its end ERROR timeout and the door."""
 
