@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from PIL import Image
 from rich.text import Text
@@ -19,7 +19,6 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Footer, Input, OptionList, Static
@@ -145,7 +144,19 @@ class ChatApp(App[None]):
     def on_mount(self) -> None:
         """Begin to read events and what is typed."""
         self.base.query_one(Entry).focus()
-        self.run_worker(self._live(), name="events")
+        self._start(self._live())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the keys and the drawing."""
+        self.run_worker(self._while_shown(work))
+
+    async def _while_shown(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work under way when the window is taken down misses the widgets that it was for: that is no mistake."""
+        try:
+            await work
+        except Exception:
+            if self.screen_stack and self.base.query("#head"):
+                raise
 
     async def _live(self) -> None:
         """Events until the session ends; what ended it is for the caller of `run_terminal`."""
@@ -165,9 +176,6 @@ class ChatApp(App[None]):
         except ChatError as error:
             self.failure = error
             self.exit()
-        except NoMatches:
-            if self.base.query("#head"):
-                raise  # else the window is being taken down: its widgets go while events still come
         finally:
             reading.cancel()
 
@@ -251,7 +259,7 @@ class ChatApp(App[None]):
         if not event.again:
             room.read_seq = event.seq
             # beside the events: while the line is broken the answer waits, and that must be seen meanwhile
-            self.run_worker(self._older(event.room, event.seq + 1))
+            self._start(self._older(event.room, event.seq + 1))
         if self.desk.room.startswith("@") and self.desk.room.casefold() not in self.rooms:
             self.desk.room = event.room
         if event.room == self.desk.room or self.desk.room not in self.rooms:
@@ -302,7 +310,7 @@ class ChatApp(App[None]):
     @on(RoomLog.OlderWanted)
     def older_wanted(self, event: RoomLog.OlderWanted) -> None:
         """Scrolled to the top."""
-        self.run_worker(self._older(event.room))
+        self._start(self._older(event.room))
 
     @on(OptionList.OptionSelected, "#rooms")
     async def room_chosen(self, event: OptionList.OptionSelected) -> None:
@@ -321,7 +329,7 @@ class ChatApp(App[None]):
         entry.remember(line)
         entry.value = ""
         if line.strip():
-            self.run_worker(self._obey(line))
+            self._start(self._obey(line))
 
     async def _obey(self, line: str) -> None:
         try:
@@ -359,9 +367,9 @@ class ChatApp(App[None]):
 
         def answer(yes: bool | None) -> None:
             if yes and size > most:
-                self.run_worker(self._send_as_file(text + "\n"))
+                self._start(self._send_as_file(text + "\n"))
             elif yes:
-                self.run_worker(self._obey("/" + text if text.startswith("/") else text))
+                self._start(self._obey("/" + text if text.startswith("/") else text))
 
         self._window(Question(f"{question}\n\n{safe_text(text, 300, 8)}"), answer)
 
@@ -397,7 +405,7 @@ class ChatApp(App[None]):
     @on(MessageLine.FileChosen)
     def file_clicked(self, event: MessageLine.FileChosen) -> None:
         """A file in the log was clicked."""
-        self.run_worker(self._obey(f"/get {event.file_id}"))
+        self._start(self._obey(f"/get {event.file_id}"))
 
     async def _show_image(self, path: Path, file_id: str) -> None:
         """Draw a saved file below its message if it is a picture."""
@@ -434,13 +442,13 @@ class ChatApp(App[None]):
 
         def chosen(path: Path | None) -> None:
             if path is not None:
-                self.run_worker(self._obey(f"/send {path}"))
+                self._start(self._obey(f"/send {path}"))
 
         self._window(FilePicker(Path.cwd()), chosen)
 
     def action_get(self) -> None:
         """Receive the latest file."""
-        self.run_worker(self._obey("/get"))
+        self._start(self._obey("/get"))
 
     def action_search(self) -> None:
         """Open the search."""
@@ -474,7 +482,7 @@ class ChatApp(App[None]):
         if isinstance(self.screen.focused, Entry) and self.desk.room in self.rooms:
             _, log = await self._room(self.desk.room)
             if step < 0 and log.scroll_y <= 0:
-                self.run_worker(self._older(self.desk.room))
+                self._start(self._older(self.desk.room))
             (log.scroll_page_up if step < 0 else log.scroll_page_down)(animate=False)
         elif self.screen.focused is not None:
             (self.screen.focused.scroll_page_up if step < 0 else self.screen.focused.scroll_page_down)(animate=False)
@@ -492,13 +500,13 @@ class ChatApp(App[None]):
         def closed(answer: Result | None) -> None:
             if answered is not None:
                 answered(answer)
-            self.run_worker(self._back())
+            self._start(self._back())
 
         self.push_screen(window, closed)
 
     def on_app_focus(self) -> None:
         """The terminal's window has the keyboard again."""
-        self.run_worker(self._back())
+        self._start(self._back())
 
     async def _back(self) -> None:
         """The room is being looked at again: what came meanwhile gets the marker, and is read now."""

@@ -366,13 +366,15 @@ def test_a_restart_of_the_server_is_shown_and_survived(tmp_path: Path) -> None:
 
 
 def test_events_that_come_while_the_window_closes_are_no_crash(tmp_path: Path) -> None:
-    """Its widgets are gone, and the server says that it stops."""
+    """Its widgets are gone, older messages were asked for, and the server says that it stops."""
 
     async def scene() -> None:
         async with contextlib.AsyncExitStack() as server:
             address = await server.enter_async_context(live_server(tmp_path / "d"))
             async with sitting(address, tmp_path) as ann:
+                ann.app.rooms["lobby"].more = True
                 await ann.app.base.query("*").remove()
+                ann.app.older_wanted(RoomLog.OlderWanted("lobby"))
                 await server.aclose()
                 await ann.until(lambda: not ann.app.workers or all(one.is_finished for one in ann.app.workers))
 
