@@ -176,12 +176,15 @@ class Dhcp(NamedTuple):
 
 
 class RouterAdvert(NamedTuple):
-    """One ICMPv6 router advertisement (RFC 4861 4.2)."""
+    """One ICMPv6 router advertisement (RFC 4861 4.2); `eth_src` sent the frame ("" where it has no Ethernet header)."""
 
     number: int
     time_ns: int
+    flow: int
     source: str
     source_mac: str
+    eth_src: str
+    preference: int  # -1 low, 0 medium, 1 high (RFC 4191 2.1)
     lifetime_s: int
     prefixes: tuple[str, ...]
 

@@ -19,7 +19,10 @@ from firewall.rules import Action, Evidence, Policy, Rule, Vantage
 from firewall.sets import AddrSet
 from firewall.survey import Survey
 
-BELOW = "none of its packets is IP as a packet filter sees it (ARP, Wi-Fi, switches): stop it at the switch port"
+BELOW = (
+    "it has no conversation that an IP filter could tell from honest ones (ARP, Wi-Fi, switches, floods of "
+    "announcements): stop it at the switch port"
+)
 TEXT_MAX = 200  # characters of a finding's title kept as a rule's reason
 
 
@@ -73,7 +76,7 @@ class Blocker:
         try:
             host = AddrSet.parse(address)
         except RuleError:
-            return f"watch: {address} is no IP address, a packet filter cannot match it"
+            return f"watch: {address} is no IP address, which is what a packet filter matches: find its switch port"
         if host & contained:
             return f"{address} is contained as a whole"
         if host & self.base.trusted:

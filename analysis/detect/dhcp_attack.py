@@ -20,7 +20,7 @@ from analysis import assess
 from analysis.claims import Words, listed, of_facts
 from analysis.domains import registered
 from analysis.evidence import Evidence, busiest
-from analysis.facts import Dhcp
+from analysis.facts import Dhcp, Dns
 from analysis.findings import Finding, Number, Severity
 from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
@@ -173,17 +173,17 @@ def _own_names(evidence: Evidence, rows: list[Dhcp], limits: Thresholds) -> Iter
             by_server[row.server].append(row)
     for server, mine in by_server.items():
         strange = sorted({row.offered for row in mine if _link_local(row.offered)})
-        domains = _answered_alike(evidence, server)
+        domains, answers = _answered_alike(evidence, server)
         if not strange and len(domains) < limits.domains:
             continue
         clients = sorted({_other_end(evidence, row.flow, server) for row in mine})
         yield of_facts(
             evidence,
-            mine,
+            [*mine, *answers],
             Words(
                 detector=NAME,
                 title=f"{server} gives itself out by DHCPv6 as name server of {len(clients)} hosts, and is no router (mitm6)",
-                explanation=f"{len(mine)} answers; "
+                explanation=f"{len(mine)} DHCPv6 answers; "
                 + (
                     f"they lease link-local addresses ({listed(strange, 2)}), which hosts make themselves. "
                     if strange
@@ -227,13 +227,17 @@ def _other_end(evidence: Evidence, flow: int, address: str) -> str:
     return target if source == address else source
 
 
-def _answered_alike(evidence: Evidence, server: str) -> list[str]:
-    """Domains for which a host gave the address that it gave for most."""
+def _answered_alike(evidence: Evidence, server: str) -> tuple[list[str], list[Dns]]:
+    """Domains for which a host gave the address that it gave for most, and its answers with that address."""
     given: defaultdict[str, set[str]] = defaultdict(set)
+    said: defaultdict[str, list[Dns]] = defaultdict(list)
     for row in evidence.facts.dns:
         if row.response and row.protocol == "dns" and evidence.sender_of(row.flow, row.from_a) == server:
             for _, kind, _, text in row.answers:
                 if kind in ADDRESSES:
                     given[text].add(registered(row.name))
-    most: set[str] = max([*given.values(), set()], key=len)
-    return sorted(most)
+                    said[text].append(row)
+    if not given:
+        return [], []
+    most = max(given, key=lambda text: len(given[text]))
+    return sorted(given[most]), said[most]

@@ -1,10 +1,12 @@
 """Rogue IPv6 routers and neighbours: a second router, one told to be gone, floods of prefixes, stolen addresses.
 
 Who announces itself as router gets the traffic of every host that speaks IPv6; who claims a neighbour's address gets
-that neighbour's. What else looks like it: two routers by
-design (both from the start), a router that shuts down (lifetime 0 once, from itself), a network with several prefixes, a
-machine that gets a new card (one change of MAC, no way back).
-Reference: RFC 4861 6.2, RFC 6104; ATT&CK T1557.
+that neighbour's. A second router stands out by prefixes of its own; with the same prefixes by what routers of one
+design do not do: it joins a link on which the other has announced for long, asks to be preferred, speaks in the other's
+name or says that it is gone. What else looks like it: two routers by design (both from the start), a spare one that was
+switched on, VRRP (its virtual MACs are known), a failover (the other falls silent), a router that shuts down (lifetime 0
+once, from itself), a network with several prefixes, a machine that gets a new card (one change of MAC, no way back).
+Reference: RFC 4861 6.2, RFC 4191, RFC 6104, RFC 6105; ATT&CK T1557.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from analysis.severity import margin
 from analysis.thresholds import Limits, limit, measured
 
 NAME = "router-advert"
+MIDDLE = (("T1557", "Adversary-in-the-Middle"),)
+GUARD = "Find the MAC's switch port; RA guard (RFC 6105) lets routers speak on known ports only."
 VIRTUAL = ("00:00:5e:00:02:",)  # VRRP for IPv6 (RFC 5798 7.3)
 
 
@@ -35,6 +39,16 @@ class Thresholds(Limits):
     changes: int = limit(2, "changes of an address's MAC", "tapwall: interleaving; one change is a new card")
     claims: int = limit(15, "addresses claimed by one MAC", "tapwall: privacy addresses make three to eight a host")
     adverts: int = limit(100, "neighbour advertisements in the window", "tapwall: hosts announce an address once")
+    before: int = limit(
+        4,
+        "advertisements of the first router before the second's",
+        "tapwall: routers by design all announce from the start",
+    )
+    silent: float = limit(
+        3.0,
+        "intervals without the second router, at its own pace",
+        "RFC 4861 6.2.1: intervals vary by a factor of three",
+    )
     window_s: float = limit(10.0, "s", "tapwall")
 
 
@@ -46,7 +60,7 @@ def blocked(evidence: Evidence, limits: Thresholds) -> assess.Blocked:
 
 
 def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
-    """A flood is one finding; else one per router that came later with other prefixes; one per stolen address."""
+    """A flood is one finding; else one per router that came later or speaks for another; one per stolen address."""
     yield from _routers(evidence, limits)
     yield from _neighbours(evidence, limits)
 
@@ -54,7 +68,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
 def _routers(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     routers: defaultdict[tuple[str, str], list[RouterAdvert]] = defaultdict(list)
     for row in evidence.facts.router_advert:
-        routers[row.source, row.source_mac].append(row)
+        routers[row.source, _card(row)].append(row)
     prefixes = {prefix for rows in routers.values() for row in rows for prefix in row.prefixes}
     if len(routers) >= limits.flood or len(prefixes) >= limits.flood:
         yield _flood(evidence, len(routers), len(prefixes), limits)
@@ -63,11 +77,22 @@ def _routers(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         return
     (first, _), known = min(routers.items(), key=lambda item: item[1][0].number)
     own = {prefix for row in known for prefix in row.prefixes}
-    for (source, mac), rows in routers.items():
-        told = {prefix for row in rows for prefix in row.prefixes}
-        killed = source == first and mac != known[0].source_mac and any(row.lifetime_s == 0 for row in rows)
-        if (source != first and told - own) or killed:
-            yield _second(evidence, (source, mac, first), rows, (sorted(told - own), killed), limits)
+    named = [row for row in evidence.facts.router_advert if row.source == first]
+    flips = sum(_card(a) != _card(b) for a, b in pairwise(named))
+    killers = {_card(row) for row in named if row.lifetime_s == 0} - {_card(row) for row in known}
+    for (source, card), rows in routers.items():
+        new = sorted({prefix for row in rows for prefix in row.prefixes} - own)
+        if source != first and new:
+            yield _second(evidence, (source, card, first), rows, new, limits)
+        elif source != first and not card.startswith(VIRTUAL):
+            yield from _same(evidence, (source, card, first), rows, known, card in killers, limits)
+        elif card in killers or (card != _card(known[0]) and flips >= limits.changes and not card.startswith(VIRTUAL)):
+            yield _impostor(evidence, (source, card), rows, (card in killers, flips), limits)
+
+
+def _card(row: RouterAdvert) -> str:
+    """The network card that sent an advertisement, as far as the capture shows it."""
+    return row.eth_src or row.source_mac
 
 
 def _neighbours(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
@@ -140,7 +165,7 @@ def _neighbour_finding(
             evidence=terms,
             numbers=numbers,
             subject=f"neighbour {mac} {rows[0].target if mac != 'flood' else ''}",
-            attack=(("T1557", "Adversary-in-the-Middle"),),
+            attack=MIDDLE,
             accountable=mac if mac != "flood" else "",
             hosts=tuple(dict.fromkeys(row.target for row in rows))[:20],
         ),
@@ -149,34 +174,112 @@ def _neighbour_finding(
 
 
 def _second(
-    evidence: Evidence,
-    who: tuple[str, str, str],
-    rows: list[RouterAdvert],
-    told: tuple[list[str], bool],
-    limits: Thresholds,
+    evidence: Evidence, who: tuple[str, str, str], rows: list[RouterAdvert], new: list[str], limits: Thresholds
 ) -> Finding:
-    (source, mac, first), (new, killed) = who, told
+    source, card, first = who
     return of_facts(
         evidence,
         rows,
         Words(
             detector=NAME,
-            title=f"A second IPv6 router, {source} ({mac}), announces {listed(new, 3) or 'that the first is gone'}",
+            title=f"A second IPv6 router, {source} ({card}), announces {listed(new, 3)}",
             explanation=f"{len(rows)} advertisements after those of {first}; hosts that believe them send their traffic there.",
             benign=f"A network with two routers announces both from the start and with the same prefixes; here {len(new)} are new.",
-            advice="Find the MAC's switch port; RA guard (RFC 6105) lets routers speak on known ports only.",
+            advice=GUARD,
+            impact=Severity.MEDIUM,
+            evidence={"second router": 0.45, "new prefixes": 0.3},
+            numbers={"routers": measured(limits, "routers", 2), "new_prefixes": Number(len(new), "prefixes")},
+            subject=f"{source} {card}",
+            attack=MIDDLE,
+            accountable=source,
+            hosts=(source, card, first),
+        ),
+    )
+
+
+def _same(
+    evidence: Evidence,
+    who: tuple[str, str, str],
+    rows: list[RouterAdvert],
+    known: list[RouterAdvert],
+    kills: bool,
+    limits: Thresholds,
+) -> Iterator[Finding]:
+    """A second router with the first one's prefixes, or none: two by design, unless it came later or asks for more."""
+    source, card, first = who
+    began = rows[0].time_ns
+    before = sum(row.number < rows[0].number for row in known)
+    times = [row.time_ns for row in (rows if len(rows) > 1 else known)]
+    pace_ns = max(float(np.median(np.diff(times))), 1.0) if len(times) > 1 else float("inf")
+    silent = (began - known[0].time_ns) / pace_ns
+    both = any(row.number > rows[0].number and row.lifetime_s for row in known)  # else it took over from the first
+    joined = both and before >= limits.before and silent >= limits.silent
+    preferred = max(row.preference for row in rows) > max(row.preference for row in known)
+    if not (joined or preferred or kills):
+        return
+    marks = ["joined later"] * joined + ["asks to be preferred"] * preferred
+    marks += [f"says that {first} is gone"] * kills
+    yield of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"A second IPv6 router, {source} ({card}), with the prefixes of {first}: {' and '.join(marks)}",
+            explanation=f"{len(rows)} advertisements; {before} of {first} came before the first of them. Hosts that believe "
+            "them send their traffic through this router.",
+            benign="Two routers by design announce the same prefixes, both from the start, one perhaps preferred; a spare one "
+            f"that is switched on joins later; VRRP speaks from a virtual MAC: here {before} advertisements of {first} came "
+            "before. Does its owner know the MAC?",
+            advice=GUARD,
+            impact=Severity.MEDIUM if kills or (joined and preferred) else Severity.LOW,
+            evidence={
+                "joined later": margin(before, limits.before, least=0.5) * joined,
+                "higher preference": 0.35 * preferred,
+                "lifetime 0 in another's name": 0.5 * kills,
+            },
+            numbers={
+                "adverts_before": measured(limits, "before", before),
+                "silent_intervals": measured(limits, "silent", round(min(silent, 1e9), 1)),
+                "preferred": Number(int(preferred), "of 1"),
+            },
+            subject=f"{source} {card}",
+            attack=MIDDLE,
+            accountable=source,
+            hosts=(source, card, first),
+        ),
+    )
+
+
+def _impostor(
+    evidence: Evidence, who: tuple[str, str], rows: list[RouterAdvert], seen: tuple[bool, int], limits: Thresholds
+) -> Finding:
+    """Another card speaks in a router's name. The address is the victim's: only the card can be held accountable."""
+    (source, card), (kills, flips) = who, seen
+    what = "says that it is gone" if kills else "announces itself"
+    return of_facts(
+        evidence,
+        rows,
+        Words(
+            detector=NAME,
+            title=f"In the name of the IPv6 router {source}, {card} {what}",
+            explanation=f"{len(rows)} advertisements from another card than the router's; hosts that believe them drop their "
+            "route or send their traffic there.",
+            benign="A router says good-bye from its own card; a pair with one address changes cards once, or uses VRRP's "
+            f"virtual MAC: here the card changed {flips} times.",
+            advice=GUARD,
             impact=Severity.MEDIUM,
             evidence={
-                "second router": 0.45,
-                "new prefixes": 0.3 * bool(new),
-                "lifetime 0 in another's name": 0.5 * killed,
+                "in another's name": 0.45,
+                "lifetime 0 in another's name": 0.5 * kills,
+                "cards interleave": margin(flips, limits.changes, least=0.4),
             },
-            numbers={"routers": measured(limits, "routers", 2), "new_prefixes": Number(len(new), "prefixes")},
-            subject=f"{source} {mac}",
-            attack=(("T1557", "Adversary-in-the-Middle"),),
-            accountable=source,
-            hosts=(source, mac, first),
+            numbers={"card_changes": measured(limits, "changes", flips)},
+            subject=f"{source} {card}",
+            attack=MIDDLE,
+            accountable=card,
+            hosts=(card, source),
         ),
+        flows=False,
     )
 
 
@@ -198,4 +301,5 @@ def _flood(evidence: Evidence, routers: int, prefixes: int, limits: Thresholds) 
             attack=(("T1499.001", "Endpoint Denial of Service: OS Exhaustion Flood"),),
             filter="icmpv6.type == 134",
         ),
+        flows=False,  # the true router is among the senders: a rule against all of them would cut it off
     )

@@ -19,6 +19,7 @@ from analysis.protocols.names import Names
 ARP_BYTES = 28  # Ethernet and IPv4 addresses
 ECHO_SAMPLE = 64
 ECHO_READ = 4096  # bytes of an echo whose digest and entropy are taken; a ping carries 56
+_PREFERENCES = (0, 1, 0, -1)  # RFC 4191 2.2: medium, high, reserved (as medium), low
 _ROUTER_ADVERT, _ECHO_REQUEST6, _ECHO_REPLY6, _ECHO_REQUEST, _ECHO_REPLY = 134, 128, 129, 8, 0
 
 
@@ -132,12 +133,17 @@ class LinkFacts:
             mac, prefixes = _advert_options(advert)
             tap = int(packets.ip_tap[row])
             source = address_text(6, int(taps.src_hi[tap]), int(taps.src_lo[tap])) if tap >= 0 else ""
+            frame = int(packets.start[row])
+            ethernet = packets.link_type[row] == 1 and packets.cap_len[row] >= _ETHERNET_HEADER
             self._facts.router_advert.append(
                 RouterAdvert(
                     int(packets.number[row]),
                     int(packets.time_ns[row]),
+                    int(packets.flow[row]),
                     source,
                     mac,
+                    bytes(batch.data[frame + 6 : frame + 12]).hex(":") if ethernet else "",
+                    _PREFERENCES[advert[5] >> 3 & 3],
                     int.from_bytes(advert[6:8], "big"),
                     prefixes,
                 )

@@ -78,7 +78,7 @@ ADVICE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # finding, de
     "a content network": ({"address": "104.18.32.47"}, {}, "shared (Cloudflare)"),
     "a public resolver": ({"address": "8.8.8.8"}, {}, "shared (public DNS resolvers)"),
     "a group": ({"address": "224.0.0.251"}, {}, "group address"),
-    "no packet of its own": ({"flows": ()}, {}, "none of its packets"),
+    "no packet of its own": ({"flows": ()}, {}, "no conversation"),
     "contained as a whole": ({}, {"contain": (BAD,)}, "contained as a whole"),
 }
 

@@ -350,9 +350,15 @@ def sip_answer(status: int, words: str, method: str = "REGISTER", call: str = "c
     return (text + "Content-Length: 0\r\n\r\n").encode()
 
 
-def router_advert(mac: str, prefix: str = "2001:db8:1::", lifetime: int = 1800, extra: bytes = b"") -> bytes:
-    """The body of a router advertisement behind type, code and checksum (RFC 4861 4.2)."""
-    out = struct.pack(">BBHII", 64, 0, lifetime, 0, 0) + b"\x01\x01" + bytes.fromhex(mac.replace(":", ""))
+def router_advert(
+    mac: str, prefix: str = "2001:db8:1::", lifetime: int = 1800, extra: bytes = b"", preference: int = 0
+) -> bytes:
+    """The body of a router advertisement behind type, code and checksum (RFC 4861 4.2). `preference`: 1 high, -1 low."""
+    out = (
+        struct.pack(">BBHII", 64, (preference & 3) << 3, lifetime, 0, 0)
+        + b"\x01\x01"
+        + bytes.fromhex(mac.replace(":", ""))
+    )
     if prefix:
         out += struct.pack(">BBBBIII", 3, 4, 64, 0xC0, 86_400, 14_400, 0) + socket.inet_pton(socket.AF_INET6, prefix)
     return out + extra

@@ -28,6 +28,8 @@ STOPPED = (  # scenes whose finding every packet of must be stopped: floods of w
     "name-poisoning/over-mdns",
     "name-poisoning/responder",
     "port-scan/protocol-scan",
+    "router-advert/rogue-router",
+    "router-advert/same-prefix",
 )
 
 

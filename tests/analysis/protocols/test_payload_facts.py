@@ -226,17 +226,17 @@ def test_an_echo_with_data_is_measured() -> None:
 
 
 def test_a_router_advertisement_is_read() -> None:
-    """Lifetime, link address and prefix (RFC 4861 4.2, 4.6)."""
+    """Lifetime, link address and prefix (RFC 4861 4.2, 4.6), preference (RFC 4191 2.1)."""
     prefix = b"\3\4\x40\xc0" + bytes(12) + bytes.fromhex("20010db8000000000000000000000000")
     body = bytes(8) + b"\1\1\2\0\0\0\0\1" + prefix
     made = icmp(134, 0, body, protocol=58)
     data = made.data.copy()
-    data[6:8] = (7, 8)  # 1800 s
+    data[5:8] = (0x18, 7, 8)  # preference low, 1800 s
     facts = Facts()
     LinkFacts(facts, Names(facts)).update(made._replace(data=data))
     (row,) = facts.router_advert
     assert (row.source, row.source_mac, row.lifetime_s) == ("fe80::1", "02:00:00:00:00:01", 1800)
-    assert row.prefixes == ("2001:db8::/64",)
+    assert row.prefixes == ("2001:db8::/64",) and (row.preference, row.eth_src) == (-1, "")
 
 
 def arp(*bodies: bytes) -> Batch:
