@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from chat.server import Server
 
 READ: Final = 1 << 20  # bytes a read while hashing
+PARTIALS: Final = (
+    128  # of all users together: each has an open file, and the process has not many beside its connections
+)
 AGAIN_S: Final = 60.0  # the same offer so soon after its success is a retry whose answer was lost: not posted twice
 
 
@@ -107,8 +110,22 @@ class Uploads:
             if mime == denied or (denied.endswith("/*") and mime.startswith(denied[:-1])):
                 raise Refusal("bad-type", f"files of type {mime} are not taken here")
 
+    def _let_go(self) -> None:
+        """Offers that nobody began with, and of too many partials those that rested longest: else whoever offers and sends
+        nothing would hold everybody's space for a day. Raises Refusal if all are under way."""
+        now, token_s = self._server.loop.time(), self._server.config.timeouts.token_s
+        resting = [each for each in self.incoming.values() if each.conn is None and not each.finishing]
+        for each in sorted(resting, key=lambda each: each.touched):
+            begun = each.intake.offset or now - each.touched <= token_s
+            if not begun or len(self.incoming) >= PARTIALS:
+                each.failed = "expired"
+                self._forget(each, unlink=True)
+        if len(self.incoming) >= PARTIALS:
+            raise Refusal("busy", "too many files are arriving", 5000)
+
     def _check_quota(self, owner: str, size: int) -> None:
         """Everything that limits a new upload. Partials count with their full size."""
+        self._let_go()
         keys, everybody = self._server.config.files, list(self.incoming.values())
         mine = [each for each in everybody if each.owner == owner]
         if len(mine) >= keys.uploads:

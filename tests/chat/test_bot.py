@@ -124,7 +124,7 @@ def test_two_bots_play_a_scene(tmp_path: Path) -> None:
                 Bot(bob, listening, tmp_path, tmp_path / "b", printed, log).run(),
             )
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    asyncio.run(asyncio.wait_for(scene(), 280))
     rows = [json.loads(line) for line in log.getvalue().splitlines()]
 
     assert hashlib.sha256((tmp_path / "b" / "cat.png").read_bytes()).hexdigest() in printed.getvalue()
@@ -142,7 +142,7 @@ def test_what_does_not_happen_ends_the_script(tmp_path: Path) -> None:
             with pytest.raises(BotError, match="godot"):
                 await Bot(bob, script, tmp_path, tmp_path, io.StringIO()).run()
 
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    asyncio.run(asyncio.wait_for(scene(), 280))
 
 
 def test_a_bot_that_stays_goes_on_listening(tmp_path: Path) -> None:
@@ -165,4 +165,4 @@ def test_a_bot_that_stays_goes_on_listening(tmp_path: Path) -> None:
             assert not playing.done()
             playing.cancel()
 
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    asyncio.run(asyncio.wait_for(scene(), 280))

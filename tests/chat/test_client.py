@@ -20,7 +20,7 @@ def play(scene: Scene, folder: Path) -> None:
     """Run one scene; none takes long."""
 
     async def run() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(280):
             await scene(folder)
 
     asyncio.run(run())
@@ -254,7 +254,7 @@ def test_nobody_there_is_said_at_once_or_after_patience(tmp_path: Path) -> None:
             pass
         with pytest.raises(LinkError):
             await Client("ann", address).start()
-        patient = asyncio.create_task(Client("ann", address, patience_s=20).start())
+        patient = asyncio.create_task(Client("ann", address, patience_s=240).start())
         await asyncio.sleep(0.1)
         assert not patient.done()
         async with live_server(folder, address.port):

@@ -42,7 +42,7 @@ def tshark(path: Path, *fields: str) -> list[list[str]]:
     """One list a packet: the values of the fields, several values of one field joined by commas."""
     command = ["tshark", "-X", f"lua_script:{SCRIPT}", "-r", str(path), "-T", "fields"]
     done = subprocess.run(
-        [*command, *(word for field in fields for word in ("-e", field))], capture_output=True, text=True, timeout=60
+        [*command, *(word for field in fields for word in ("-e", field))], capture_output=True, text=True, timeout=280
     )
     assert "Lua Error" not in done.stdout + done.stderr and done.returncode == 0, done.stderr
     return [line.split("\t") for line in done.stdout.splitlines()]

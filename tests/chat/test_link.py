@@ -18,7 +18,7 @@ from chat.pins import Tls, TrustError
 
 def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run one scene."""
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    asyncio.run(asyncio.wait_for(scene(), 280))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def talk(folder: Path, lines: str, as_json: bool) -> str:
             await run_lines(Desk(ann, "lobby", folder / "in"), io.StringIO(lines), out, as_json)
         return out.getvalue()
 
-    return asyncio.run(asyncio.wait_for(scene(), 30))
+    return asyncio.run(asyncio.wait_for(scene(), 280))
 
 
 def test_people_read_lines(tmp_path: Path) -> None:

@@ -173,4 +173,4 @@ def test_a_session_of_commands(tmp_path: Path) -> None:
             with pytest.raises(slash.Quit):
                 await typed("/quit")
 
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    asyncio.run(asyncio.wait_for(scene(), 280))

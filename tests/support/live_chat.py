@@ -27,7 +27,7 @@ async def live_server(folder: Path, port: int = 0, **options: Any) -> AsyncItera
         await server.stop()
 
 
-async def until(client: Client, kind: type[Event], seconds: float = 60.0, /, **fields: Any) -> Any:
+async def until(client: Client, kind: type[Event], seconds: float = 240.0, /, **fields: Any) -> Any:
     """The next event of a kind whose fields are as given; others before it are dropped."""
     async with asyncio.timeout(seconds):
         async for event in client:

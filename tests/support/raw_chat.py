@@ -41,7 +41,7 @@ class Raw:
     def say(self, *bodies: wire.Body) -> None:
         self.writer.write(b"".join(map(wire.encode, bodies)))
 
-    async def get(self, kind: type[B], seconds: float = 60.0) -> B:
+    async def get(self, kind: type[B], seconds: float = 240.0) -> B:
         """The next body of a kind; others before it are dropped. EOFError at the end of the connection."""
         async with asyncio.timeout(seconds):
             while True:
@@ -57,7 +57,7 @@ class Raw:
             raise EOFError
         self.got += [frame.body for frame in self.decoder.feed(data)]
 
-    async def rest(self, seconds: float = 60.0) -> list[wire.Body]:
+    async def rest(self, seconds: float = 240.0) -> list[wire.Body]:
         """Everything until the server closes."""
         async with asyncio.timeout(seconds):
             try:
@@ -66,7 +66,7 @@ class Raw:
             except (EOFError, ConnectionError):
                 return self.got
 
-    async def bytes_until_close(self, seconds: float = 60.0) -> bytes:
+    async def bytes_until_close(self, seconds: float = 240.0) -> bytes:
         async with asyncio.timeout(seconds):
             try:
                 return await self.reader.read()
@@ -93,7 +93,7 @@ def play(scene: Scene, folder: Path, loop: str = "auto") -> None:
 
     async def whole() -> None:
         try:
-            await asyncio.wait_for(scene(folder), 60)
+            await asyncio.wait_for(scene(folder), 280)
         finally:
             await Raw.close_all()
 

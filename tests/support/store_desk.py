@@ -25,12 +25,12 @@ class Desk:
             return [self.memory.write(post, ts) for post in posts]
         got: list[Stored] = []
         self.store.submit(list(posts), ts, got.extend)
-        self.answers.get(timeout=10)()
+        self.answers.get(timeout=240)()
         return got
 
     def wait(self, future):  # type: ignore[no-untyped-def]
         while not future.done():
-            self.answers.get(timeout=10)()
+            self.answers.get(timeout=240)()
         return future.result()
 
     def page(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent.parent
-PATIENCE_S = 30.0
+PATIENCE_S = 200.0
 
 pytestmark = [
     pytest.mark.tmux,
@@ -32,7 +32,7 @@ class Terminals:
 
     def tmux(self, *words: str) -> str:
         done = subprocess.run(
-            ["tmux", "-L", self.socket, "-f", "/dev/null", *words], capture_output=True, text=True, timeout=20
+            ["tmux", "-L", self.socket, "-f", "/dev/null", *words], capture_output=True, text=True, timeout=200
         )
         return done.stdout
 
@@ -96,7 +96,7 @@ class Server:
 
     def end(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(200)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -26,7 +26,7 @@ def measured(folder: Path, plan: Plan, **options: object) -> dict[str, object]:
         async with live_server(folder, **options) as address:
             return await asyncio.to_thread(run_load, plan, address)
 
-    return asyncio.run(asyncio.wait_for(scene(), 60))
+    return asyncio.run(asyncio.wait_for(scene(), 280))
 
 
 def test_every_delivery_is_counted(tmp_path: Path) -> None:
