@@ -58,7 +58,7 @@ def _compile(folder: str) -> None:
     running: list[subprocess.Popen[bytes]] = []
     nothing = subprocess.DEVNULL
     try:
-        for shares in [[share] for share in SHARES] if _cores() > 1 else [SHARES]:
+        for shares in [[share] for share in SHARES] if cores() > 1 else [SHARES]:
             running.append(
                 subprocess.Popen([*command, *shares], env=environment, stdin=nothing, stdout=nothing, stderr=nothing)
             )
@@ -70,6 +70,6 @@ def _compile(folder: str) -> None:
             process.wait()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,6 +21,7 @@ from analysis import kernel
 if TYPE_CHECKING:
     from analysis.columns import Batch, Records
     from analysis.flows import Ends
+    from analysis.stream_process import StreamProcess
 
 # The other thread's kernels come back for the interpreter lock some dozen times a chunk; at Python's own 5 ms they would
 # wait longer for it than they work.
@@ -38,7 +39,8 @@ class Source(Protocol):
 class Pipeline:
     """The state of all stages for one analysis. `flows`, `tcp` and `naming` hold what was found when it ends."""
 
-    def __init__(self, salt: int = 0x5EED) -> None:
+    def __init__(self, salt: int = 0x5EED, apart: StreamProcess | None = None) -> None:
+        """`apart` names TCP streams, where it is not done in this process."""
         from analysis.decode.frames import Decoder
         from analysis.flows import FlowTable
         from analysis.protocols.naming import Naming
@@ -47,13 +49,20 @@ class Pipeline:
         self._decoder = Decoder()
         self.flows = FlowTable(salt)
         self.tcp = TcpAnalysis(self.flows)
-        self.naming = Naming()
+        self._apart = apart
+        self.naming = Naming() if apart is None else Naming(apart.facts, apart)
         self.timing: defaultdict[str, float] = defaultdict(float)  # seconds by stage
 
     def batches(self, capture: Source) -> Iterator[Batch]:
         """Every packet of the capture, a chunk at a time. May be walked once."""
         counted = self._counted(capture)
-        for batch, ends in _ahead(counted) if kernel.enabled() else counted:
+        if self._apart is not None:
+            counted = self._apart.placed(counted)
+        if kernel.enabled():
+            counted = _ahead(counted)
+        if self._apart is not None:
+            counted = self._apart.sent(counted)
+        for batch, ends in counted:
             began = perf_counter()
             self.naming.update(batch, ends)
             self.timing["naming"] += perf_counter() - began

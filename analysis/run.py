@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     from analysis.stats.iograph import IoGraph
     from analysis.stats.lengths import Lengths
     from analysis.stats.properties import Properties
+    from analysis.stream_process import StreamProcess
 
 PARTS = (
     "capture", "hierarchy", "conversations", "endpoints", "io", "tcp_analysis", "packet_lengths", "findings",
 )  # fmt: skip
 Progress = Callable[[int, int], None]  # bytes read, bytes in all (0: nobody knows)
+APART_FROM, APART_TO = 100_000, 4_000_000  # packets of captures whose TCP streams another process names (run._apart)
 HEAVIEST = 50  # conversations of a kind in an overview
 NAMES_PER_ADDRESS = 8  # shown; an address of a large hoster may have hundreds
 
@@ -156,13 +159,30 @@ def analyse(
     settings = settings or Settings()
     if interval_s is not None:
         settings = replace(settings, interval_s=interval_s)
-    compiling.choose(estimate_packets(paths))
+    packets = estimate_packets(paths)
+    compiling.choose(packets)
     if kernel.enabled():
         memory.keep_little()
-    with open_captures(paths) as capture:
+    with _apart(packets) as apart, open_captures(paths) as capture:
         chosen = capture if selector is None else Selected(capture, selector)
-        analysis = _tables(chosen, settings, progress, began, judge)
+        analysis = _tables(chosen, settings, progress, began, judge, apart)
     return replace(analysis, only=tuple(only) if only else PARTS)
+
+
+@contextmanager
+def _apart(packets: int) -> Iterator[StreamProcess | None]:
+    """Another process for TCP streams, where a capture of that many packets pays for it."""
+    apart = None
+    if kernel.enabled() and APART_FROM <= packets <= APART_TO and compiling.cores() > 1:
+        from analysis.stream_process import StreamProcess
+
+        with suppress(OSError, AttributeError):  # not every system has memory without a name, or forks
+            apart = StreamProcess(Facts())
+    try:
+        yield apart
+    finally:
+        if apart is not None:
+            apart.close()
 
 
 def batches(paths: Sequence[str]) -> Iterator[Batch]:
@@ -180,7 +200,12 @@ def batches(paths: Sequence[str]) -> Iterator[Batch]:
 
 
 def _tables(
-    capture: Capture | Selected, settings: Settings, progress: Progress | None, began: float, judge: bool
+    capture: Capture | Selected,
+    settings: Settings,
+    progress: Progress | None,
+    began: float,
+    judge: bool,
+    apart: StreamProcess | None,
 ) -> Analysis:
     """All stages over all chunks, then everything that is judged at the end."""
     from analysis.addresses import AddressTexts
@@ -192,7 +217,7 @@ def _tables(
     from analysis.stats.lengths import LengthCounter
     from analysis.stats.properties import PropertyCounter
 
-    pipeline = Pipeline(int.from_bytes(os.urandom(8)))
+    pipeline = Pipeline(int.from_bytes(os.urandom(8)), apart)
     properties, hierarchy, lengths = PropertyCounter(), HierarchyCounter(), LengthCounter()
     seconds = IoCounter(1.0)
     io = seconds if settings.interval_s == 1.0 else IoCounter(settings.interval_s)

@@ -54,13 +54,13 @@ def test_compilers_that_fail_are_not_asked_again(fill: Any, tmp_path: Path, caps
 
     assert fill(program) == [f"compiled-{kernel.sources_digest()}"]
     assert fill(program) == [f"compiled-{kernel.sources_digest()}"]
-    assert len((tmp_path / "started").read_text().split()) == min(2, compiling._cores())
+    assert len((tmp_path / "started").read_text().split()) == min(2, compiling.cores())
     assert capsys.readouterr() == ("", compiling.NOTICE)
 
 
 def test_one_core_has_one_compiler(fill: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With both shares."""
-    monkeypatch.setattr(compiling, "_cores", lambda: 1)
+    monkeypatch.setattr(compiling, "cores", lambda: 1)
     fill(script(tmp_path, "echo $* >> $(dirname $0)/started"))
 
     assert (tmp_path / "started").read_text() == "-P -m analysis.warm reading counting\n"

@@ -9,7 +9,7 @@ from analysis.columns import Batch, empty_packets, empty_taps
 from analysis.facts import Facts
 from analysis.flows import Ends
 from analysis.protocols import registry
-from analysis.protocols.naming import Shared
+from analysis.protocols.stream_naming import Shared
 from analysis.protocols.streams import Segment, Stream, deliver
 
 CLIENT, SERVER = 0, 1
