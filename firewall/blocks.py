@@ -112,7 +112,7 @@ class Blocker:
     def _spared(self) -> AddrSet:
         """Who is never in a set of sources, whatever a finding says: shared and vital addresses, and the trusted."""
         vital = self.survey.gateways | self.survey.resolvers | self.survey.time_servers
-        return shared.everybody() | shared.group() | vital | self.base.trusted | self.base.contained | self.base.local
+        return shared.everybody() | shared.group() | vital | self.base.trusted | self.base.contained | self.survey.own
 
     def _crowd(self, finding: Finding) -> list[Rule]:
         """One rule with a set of sources against many senders to one target."""

@@ -31,13 +31,14 @@ class Explainer:
         self._headers, self._packets = _directed(conversations)
         self._way = ways(self._headers, local)
 
+    def describes(self, line: Line, chain_ways: tuple[int, ...]) -> int:
+        """Packets of this capture that a line describes on its ways, whatever stands before it; states, buckets and
+        expiry left out."""
+        return self._count(_plain(line), chain_ways)
+
     def why_dead(self, line: Line, chain_ways: tuple[int, ...]) -> str:
         """One sentence for a line without a hit, standing in a chain that serves these ways."""
-        plain = replace(
-            line,
-            conditions=tuple(c for c in line.conditions if c.field not in ("rate", "state", "expires")),
-            verdict=Verdict.CONTINUE,
-        )
+        plain = _plain(line)
         here = self._count(plain, chain_ways)
         if here:
             return f"earlier rules decide all {here} packets that it describes, or its state or rate condition is never met"
@@ -91,6 +92,11 @@ class Explainer:
         hit = rows.answer(line, np.arange(classes.size))[of_row] == 1
         allowed = np.isin(self._way, chain_ways) & (self._way != ELSEWHERE)
         return int(self._packets[hit & allowed].sum())
+
+
+def _plain(line: Line) -> Line:
+    conditions = tuple(c for c in line.conditions if c.field not in ("rate", "state", "expires"))
+    return replace(line, conditions=conditions, verdict=Verdict.CONTINUE)
 
 
 def _value(condition: Condition) -> str:

@@ -46,8 +46,9 @@ def propose(
     """Make the policy. Raises RuleError for decisions that cannot be meant, ProtectedError never: refusals are notes."""
     contained = AddrSet.parse(*decisions.contain)
     trusted = AddrSet.parse(*decisions.permit) - contained
-    vantage, why = _vantage(decisions, survey, contained)
-    own = contained if vantage is Vantage.HOST and decisions.vantage is Vantage.HOST and not survey.own else survey.own
+    survey = _with_own(survey, decisions, contained)
+    vantage, why = _vantage(decisions, survey)
+    own = survey.own
     accused = _accused(findings, decisions.severity, trusted)
     near = private() | own | trusted
     strangers = {finding: address for finding, address in accused.items() if not AddrSet.parse(address) & near}
@@ -56,7 +57,7 @@ def propose(
     around = Surroundings(own, survey.gateways, survey.resolvers, survey.time_servers, session)
     base = Policy(
         vantage=vantage,
-        local=own,
+        local=own if vantage is Vantage.HOST else AddrSet(),  # elsewhere its packets are anybody's
         trusted=trusted,
         contained=contained,
         protected=protect(around, vantage, contained),
@@ -112,7 +113,21 @@ def _usurpers(findings: Sequence[Finding], accused: Mapping[str, str]) -> AddrSe
     )
 
 
-def _vantage(decisions: Decisions, survey: Survey, contained: AddrSet) -> tuple[Vantage, str]:
+def _with_own(survey: Survey, decisions: Decisions, contained: AddrSet) -> Survey:
+    """The survey with the own addresses that were named; on a host that nothing else tells of, the contained one."""
+    if decisions.own:
+        return replace(survey, own=AddrSet.parse(*decisions.own), own_why="named by --own")
+    if decisions.vantage is Vantage.HOST and not survey.own and contained:
+        return replace(survey, own=contained, own_why="the contained host")
+    return survey
+
+
+def _vantage(decisions: Decisions, survey: Survey) -> tuple[Vantage, str]:
+    if decisions.vantage is Vantage.HOST and not survey.own:
+        return (
+            Vantage.HOST,
+            f"as asked, but the host is not known ({survey.own_why}): nothing is its own traffic, so no rule is met; name its address by --own",
+        )
     if decisions.vantage is not None:
         return decisions.vantage, "as asked"
     if survey.own:

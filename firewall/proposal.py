@@ -17,12 +17,14 @@ DAY_S = 86400
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What the analyst said. `prefixes`: wider blocks that were asked for; `force`: insist on refused rules."""
+    """What the analyst said. `widen`: wider blocks that were asked for; `own`: addresses of the machine that the rules
+    will stand on; `force`: insist on refused rules."""
 
     permit: tuple[str, ...] = ()
     contain: tuple[str, ...] = ()
     protect: tuple[str, ...] = ()
     widen: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     severity: Severity = Severity.MEDIUM
     ttl_s: int = DAY_S
     vantage: Vantage | None = None

@@ -2,14 +2,17 @@
 
 In: paths and decisions; the clock (`created`) and the analyst's session are arguments. Out: `RulesResult`. The captures
 are read three times (analysis, survey, replay) and a fourth for the proof: nothing grows with packets, and reading is
-the cheap part. Nothing is written, nothing is drawn.
+the cheap part; once more where the replay shows rules that nothing is left for. Nothing is written, nothing is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from analysis import run
 from analysis.findings import Finding
@@ -17,9 +20,12 @@ from firewall import anomalies, foreign
 from firewall.explain import Explainer
 from firewall.files import all_files
 from firewall.generate import Decisions, Proposal, propose
+from firewall.idle import idle, withdraw_idle
 from firewall.lower import lower
+from firewall.program import Program
 from firewall.prove import Proof, prove
 from firewall.report import policy_json, replay_json
+from firewall.sets import AddrSet
 from firewall.simulate import Simulator
 from firewall.stops import finding_flows
 from firewall.survey import Surveyor
@@ -75,22 +81,22 @@ def make_rules(
         surveyor.update(batch)
     survey = surveyor.finish()
     proposal = propose(findings, decisions, survey, analysis.names, session=session, created=created)
-    policy = proposal.policy
     others = [(name, foreign.load(text, name)) for name, text in compare]
-    program = lower(policy).program
-    ours = Simulator(program, local=policy.local, findings=members)
+    own = AddrSet.parse(*decisions.own) if decisions.own else survey.own
     theirs = [
-        (name, Simulator(o.program, local=o.policy.local if o.policy else survey.own, findings=members), o.program)
+        (name, Simulator(o.program, local=o.policy.local if o.policy else own, findings=members), o.program)
         for name, o in others
     ]
-    for batch in run.batches(paths):
-        for simulator in (ours, *(s for _, s, _ in theirs)):
-            simulator.update(batch)
+    program, ours = _replay(paths, proposal, members, [s for _, s, _ in theirs])
     replay = ours.finish()
-    explainer = Explainer(ours.conversations, policy.local)
+    explainer = Explainer(ours.conversations, proposal.policy.local)
+    if unneeded := idle(proposal, program, replay, explainer):
+        withdraw_idle(proposal, unneeded)
+        program, ours = _replay(paths, proposal, members)
+        replay = ours.finish()
+    policy = proposal.policy
     compared = {
-        name: replay_json(p, s.finish(), s.conversations, Explainer(s.conversations, survey.own))
-        for name, s, p in theirs
+        name: replay_json(p, s.finish(), s.conversations, Explainer(s.conversations, own)) for name, s, p in theirs
     }
     proof = prove(program, run.batches(paths), local=policy.local) if with_proof and policy.rules else None
     files, problems = all_files(policy)
@@ -105,6 +111,21 @@ def make_rules(
         problems,
         compared,
     )
+
+
+def _replay(
+    paths: Sequence[str],
+    proposal: Proposal,
+    members: Mapping[str, npt.NDArray[np.int64]],
+    others: Sequence[Simulator] = (),
+) -> tuple[Program, Simulator]:
+    """The policy's program, and its simulator (and others) after all packets."""
+    program = lower(proposal.policy).program
+    ours = Simulator(program, local=proposal.policy.local, findings=members)
+    for batch in run.batches(paths):
+        for simulator in (ours, *others):
+            simulator.update(batch)
+    return program, ours
 
 
 def unique(findings: Sequence[Finding]) -> list[Finding]:

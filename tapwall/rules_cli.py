@@ -35,6 +35,7 @@ VANTAGES = ("host", "router", "docker", "span")
 @click.option("--widen", multiple=True, metavar="NET", help="Block this whole prefix where an address in it is to be blocked.")  # fmt: skip
 @click.option("--permit-learned", is_flag=True, help="Allow what the capture shows (findings left out), drop the rest.")
 @click.option("--vantage", type=click.Choice(VANTAGES), help="Where the rules will stand (else derived).")
+@click.option("--own", multiple=True, metavar="ADDR", help="Address of the machine that the rules will stand on (else derived).")  # fmt: skip
 @click.option("--severity", type=click.Choice(LEVELS), default="medium", help="Least severity of a finding that gets a rule.")  # fmt: skip
 @click.option("--ttl", default="24h", metavar="DUR", help="How long a block lives.")
 @click.option("--compare", multiple=True, metavar="RULES", help="Replay these rules as well (policy.toml, iptables-save, nft -j).")  # fmt: skip
@@ -88,6 +89,7 @@ def _decisions(options: dict[str, Any]) -> Any:
         contain=options["contain"],
         protect=options["protect"],
         widen=options["widen"],
+        own=options["own"],
         severity=Severity[options["severity"].upper()],
         ttl_s=seconds(options["ttl"], TTL_MAX_S),
         vantage=Vantage(options["vantage"]) if options["vantage"] else None,

@@ -70,6 +70,27 @@ def test_direction_follows_the_vantage(vantage: Vantage, expected: Direction) ->
     assert {r.direction for r in rules} == {expected}
 
 
+@pytest.mark.parametrize("vantage", [Vantage.ROUTER, Vantage.DOCKER, Vantage.SPAN])
+def test_elsewhere_the_packets_of_a_host_are_forwarded(vantage: Vantage) -> None:
+    """A capture of one host, rules for the router in front of it: the replay meets them there."""
+    policy = made(PACKETS, fp.finding("guessing", BAD), range(11), vantage=vantage).policy
+    simulator = Simulator(lower(policy).program, local=policy.local)
+
+    assert simulator.update(fp.batch(ATTACK)).dropped.any()
+
+
+def test_the_host_can_be_named() -> None:
+    """Two hosts of a kind: which one captured is not to be seen, and rules for it would meet nothing."""
+    attack = fp.talk("192.168.1.66", 1024, ME, 22)
+    found = fp.finding("guessing", "192.168.1.66")
+    unknown = made(attack, found, range(11), vantage=Vantage.HOST)
+    named = made(attack, found, range(11), own=(ME,))
+
+    assert "name its address by --own" in unknown.vantage_why
+    assert (named.policy.vantage, named.policy.local) == (Vantage.HOST, A(ME))
+    assert {r.direction for r in drops(named)} == {Direction.IN}
+
+
 ADVICE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # finding, decisions: words of the note
     "too harmless": ({"severity": Severity.LOW}, {}, "below medium"),
     "nobody accountable": ({"address": None}, {}, "no side is accountable"),
