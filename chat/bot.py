@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 from chat import events
 from chat.client import Client
-from chat.errors import ChatError
+from chat.errors import ChatError, reason
 from chat.events import Event, File, Message
 from chat.safe_text import safe_name
 
@@ -62,7 +62,7 @@ def read_script(path: Path) -> Script:
         with path.open("rb") as file:
             given = tomllib.loads(file.read(SCRIPT_BYTES).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BotError(f"{path}: {error}") from error
+        raise BotError(f"{path}: {reason(error)}") from error
     unknown = set(given) - {"user", "rooms", "repeat", "stay", "step"}
     user, rooms, steps = given.get("user"), given.get("rooms", ["lobby"]), given.get("step", [])
     if (

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from chat.data.cli import account, backup, cert, config, restore, serve
-from chat.errors import ChatError
+from chat.errors import ChatError, reason
 from chat.login.cli import admin, bot, join, send
 from chat.trial.cli import check, load
 
@@ -23,18 +23,33 @@ class ChatProblem(click.ClickException):
     exit_code = 2
 
 
+def _keep_traceback(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    ctx.meta["chat.debug"] = wanted
+
+
 class ChatGroup(click.Group):
-    """A group whose commands may raise the package's errors: they become one line; in Python's development mode they keep
-    their traceback."""
+    """A group whose commands may raise the package's errors: they become one line; with --debug they keep their traceback."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, with --debug beside its own options."""
+        help_text = "Show the traceback of an error."
+        cmd.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, callback=_keep_traceback, help=help_text)
+        )
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
         except (ChatError, OSError) as error:
-            if os.environ.get("PYTHONDEVMODE"):
+            if ctx.meta.get("chat.debug"):
                 raise
-            raise ChatProblem(str(error)) from error
+            about = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""
+            raise ChatProblem(about + reason(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Abort from None
         except BaseException as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat import wire
-from chat.errors import ConfigError
+from chat.errors import ConfigError, reason
 from chat.limits import Limits, Rates, Timeouts, key
 
 
@@ -174,7 +174,7 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> C
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+            raise ConfigError(f"{path}: {reason(error)}") from None
     for name, value in (overrides or {}).items():
         section, _, option = name.partition(".")
         tables.setdefault(section, {})[option] = value

@@ -17,6 +17,11 @@ class ChatError(Exception):
     """Base of everything the chat raises on purpose."""
 
 
+def reason(error: Exception) -> str:
+    """Why, in the system's own words without its number; the caller names what it is about."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 class WireError(ChatError):
     """The bytes of the peer break the protocol. The connection is of no more use.
 

@@ -10,6 +10,8 @@ import asyncio
 import functools
 import gc
 import logging
+import os
+import socket
 import ssl
 import sys
 import time
@@ -22,7 +24,7 @@ from chat.accounts import Accounts, Ways
 from chat.config import Config, fixed_changes
 from chat.connection import BUSY, FLOOD, Connection
 from chat.door import Door
-from chat.errors import ChatError, Refusal
+from chat.errors import ChatError, ConfigError, Refusal, reason
 from chat.fanout import Fanout, pause_s
 from chat.files import Files
 from chat.hub import Hub, Policy
@@ -106,14 +108,20 @@ class Server:
         self._set_rules()
         self.fingerprint = ""
         self._ssl = self._context() if config.tls_on else None
-        self._listener = await self.loop.create_server(
-            functools.partial(Connection, self),
-            config.server.host,
-            config.server.port,
-            ssl=self._ssl,
-            ssl_handshake_timeout=config.timeouts.tls_s if self._ssl else None,
-            backlog=1024,
-        )
+        try:
+            self._listener = await self.loop.create_server(
+                functools.partial(Connection, self),
+                config.server.host,
+                config.server.port,
+                ssl=self._ssl,
+                ssl_handshake_timeout=config.timeouts.tls_s if self._ssl else None,
+                backlog=1024,
+            )
+        except socket.gaierror as error:
+            raise ConfigError(f"server.host {config.server.host}: {reason(error)}") from error
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)  # the loop's own text names the address again
+            raise ConfigError(f"{config.server.host}:{config.server.port}: {why}") from error
         self.port = self._listener.sockets[0].getsockname()[1]
         self._page = metrics.Page(self._metrics, lambda: self._ready and not self._stopping)
         if config.metrics.port >= 0:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from chat.errors import ConfigError
+from chat.errors import ConfigError, reason
 
 ALPN: Final = "tapwall/1"
 DAYS: Final = 825  # the longest life that common clients accept
@@ -69,7 +69,7 @@ def fingerprint(cert: Path) -> str:
     try:
         certificate = x509.load_pem_x509_certificate(cert.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{cert}: {error}") from None
+        raise ConfigError(f"{cert}: {reason(error)}") from None
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest().hex(":").upper()
 
 

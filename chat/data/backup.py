@@ -5,13 +5,17 @@ A backup is a folder: the database by SQLite's online backup (the server may be 
 
 import hashlib
 import json
+import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from chat.errors import StoreError
+from chat.errors import StoreError, reason
 from chat.store import VERSION
+
+HASH: Final = re.compile("[0-9a-f]{64}")
 
 
 def backup(folder: Path, target: Path) -> dict[str, Any]:
@@ -22,10 +26,10 @@ def backup(folder: Path, target: Path) -> dict[str, Any]:
     source = folder / "chat.sqlite"
     if not source.exists():
         raise StoreError(f"{source}: no such database")
-    (target / "files").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(target)
     try:
-        with closing(sqlite3.connect(source)) as db, closing(sqlite3.connect(target / "chat.sqlite")) as copy:
-            db.backup(copy)
+        _copy_database(source, target / "chat.sqlite")
+        with closing(sqlite3.connect(target / "chat.sqlite")) as copy:
             wanted = sorted({row[0] for row in copy.execute("SELECT sha256 FROM files WHERE seq > 0")})
     except sqlite3.Error as error:
         raise StoreError(f"{source}: {error}") from None
@@ -40,23 +44,41 @@ def restore(source: Path, folder: Path) -> dict[str, Any]:
     if (folder / "chat.sqlite").exists():
         raise StoreError(f"{folder}: has a database already")
     try:
-        manifest: dict[str, Any] = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
+        manifest = _read_manifest(source / "manifest.json")
         with closing(sqlite3.connect(source / "chat.sqlite")) as db:
             bad = db.execute("PRAGMA integrity_check").fetchone()[0]
     except (OSError, ValueError, sqlite3.Error) as error:
-        raise StoreError(f"{source}: not a backup: {error}") from None
+        raise StoreError(f"{source}: not a backup: {reason(error)}") from None
     if bad != "ok":
         raise StoreError(f"{source}: damaged database: {bad}")
-    (folder / "files").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(folder)
     for sha in manifest["files"]:
         if not _copy_blob(source, folder, sha):
             raise StoreError(f"{source}: file {sha} is missing or damaged")
-    with (
-        closing(sqlite3.connect(source / "chat.sqlite")) as db,
-        closing(sqlite3.connect(folder / "chat.sqlite")) as copy,
-    ):
-        db.backup(copy)
+    _copy_database(source / "chat.sqlite", folder / "chat.sqlite")
     return manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """ValueError unless its files are hashes: they become paths."""
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, list) or not all(isinstance(sha, str) and HASH.fullmatch(sha) for sha in files):
+        raise ValueError(f"{path.name}: expected a list of SHA-256 hashes under files")
+    return {"missing": [], **manifest}
+
+
+def _make_folder(folder: Path) -> None:
+    """A data folder for its owner alone."""
+    for made in (folder, folder / "files"):
+        made.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """To a new file for its owner alone: it has digests of passwords, and what was said in private."""
+    target.touch(mode=0o600)
+    with closing(sqlite3.connect(source)) as db, closing(sqlite3.connect(target)) as copy:
+        db.backup(copy)
 
 
 def _copy_blob(source: Path, target: Path, sha: str) -> bool:
@@ -73,6 +95,8 @@ def _copy_blob(source: Path, target: Path, sha: str) -> bool:
         while piece := content.read(1 << 20):
             found.update(piece)
             out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
     if found.hexdigest() != sha:
         copy.unlink()
         return False

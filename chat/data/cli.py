@@ -79,6 +79,8 @@ def cert(data: Path, names: tuple[str, ...]) -> None:
     """
     from chat import tls
 
+    if names and (data / "cert.pem").exists():
+        click.echo(f"{data} has a certificate; --name is for a new one", err=True)
     path, _ = tls.ensure(data, names)
     click.echo(tls.fingerprint(path))
 
@@ -144,7 +146,7 @@ def restore(data: Path, source: Path) -> None:
 
 
 def _manifest(manifest: dict[str, Any], done: str, where: Path) -> None:
-    missing = manifest.get("missing", [])
+    missing = manifest["missing"]
     click.echo(f"{done} the database and {len(manifest['files'])} files in {where}", err=True)
     if missing:
         click.echo(f"{len(missing)} files were not there any more", err=True)

@@ -332,6 +332,7 @@ class ChatApp(App[None]):
             self._start(self._obey(line))
 
     async def _obey(self, line: str) -> None:
+        waiting = await self._say_later(line) if not self.client.online and not line.startswith("/") else None
         try:
             name, rest = slash.parse(line)
             if name == "quit":
@@ -345,6 +346,17 @@ class ChatApp(App[None]):
             await self.action_quit()
         except ChatError as error:
             await self._note(f"! {safe_name(str(error), 500)}", "red")
+        finally:
+            if waiting is not None and waiting.is_attached:
+                await waiting.remove()
+
+    async def _say_later(self, line: str) -> Widget | None:
+        """Show what waits for the connection, until it is said."""
+        if self.desk.room not in self.rooms:
+            return None
+        return await (await self._room(self.desk.room))[1].note(
+            Text(f"… {safe_text(line, 300, 3)} (waits for the connection)")
+        )
 
     async def _answered(self, answer: slash.Answer) -> None:
         if answer.text:

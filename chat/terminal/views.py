@@ -226,13 +226,14 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
         self._last_day = self._last_day or day
         self.call_after_refresh(lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False))
 
-    async def note(self, text: Text, arriving: str = "") -> None:
+    async def note(self, text: Text, arriving: str = "") -> Widget:
         """A line that is no message: what a command answered, who came; or, until its message is here, a file on its way."""
         line = Static(text, classes="note")
         if arriving:
             self._arriving[arriving] = line
         await self.mount(line)
         await self._trim()
+        return line
 
     async def gap(self, gap: Gap) -> None:
         """Messages that nobody has any more."""

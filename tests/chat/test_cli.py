@@ -120,6 +120,33 @@ def test_errors_are_one_line_and_exit_code_2(words: tuple[str, ...], tmp_path: P
     assert "Traceback" not in done.stderr and "Error: " in done.stderr.splitlines()[-1]
 
 
+def test_errors_name_what_they_are_about(port: int, tmp_path: Path) -> None:
+    """The address that is taken, the file that is not there, in the system's words; with --debug the traceback."""
+    taken = run("serve", "--port", str(port), "--data", str(tmp_path / "a"))
+    missing = run("config", "nowhere.toml")
+    not_a_folder = run("serve", "--port", "0", "--data", str(ROOT / "README.md"))
+    in_full = run("config", "nowhere.toml", "--debug")
+
+    assert taken.stderr == f"Error: 127.0.0.1:{port}: Address already in use\n"
+    assert missing.stderr == "Error: nowhere.toml: No such file or directory\n"
+    assert not_a_folder.stderr == f"Error: {ROOT / 'README.md'}: File exists\n"
+    assert in_full.returncode != 0 and "Traceback" in in_full.stderr
+
+
+def test_who_reads_no_more_is_left_in_peace(port: int) -> None:
+    """`| head -1`: no error when the reader of the output goes."""
+    command = [sys.executable, "-m", "chat", "join", "--user", "hed", "--port", str(port), "--plain"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as joined:
+        assert joined.stdin and joined.stdout and joined.stderr
+        assert joined.stdout.readline().startswith("* connected")
+        joined.stdout.close()
+        joined.stdin.write("one\ntwo\nthree\n")
+        joined.stdin.close()
+        assert (joined.stderr.read(), joined.wait(280)) == ("", 0)
+
+
 def test_config_prints_what_it_reads(tmp_path: Path) -> None:
     """The printed configuration is a valid one, and checking it prints the same."""
     printed = run("config").stdout
@@ -137,6 +164,7 @@ def test_certificate_account_backup_and_restore(tmp_path: Path) -> None:
 
     assert first.stdout == second.stdout and len(first.stdout.strip()) == 95  # 32 pairs and 31 colons
     assert made.returncode == 0, made.stderr
+    assert "has a certificate" in run("cert", "--data", str(data), "--name", "other.example").stderr
     assert run("account", "--data", str(data), "--secret-file", "-", "anna", stdin="a long password\n").returncode == 2
     assert run("backup", "--data", str(data), str(copy)).returncode == 0
     assert run("restore", "--data", str(new), str(copy)).returncode == 0

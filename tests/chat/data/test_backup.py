@@ -23,6 +23,9 @@ def test_backup_and_restore(tmp_path: Path) -> None:
     desk.write(post("b", "later"))
     desk.store.stop()
 
+    assert {oct(path.stat().st_mode & 0o77) for path in (tmp_path / "copy", tmp_path / "copy" / "chat.sqlite")} == {
+        "0o0"
+    }
     assert manifest["files"] == [sha] and manifest["missing"] == []
     restore(tmp_path / "copy", tmp_path / "new")
     new = Desk(tmp_path / "new")
@@ -33,6 +36,12 @@ def test_backup_and_restore(tmp_path: Path) -> None:
         restore(tmp_path / "copy", tmp_path / "new")
     with pytest.raises(StoreError, match="not empty"):
         backup(tmp_path / "data", tmp_path / "copy")
+    for manifest_text in ("[]", '{"files": ["../../x"]}', '{"files": [7]}', "{"):
+        kept = (tmp_path / "copy" / "manifest.json").read_text()
+        (tmp_path / "copy" / "manifest.json").write_text(manifest_text)
+        with pytest.raises(StoreError, match="not a backup"):
+            restore(tmp_path / "copy", tmp_path / "other")
+        (tmp_path / "copy" / "manifest.json").write_text(kept)
     (tmp_path / "copy" / "files" / sha[:2] / sha).write_bytes(b"jello")
     with pytest.raises(StoreError, match="damaged"):
         restore(tmp_path / "copy", tmp_path / "other")

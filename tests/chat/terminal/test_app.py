@@ -349,7 +349,7 @@ def test_tab_completes_and_up_recalls(tmp_path: Path) -> None:
 
 
 def test_a_restart_of_the_server_is_shown_and_survived(tmp_path: Path) -> None:
-    """The head line says that the line is lost and when it is back; what was typed meanwhile arrives."""
+    """The head line says that the line is lost and when it is back; what was typed meanwhile is shown as waiting, and arrives."""
 
     async def scene() -> None:
         async with contextlib.AsyncExitStack() as server:
@@ -358,9 +358,10 @@ def test_a_restart_of_the_server_is_shown_and_survived(tmp_path: Path) -> None:
                 await server.aclose()
                 await ann.until(lambda: "○" in ann.head())
                 await ann.type("said in the dark")
+                await ann.until(ann.sees("said in the dark (waits for the connection)"))
                 async with live_server(tmp_path / "d", address.port):
-                    await ann.until(ann.sees("said in the dark"))
-                    await ann.until(lambda: "●" in ann.head())
+                    await ann.until(lambda: [line for line in ann.texts() if line.endswith("said in the dark")])
+                    await ann.until(lambda: "●" in ann.head() and not ann.sees("waits for")())
 
     play(scene)
 
