@@ -60,6 +60,7 @@ def answer(
     trust: tuple[str, ...] = (),
     intel: str | None = None,
     thresholds: str | None = None,
+    keylog: str | None = None,
 ) -> int:
     """Analyse and print; 1 where a finding is at or above `fail_on`, else 0. The options are those of the command.
 
@@ -72,7 +73,7 @@ def answer(
 
     with Progress() as progress:
         extra = {"thresholds_file": thresholds} if thresholds else {}
-        settings = Settings(interval_s=interval, trusted=trust, intel=intel, extra=extra)
+        settings = Settings(interval_s=interval, trusted=trust, intel=intel, keylog=keylog, extra=extra)
         judge = not as_json or output is not None or fail_on is not None or only is None or "findings" in only
         analysis = analyse(
             captures, settings=settings, only=only, progress=progress, selector=selector(expression), judge=judge

@@ -26,6 +26,7 @@ import numpy as np
 
 from analysis.columns import NO_TIME, Array, Records, different
 from analysis.errors import CaptureError
+from analysis.key_log import read_key_log
 from analysis.merge import Piece, merged
 from analysis.origin import PSEUDO_HEADERS, BlockName, Comment, Interface, Section
 from analysis.records import MutableRecord
@@ -46,6 +47,7 @@ class Reader(Protocol):
     interfaces: list[Interface]
     sections: list[Section]
     names: list[BlockName]
+    secrets: list[bytes]
     comments: list[Comment]
     row_comments: list[tuple[int, str]]
     at: int
@@ -245,6 +247,7 @@ class Capture(MutableRecord):
     files: list[CaptureFile]
     interfaces: list[Interface]
     names: dict[str, str] = field(default_factory=dict)
+    secrets: list[bytes] = field(default_factory=list)  # texts of key logs that nobody has taken yet
     comments: list[Comment] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -323,6 +326,8 @@ class Capture(MutableRecord):
             self.interfaces.append(interface)
         for name in reader.names[seen[0] :]:
             self.names.setdefault(name.address, name.name)
+        self.secrets += reader.secrets
+        reader.secrets.clear()
         self.comments += reader.comments[seen[1] :]
         self.sections += reader.sections[seen[2] :]
         seen[:] = len(reader.names), len(reader.comments), len(reader.sections)
@@ -337,12 +342,16 @@ class Capture(MutableRecord):
             self._last_ns = int(times[-1])
 
 
-def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Capture:
-    """Open every path (`-`: stdin); raises CaptureError, one line, for the first that is no capture."""
+def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536, keylog: str | None = None) -> Capture:
+    """Open every path (`-`: stdin); raises CaptureError, one line, for the first that is no capture.
+
+    The secrets of the file `keylog` are known from the start, those of secrets blocks from where they stand.
+    """
     if not paths:
         raise CaptureError("no capture given: expected at least one path")
     if chunk_packets < 1:
         raise ValueError(f"chunk_packets: got {chunk_packets}, expected at least 1")
+    secrets = [read_key_log(keylog)] if keylog is not None else []
     window = max(SMALLEST_WINDOW, min(WINDOW_BYTES, ALL_WINDOWS // len(paths)))
     sources: list[_Source] = []
     try:
@@ -356,6 +365,7 @@ def open_captures(paths: Sequence[str], *, chunk_packets: int = 65536) -> Captur
     return Capture(
         files=[source.file for source in sources],
         interfaces=[],
+        secrets=secrets,
         bytes_total=sum(source.raw.total for source in sources) if regular else 0,
         _sources=sources,
         _limit=chunk_packets,

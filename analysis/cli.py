@@ -61,6 +61,11 @@ def cli() -> None:
     """
 
 
+_keylog = click.option(
+    "--keylog", metavar="FILE", help="Key log (SSLKEYLOGFILE): look into the TLS sessions whose secrets it holds."
+)
+
+
 def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -84,6 +89,7 @@ def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     "--intel", metavar="FILE", help="File of addresses, networks, names and fingerprints known to be bad, one a line."
 )
 @click.option("--thresholds", metavar="FILE", help="TOML file with changed thresholds of detectors.")
+@_keylog
 @_one_line_errors
 def analyze(
     captures: tuple[str, ...],
@@ -96,6 +102,7 @@ def analyze(
     trust: tuple[str, ...],
     intel: str | None,
     thresholds: str | None,
+    keylog: str | None,
 ) -> None:
     """Analyse captures: what happened, is it bad.
 
@@ -118,6 +125,7 @@ def analyze(
         trust=trust,
         intel=intel,
         thresholds=thresholds,
+        keylog=keylog,
     )
     if code:
         raise click.exceptions.Exit(code)
@@ -135,6 +143,7 @@ def _fields(_: click.Context, __: click.Parameter, value: str | None) -> tuple[s
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Stop after N packets.")
 @click.option("-w", "--write", "path", metavar="FILE", help="Write the packets to a new pcapng file instead.")
 @click.option("--detail", metavar="N", type=click.IntRange(min=1), help="Show frame N in full (needs tshark).")
+@_keylog
 @_one_line_errors
 def packets(
     arguments: tuple[str, ...],
@@ -144,6 +153,7 @@ def packets(
     limit: int | None,
     path: str | None,
     detail: int | None,
+    keylog: str | None,
 ) -> None:
     """Print one line a packet: layers, stream, TCP flags.
 
@@ -168,7 +178,7 @@ def packets(
         if name not in FIELDS:
             raise click.BadParameter(f"got {name!r}, expected some of {', '.join(FIELDS)}", param_hint="--fields")
     if detail is not None:
-        _show_detail(captures, detail)
+        _show_detail(captures, detail, keylog)
         return
     chosen = selector(expression)
     if path is not None:
@@ -177,11 +187,11 @@ def packets(
         if any(os.path.exists(name) and os.path.exists(path) and os.path.samefile(name, path) for name in captures):
             raise InputError(f"{path}: is the capture that is read, expected another file for -w")
         with PacketWriter(path) as writer:
-            for _ in packet_rows(captures, (), chosen, limit=limit, writer=writer):
+            for _ in packet_rows(captures, (), chosen, limit=limit, writer=writer, keylog=keylog):
                 pass
         click.echo(f"{writer.packets} packets written to {path}", err=True)
         return
-    _print_rows(packet_rows(captures, names, chosen, limit=limit), names, as_json)
+    _print_rows(packet_rows(captures, names, chosen, limit=limit, keylog=keylog), names, as_json)
 
 
 def _captures_and_filter(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
@@ -191,7 +201,7 @@ def _captures_and_filter(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], s
     return arguments, None
 
 
-def _show_detail(captures: tuple[str, ...], number: int) -> None:
+def _show_detail(captures: tuple[str, ...], number: int, keylog: str | None) -> None:
     """One frame through tshark."""
     from analysis.dissect import detail
 
@@ -199,7 +209,7 @@ def _show_detail(captures: tuple[str, ...], number: int) -> None:
         raise click.UsageError("--detail shows a frame of one capture file")
     if not os.path.exists(captures[0]):
         raise InputError(f"{captures[0]}: no such file")
-    for line in detail(captures[0], number):
+    for line in detail(captures[0], number, keylog):
         sys.stdout.write(line + "\n")
 
 
@@ -227,8 +237,9 @@ def _print_rows(chunks: Iterable[list[list[Any]]], names: tuple[str, ...], as_js
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
 @click.option("--oracle", metavar="DIR", help="Read Wireshark's answers from DIR instead of running tshark.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_keylog
 @_one_line_errors
-def verify(captures: tuple[str, ...], oracle: str | None, as_json: bool) -> None:
+def verify(captures: tuple[str, ...], oracle: str | None, as_json: bool, keylog: str | None) -> None:
     """Run tshark beside us and print every difference.
 
     Exit code 1 if a table differs.
@@ -239,7 +250,7 @@ def verify(captures: tuple[str, ...], oracle: str | None, as_json: bool) -> None
     """
     from analysis.verify import Report, lines, verify_capture
 
-    reports: list[Report] = [verify_capture(path, oracle) for path in captures]
+    reports: list[Report] = [verify_capture(path, oracle, keylog) for path in captures]
     if as_json:
         import json
 

@@ -328,6 +328,7 @@ class Batch(NamedTuple):
     data: Array  # uint8
     packets: Packets
     taps: Taps
+    secrets: bytes = b""  # lines of key logs that came before or among these packets
 
 
 class FirstFrames(Record):

@@ -7,6 +7,7 @@ character that a terminal could act on escaped. Deep dissection is tshark's; thi
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +19,8 @@ MOST_LINES = 20_000
 INDENT = "    "
 
 
-def detail(path: str, number: int) -> Iterator[str]:
-    """The lines of frame `number`. Raises AnalysisError without tshark, or where the frame is not there."""
+def detail(path: str, number: int, keylog: str | None = None) -> Iterator[str]:
+    """The lines of frame `number`, of TLS also what is inside where `keylog` opens it. Raises AnalysisError without tshark, or where the frame is not there."""
     if shutil.which("tshark") is None:
         raise AnalysisError("tshark: not found, expected it on the PATH for --detail")
     if not _holds(path, number):
@@ -35,6 +36,7 @@ def detail(path: str, number: int) -> Iterator[str]:
         display_filter=f"frame.number=={number}",
         keep_packets=False,
         custom_parameters=["-2", "-n", "-c", str(number)],
+        override_prefs={"tls.keylog_file": os.path.abspath(keylog)} if keylog is not None else {},
         eventloop=loop,
     )
     try:

@@ -164,13 +164,14 @@ def packet_rows(
     *,
     limit: int | None = None,
     writer: PacketWriter | None = None,
+    keylog: str | None = None,
 ) -> Iterator[list[list[Any]]]:
     """Columns of each chunk: one list a field; at most `limit` packets. `writer` gets what is shown, too.
 
     Raises AnalysisError for what cannot be read.
     """
     compiling.choose(estimate_packets(paths))
-    with open_captures(paths) as capture:
+    with open_captures(paths, keylog=keylog) as capture:
         yield from rows_of(capture, fields, selector, limit, writer)
 
 

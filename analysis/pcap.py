@@ -125,6 +125,7 @@ class PcapReader:
         ]
         self.sections: list[Section] = []
         self.names: list[BlockName] = []
+        self.secrets: list[bytes] = []
         self.comments: list[Comment] = []
         self.row_comments: list[tuple[int, str]] = []
         self.at = variant.header_len

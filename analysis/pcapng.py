@@ -1,4 +1,4 @@
-"""pcapng: bytes to record index (draft-ietf-opsawg-pcapng). Sections, interfaces, clocks, names, drops, comments.
+"""pcapng: bytes to record index (draft-ietf-opsawg-pcapng). Sections, interfaces, clocks, names, drops, comments, keys.
 
 In: the file's bytes, a buffer at a time. Out: `Records` with file-local interfaces, and what the blocks say. Packet
 blocks (enhanced, simple, obsolete) are walked by a kernel; the rare blocks between them are read in plain Python;
@@ -32,7 +32,8 @@ from analysis.origin import (
 from analysis.patterns import pattern
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
-SECTION, INTERFACE, NAMES, STATISTICS = 0x0A0D0D0A, 1, 4, 5
+SECTION, INTERFACE, NAMES, STATISTICS, SECRETS = 0x0A0D0D0A, 1, 4, 5, 10
+TLS_KEY_LOG = 0x544C534B
 LITTLE, BIG = b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"
 MORE, FULL, BLOCK, DAMAGED = range(4)  # why a walk ends
 
@@ -178,7 +179,7 @@ def walk(
             index.timed[row] = 0
             index.comment[row] = 0
             row += 1
-        elif kind == 1 or kind == 4 or kind == 5:
+        elif kind == 1 or kind == 4 or kind == 5 or kind == 10:
             return row, at, BLOCK
         at += padded
     return row, at, FULL
@@ -240,6 +241,7 @@ class PcapngReader:
         self.interfaces: list[Interface] = []
         self.sections: list[Section] = []
         self.names: list[BlockName] = []
+        self.secrets: list[bytes] = []
         self.comments: list[Comment] = []
         self.row_comments: list[tuple[int, str]] = []
         self.at = 0
@@ -328,6 +330,8 @@ class PcapngReader:
             self._take_interface(body)
         elif kind == NAMES:
             self._take_names(body)
+        elif kind == SECRETS:
+            self._take_secrets(body)
         else:
             self._take_statistics(body)
         self.at = at + padded
@@ -412,6 +416,11 @@ class PcapngReader:
                 address = str(ipaddress.ip_address(value[:width]))
                 self.names += [BlockName(address, _text(n)) for n in value[width:].split(b"\x00") if n]
             at += 4 + (size + 3) // 4 * 4
+
+    def _take_secrets(self, body: bytes) -> None:
+        """Decryption secrets, section 4.7: type 32, length 32, the secrets; those of TLS are used."""
+        if len(body) >= 8 and self._number(body[:4]) == TLS_KEY_LOG:
+            self.secrets.append(body[8 : 8 + self._number(body[4:8])])
 
     def _take_statistics(self, body: bytes) -> None:
         """Interface statistics, section 4.6: interface 32, time 64, options; the last block of an interface counts."""

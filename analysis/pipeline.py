@@ -29,7 +29,9 @@ HAND_OVER_S = 0.0002
 
 
 class Source(Protocol):
-    """Where packets come from: an open capture, or some of its packets."""
+    """Where packets come from: an open capture, or some of its packets. `secrets` are moved to the batches."""
+
+    secrets: list[bytes]
 
     def chunks(self) -> Iterator[Records]:
         """The packets in file order."""
@@ -78,6 +80,9 @@ class Pipeline:
         for records in capture.chunks():
             marks.append(perf_counter())
             batch = self._decoder.update(records)
+            if capture.secrets:
+                batch = batch._replace(secrets=b"\n".join(capture.secrets))
+                capture.secrets.clear()
             marks.append(perf_counter())
             self.flows.update(batch)
             ends = self.flows.ends(batch)

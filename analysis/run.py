@@ -55,11 +55,15 @@ class Counter(Protocol):
 
 
 class Settings(Record):
-    """What an analysis may be told. `trusted` networks are never accused; `intel` is a file of known bad names."""
+    """What an analysis may be told. `trusted` networks are never accused; `intel` is a file of known bad names.
+
+    `keylog` is a file with secrets of TLS sessions, which are opened then.
+    """
 
     interval_s: float = 1.0
     trusted: tuple[str, ...] = ()
     intel: str | None = None
+    keylog: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,7 +167,7 @@ def analyse(
     compiling.choose(packets)
     if kernel.enabled():
         memory.keep_little()
-    with _apart(packets) as apart, open_captures(paths) as capture:
+    with _apart(packets) as apart, open_captures(paths, keylog=settings.keylog) as capture:
         chosen = capture if selector is None else Selected(capture, selector)
         analysis = _tables(chosen, settings, progress, began, judge, apart)
     return replace(analysis, only=tuple(only) if only else PARTS)

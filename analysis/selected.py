@@ -25,6 +25,7 @@ class Selected:
     def __init__(self, capture: Capture, selector: DisplayFilter) -> None:
         self._capture = capture
         self._selector = selector
+        self.secrets: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._capture, name)
@@ -35,7 +36,7 @@ class Selected:
 
         pipeline = Pipeline()
         waiting: list[Records] = []
-        for batch in pipeline.batches(_Tee(self._capture, waiting)):
+        for batch in pipeline.batches(_Tee(self._capture, waiting, self.secrets)):
             chosen = self._selector.select(batch, pipeline.flows, pipeline.naming.facts)
             records = waiting.pop(0)
             rows = np.flatnonzero(chosen)
@@ -43,13 +44,17 @@ class Selected:
 
 
 class _Tee:
-    """The capture's chunks, each also put into `kept`."""
+    """The capture's chunks and secrets, each also put into lists of others."""
 
-    def __init__(self, capture: Capture, kept: list[Records]) -> None:
-        self._capture, self._kept = capture, kept
+    def __init__(self, capture: Capture, records: list[Records], secrets: list[bytes]) -> None:
+        self.secrets: list[bytes] = []
+        self._capture, self._records, self._secrets = capture, records, secrets
 
     def chunks(self) -> Iterator[Records]:
         """All packets."""
         for records in self._capture.chunks():
-            self._kept.append(records)
+            self._records.append(records)
+            self.secrets += self._capture.secrets
+            self._secrets += self._capture.secrets
+            self._capture.secrets.clear()
             yield records

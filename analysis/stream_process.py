@@ -116,7 +116,7 @@ class StreamProcess:
         self.facts = facts
         self._slots = [Slot() for _ in range(SLOTS)]
         self._placed = 0
-        self._sizes: deque[tuple[int, Sizes]] = deque()  # of batches that were not sent yet
+        self._unsent: deque[tuple[int, Sizes, bytes]] = deque()  # slot, sizes and secrets of batches
         self._had: deque[Array] = deque()  # of batches that were not updated yet: layers before
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
@@ -141,16 +141,16 @@ class StreamProcess:
             for (name, _), values in zip(ENDS, ends[1:]):
                 columns[name][:] = values
             self._placed += 1
-            self._sizes.append((number, sizes))
+            self._unsent.append((number, sizes, batch.secrets))
             self._had.append(batch.packets.n_layers)
             packets = batch.packets._replace(**{name: columns[name] for name in WRITTEN})
-            yield Batch(columns["data"], packets, batch.taps), ends
+            yield batch._replace(data=columns["data"], packets=packets), ends
 
     def sent(self, batches: Batches) -> Batches:
         """The same batches, each when the next one has been handed to the other process."""
         last = None
         for batch, ends in batches:
-            self._send(self._sizes.popleft())
+            self._send(self._unsent.popleft())
             if last is not None:
                 yield last
             last = batch, ends
@@ -208,9 +208,12 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
         while True:
             message = pickle.load(inbox)
             try:
-                renamed = [] if message is None else _name(naming, slots[message[0]].columns(message[1]), message[1])
+                renamed: list[int] = []
                 if message is None:
                     naming.finish()
+                else:
+                    number, sizes, secrets = message
+                    renamed = _name(naming, slots[number].columns(sizes), sizes, secrets)
                 answer: Any = renamed, facts.take()
             except Exception as error:
                 answer = error
@@ -221,8 +224,8 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
     os._exit(0)
 
 
-def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes) -> list[int]:
+def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes, secrets: bytes) -> list[int]:
     """Name the streams of a batch that lies in a slot."""
     packets = Packets(**dict.fromkeys(Packets._fields, NOTHING) | {name: columns[name] for name in COLUMNS})
-    batch = Batch(columns["data"], packets, Taps(*[NOTHING] * len(Taps._fields)))
+    batch = Batch(columns["data"], packets, Taps(*[NOTHING] * len(Taps._fields)), secrets)
     return naming.update(batch, Ends(sizes.flows, *(columns[name] for name, _ in ENDS)))[1]

@@ -91,26 +91,29 @@ class Report:
         return found | {"differences": [row._asdict() for row in self.differences]}
 
 
-def verify_capture(path: str, oracle: str | None = None) -> Report:
-    """Compare our answer for one capture with tshark's, run now or stored in `oracle`. Raises AnalysisError."""
+def verify_capture(path: str, oracle: str | None = None, keylog: str | None = None) -> Report:
+    """Compare our answer for one capture with tshark's, run now or stored in `oracle`; both may have a key log.
+
+    Raises AnalysisError.
+    """
     if oracle is not None:
         version, theirs = stored_answer(Path(oracle))
     else:
-        version, theirs = _run_tshark(path)
-    return compare(path, version, theirs, our_answer(path))
+        version, theirs = _run_tshark(path, keylog)
+    return compare(path, version, theirs, our_answer(path, keylog))
 
 
-def our_answer(path: str) -> Answer:
+def our_answer(path: str, keylog: str | None = None) -> Answer:
     """What `analyze` and `packets` say."""
     from analysis.packets import packet_rows
-    from analysis.run import analyse
+    from analysis.run import Settings, analyse
 
     answer = Answer()
     fields = ("number", "path", "tcp_stream", "tcp_flags")
-    for chunk in packet_rows([path], fields):
+    for chunk in packet_rows([path], fields, keylog=keylog):
         for number, layers, stream, flags in zip(*chunk):
             answer.frames[number] = Frame(layers, "" if stream is None else str(stream), flags or "")
-    found = analyse([path]).to_json()
+    found = analyse([path], settings=Settings(keylog=keylog)).to_json()
     rows = {tuple(row["path"].split("/")): row for row in found["hierarchy"] if row["path"] != "frame"}
     numbers = ("packets", "bytes", "end_packets", "end_bytes", "pdus")
     answer.tables["hierarchy"] = {key: tuple(row[name] for name in numbers) for key, row in rows.items()}
@@ -438,7 +441,7 @@ class _Clean:
                 return text.encode("utf-8", "replace")
 
 
-def _run_tshark(path: str) -> tuple[str, Answer]:
+def _run_tshark(path: str, keylog: str | None) -> tuple[str, Answer]:
     """Run tshark over the capture. Raises AnalysisError where it is missing or cannot read the file."""
     program = shutil.which("tshark")
     if program is None:
@@ -448,6 +451,7 @@ def _run_tshark(path: str) -> tuple[str, Answer]:
     collected = _Tshark()
     with tempfile.TemporaryFile() as talk:
         command = [program, "-2", "-n", "-r", path, "-T", "pdml"]
+        command += ["-o", f"tls.keylog_file:{os.path.abspath(keylog)}"] if keylog is not None else []
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=talk, env=environment)
         assert child.stdout is not None
         try:

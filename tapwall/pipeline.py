@@ -70,9 +70,10 @@ def make_rules(
     with_proof: bool = True,
     compare: Sequence[tuple[str, str]] = (),
     progress: run.Progress | None = None,
+    keylog: str | None = None,
 ) -> RulesResult:
     """Make, replay and prove the rules for some captures. `compare`: (name, text) of other rules to replay as well."""
-    settings = run.Settings(trusted=decisions.permit)
+    settings = run.Settings(trusted=decisions.permit, keylog=keylog)
     analysis = run.analyse(paths, settings=settings, progress=progress)
     findings = unique(analysis.findings)
     members = finding_flows(findings, analysis.flows, analysis.texts)

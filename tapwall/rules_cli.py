@@ -40,6 +40,7 @@ VANTAGES = ("host", "router", "docker", "span")
 @click.option("--ttl", default="24h", metavar="DUR", help="How long a block lives.")
 @click.option("--compare", multiple=True, metavar="RULES", help="Replay these rules as well (policy.toml, iptables-save, nft -j).")  # fmt: skip
 @click.option("--no-proof", is_flag=True, help="Simulate only, leave the kernel out.")
+@click.option("--keylog", metavar="FILE", help="Key log (SSLKEYLOGFILE): look into the TLS sessions whose secrets it holds.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Insist on rules that cut protected traffic.")
 @click.option("-o", "folder", metavar="DIR", help="Write all files and the report here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -50,6 +51,7 @@ def rules(
     as_json: bool,
     no_proof: bool,
     compare: tuple[str, ...],
+    keylog: str | None,
     **options: Any,
 ) -> None:
     """Make firewall rules from captures, replay and prove them.
@@ -71,6 +73,7 @@ def rules(
         created=int(time.time()),
         with_proof=not no_proof,
         compare=[(path, Path(path).read_text(encoding="utf-8", errors="replace")) for path in compare],
+        keylog=keylog,
     )
     if folder is not None:
         _write(result, Path(folder))

@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.named_tuples import NamedTuple
 from analysis.protocols import tls
+from analysis.protocols.tls_session import expand_label
 
 VERSION_1, VERSION_2 = 0x00000001, 0x6B3343CF
 INITIAL, ZERO_RTT, HANDSHAKE, RETRY, NEGOTIATION, SHORT = range(6)
@@ -133,12 +134,6 @@ class Keys(NamedTuple):
     hp: bytes
 
 
-def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-    """HKDF-Expand-Label of TLS 1.3 with an empty context, for at most 32 bytes (RFC 8446 7.1)."""
-    info = size.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + b"\0"
-    return hmac.digest(secret, info + b"\x01", hashlib.sha256)[:size]
-
-
 def initial_keys(version: int, dcid: bytes) -> tuple[Keys, Keys] | None:
     """Keys of (client, server) for Initial packets of a connection whose first destination id was `dcid`."""
     salt = _salt(version)
@@ -148,12 +143,9 @@ def initial_keys(version: int, dcid: bytes) -> tuple[Keys, Keys] | None:
     prefix = b"quicv2 " if version == VERSION_2 else b"quic "
     keys = []
     for label in (b"client in", b"server in"):
-        side = _expand(secret, label, 32)
-        keys.append(
-            Keys(
-                _expand(side, prefix + b"key", 16), _expand(side, prefix + b"iv", 12), _expand(side, prefix + b"hp", 16)
-            )
-        )
+        side = expand_label("sha256", secret, label, 32)
+        sizes = (b"key", 16), (b"iv", 12), (b"hp", 16)
+        keys.append(Keys(*(expand_label("sha256", side, prefix + name, size) for name, size in sizes)))
     return keys[0], keys[1]
 
 

@@ -122,6 +122,35 @@ TABLE: tuple[Protocol, ...] = (
     *(Protocol(*row) for row in services.ROWS),
 )  # fmt: skip
 
+# Inside TLS: application protocols by their ALPN names (IANA) and by Wireshark's tls.port table.
+BY_ALPN: dict[str, Dissect] = {
+    "h2": http2.dissect,
+    "http/1.0": http.dissect,
+    "http/1.1": http.dissect,
+    "dot": dns_stream.dissect,
+    "imap": mail.dissect_imap,
+    "pop3": mail.dissect_pop,
+    "mqtt": messaging.dissect_mqtt,
+    "xmpp-client": messaging.dissect_xmpp,
+    "irc": messaging.dissect_irc,
+    "ftp": ftp.dissect,
+}
+TLS_PORTS: dict[int, Dissect] = {
+    443: http.dissect,
+    465: mail.dissect_smtp,
+    636: directory.dissect_ldap,
+    853: dns_stream.dissect,
+    989: ftp.dissect_data,
+    990: ftp.dissect,
+    992: telnet.dissect,
+    993: mail.dissect_imap,
+    994: messaging.dissect_irc,
+    995: mail.dissect_pop,
+    3269: directory.dissect_ldap,
+    5061: misc.dissect_sip,
+    5671: messaging.dissect_amqp,
+    8883: messaging.dissect_mqtt,
+}
 BY_PORT: dict[int, Dissect] = {port: row.dissect for row in TABLE for port in row.ports}
 HEURISTICS: tuple[Dissect, ...] = tuple(row.heuristic for row in TABLE if row.heuristic is not None)
 
@@ -161,6 +190,12 @@ def by_ports(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
     low, high = (a_port, b_port) if a_port < b_port else (b_port, a_port)
     ports = (server, low, high) if server else (low, high)
     return tuple([BY_PORT[port] for port in dict.fromkeys(ports) if port in BY_PORT])
+
+
+def over_tls(server: int, a_port: int, b_port: int) -> tuple[Dissect, ...]:
+    """The same of what is inside an opened TLS session."""
+    ports = dict.fromkeys((server, min(a_port, b_port), max(a_port, b_port)))
+    return tuple([TLS_PORTS[port] for port in ports if port in TLS_PORTS])
 
 
 def telling() -> Array:

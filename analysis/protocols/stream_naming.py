@@ -17,6 +17,7 @@ from analysis.columns import Array, Batch, Packets
 from analysis.facts import Facts, Kerberos
 from analysis.flows import Ends
 from analysis.growing import FIRST_ROWS, lengthen
+from analysis.key_log import KeyLog
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.pdu import Dissect, Pdu
@@ -54,9 +55,10 @@ class Streams(Protocol):
 
 
 class Shared:
-    """What dissectors may ask of the whole analysis: announced data connections, and to hand a stream over."""
+    """What dissectors may ask of the whole analysis: announced data connections, keys, and to hand a stream over."""
 
     def __init__(self, facts: Facts) -> None:
+        self.key_log = KeyLog()
         self._facts = facts
         self._announced: dict[int, Dissect] = {}
 
@@ -72,6 +74,14 @@ class Shared:
     def start_tls(self, pdu: Pdu) -> None:
         """From the next segment on, the stream is TLS."""
         pdu.stream.dissector = tls_records.dissect
+
+    def inside_tls(self, stream: Stream, alpn: str) -> Stream:
+        """What an opened TLS session carries, as a connection of its own: by ALPN, or by the ports of `stream`."""
+        ports = stream.a_port, stream.b_port, stream.server_port
+        inner = Stream(stream.flow, *ports, self._facts, self, registry.choose)
+        inner.dissector = registry.BY_ALPN.get(alpn)
+        inner.candidates = registry.over_tls(stream.server_port, stream.a_port, stream.b_port)
+        return inner
 
     def upgrade(self, word: str) -> Dissect | None:
         """The dissector behind an HTTP Upgrade token."""
@@ -115,6 +125,8 @@ class StreamNaming:
     def update(self, batch: Batch, ends: Ends) -> tuple[Array, list[int]]:
         """Append the layers above TCP to each packet of `batch`, in place; `ends` are its conversations. See Streams."""
         packets = batch.packets
+        if batch.secrets:
+            self._shared.key_log.add(batch.secrets)
         self._renamed = []
         had = packets.n_layers.copy()
         if not len(had):
@@ -140,6 +152,8 @@ class StreamNaming:
     def _close(self, stream: Stream) -> None:
         logins.flush(self._facts, stream.state)
         tls_facts.emit(self._facts, stream.flow, stream.state)
+        if "tls_inside" in stream.state:
+            self._close(stream.state["tls_inside"].stream)
 
     def _forget(self, packets: Packets) -> None:
         """Drop streams that were closed before this batch and silent in it, and of too many the oldest silent ones.
@@ -280,7 +294,7 @@ class StreamNaming:
         lanes, side, spoken = self._bulk.view, stream.sides[direction], stream.spoken
         span = side.spans[-1] if side.spans else None
         if spoken is TLS:
-            if stream.state.get(("tls_sealed", direction)):
+            if stream.state.get(("tls_sealed", direction)) and "tls_session" not in stream.state:
                 return enter_records(side, lanes, lane)
         elif spoken is None:
             if stream.refused >= REFUSALS and stream.dissector is None and not stream.candidates:

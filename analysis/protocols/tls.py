@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from analysis.named_tuples import NamedTuple
 
-CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11  # RFC 8446 4, HandshakeType
+CLIENT_HELLO, SERVER_HELLO, ENCRYPTED_EXTENSIONS, CERTIFICATE = 1, 2, 8, 11  # RFC 8446 4, HandshakeType
 
 # Extension types read here (IANA "TLS ExtensionType Values").
 SERVER_NAME, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, HEARTBEAT, ALPN, VERSIONS = 0, 10, 11, 13, 15, 16, 43
@@ -219,6 +219,14 @@ def server_hello(data: bytes) -> ServerHello | None:
             names = _protocols(body)
             alpn = _text(names[0]) if names else ""
     return ServerHello(version, cipher, alpn, data[6:38] == HELLO_RETRY_RANDOM)
+
+
+def agreed(data: bytes) -> str:
+    """The application protocol that an EncryptedExtensions message names (RFC 8446 4.3.1), or nothing."""
+    listed: list[tuple[int, bytes | None]] = []
+    _extensions(data, 4, len(data), listed)
+    names = next((_protocols(body) for kind, body in listed if kind == ALPN and body), [])
+    return _text(names[0]) if names else ""
 
 
 # -- fingerprints --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from analysis.facts import Facts, Payload, Tls
 from analysis.protocols import exploits, tls
 from analysis.protocols.pdu import Pdu
+from analysis.protocols.tls_session import Session
 
 CHANGE_CIPHER_SPEC, HANDSHAKE, APPLICATION, HEARTBEAT = 20, 22, 23, 24
 FIZZ = (0xFB17, 0xFB1A)  # unofficial drafts of TLS 1.3
@@ -74,17 +75,28 @@ def _messages(pdu: Pdu, pending: Pending, text: bytearray) -> None:
                 pending = pdu.stream.state["tls"] = Pending()
             pending.hello = tls.client_hello(message)
             pending.number, pending.time_ns = pdu.number, pdu.time_ns
+            _begin_session(pdu, message)
             pending.text[pdu.direction].extend(text)
             text = pending.text[pdu.direction]
         elif kind == tls.SERVER_HELLO:
             pending.server = tls.server_hello(message)
             if pending.server is not None:
                 pdu.stream.state["tls_version"] = session_version(pending.server.version)
+                if "tls_session" in pdu.stream.state and not pending.server.retry:
+                    server = pending.server
+                    pdu.stream.state["tls_session"].hello(message[6:38], server.version, server.cipher, server.alpn)
             if not pending.number:
                 pending.number, pending.time_ns = pdu.number, pdu.time_ns
         elif kind == tls.CERTIFICATE and pending.certificate is None:
             pending.certificate = tls.certificate(message)
             exploits.certificate(pdu, message)
+
+
+def _begin_session(pdu: Pdu, hello: bytes) -> None:
+    """A new session, if the secrets of its client random are known."""
+    secrets = pdu.stream.shared.key_log.secrets(hello[6:38]) if pdu.stream.shared.key_log else None
+    if secrets is not None:
+        pdu.stream.state["tls_session"] = Session(secrets, hello[6:38], pdu.direction)
 
 
 def session_version(version: int) -> int:

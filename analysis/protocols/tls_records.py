@@ -2,7 +2,8 @@
 
 In: bytes of a connection on a TLS port, after STARTTLS, or that look like a record. Out: one `tls` layer per call, with
 all bytes that were handed over. Handshake messages are put together over records and given to tls.py, until the
-direction changes to encrypted records. It must not know how a connection came to speak TLS.
+direction changes to encrypted records. Where a key log holds the secrets, records are opened, and what they carry is
+dissected as a connection inside this one. It must not know how a connection came to speak TLS.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from analysis import layers
 from analysis.protocols import tls_facts
 from analysis.protocols.pdu import ONE_MORE, Pdu
+from analysis.protocols.streams import FIN, Segment, Stream, deliver
+from analysis.protocols.tls_session import Session
 
 HEADER = 5
 LONGEST_RECORD = 16_384 + 2_048
@@ -128,7 +131,36 @@ def _record(pdu: Pdu, at: int, size: int) -> bool:
         tls_facts.record(pdu, kind, data[at + HEADER : at + size], size - HEADER)
         if kind in (CHANGE_CIPHER_SPEC, APPLICATION):
             state["tls_sealed", pdu.direction] = True
+    if "tls_session" in state and at + size <= len(data):
+        _open(pdu, state["tls_session"], data[at : at + HEADER], data[at + HEADER : at + size])
     return sealed
+
+
+class _Inside:
+    """What a session carries: a connection of its own, and the bytes of it that each direction has sent."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.sent = [0, 0]
+
+
+def _open(pdu: Pdu, session: Session, header: bytes, body: bytes) -> None:
+    """Open a record if its session can, and dissect the application data in it as the next bytes of what is inside."""
+    direction = pdu.direction
+    if header[0] == CHANGE_CIPHER_SPEC:
+        session.change(direction)
+        return
+    opened = session.open(direction, header, body)
+    if opened is None or opened[0] != APPLICATION or not opened[1]:
+        return
+    text = opened[1]
+    inside = pdu.stream.state.get("tls_inside")
+    if inside is None:
+        inside = pdu.stream.state["tls_inside"] = _Inside(pdu.stream.shared.inside_tls(pdu.stream, session.alpn))
+    seq = inside.sent[direction] & 0xFFFFFFFF
+    inside.sent[direction] += len(text)
+    segment = Segment(pdu.number, pdu.time_ns, seq, text, len(text), FIN if pdu.frame_end else 0, 0)
+    pdu.layers += deliver(inside.stream, direction, segment)
 
 
 def look(pdu: Pdu) -> None:
