@@ -83,7 +83,7 @@ class Session:
         if self._suite is None or (version == TLS13 and self._suite.mode == "cbc"):
             return
         if version == TLS13:
-            self._halves = [self._epoch(side, 0) for side in (0, 1)]
+            self._halves = [self._epoch(side, 0) or self._epoch(side, 1) for side in (0, 1)]
         elif TLS10 <= version <= TLS12 and MASTER in self._secrets:
             seed = server_random + self._client_random
             self._block = _prf(version, self._suite, self._secrets[MASTER], b"key expansion", seed, 256)

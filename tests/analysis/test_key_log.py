@@ -91,6 +91,15 @@ def test_what_openssl_seals_is_opened(
     assert len(opened.facts.tls) == len(closed.facts.tls) == 1
 
 
+def test_traffic_secrets_alone_are_enough(tmp_path: Path) -> None:
+    """Of TLS 1.3 some programs write down no secret of the handshake."""
+    talk = http_talk(tmp_path)
+    lines = [line for line in talk.key_log.read_text().splitlines() if "HANDSHAKE" not in line]
+    talk.key_log.write_text("\n".join(lines))
+    found = analyse([wire(talk).write(tmp_path / "c.pcap")], settings=Settings(keylog=str(talk.key_log)))
+    assert [row.status for row in found.facts.http if row.status] == [200, 200]
+
+
 @pytest.mark.parametrize("version", [V12, V13])
 def test_the_agreed_protocol_names_what_is_inside(tmp_path: Path, version: ssl.TLSVersion) -> None:
     """ALPN goes before the port; in TLS 1.3 it is sealed itself."""
