@@ -106,7 +106,7 @@ class Blocker:
         if not self._members(finding):
             return f"watch: {BELOW}"
         if crowd(self.survey, finding.id, AddrSet()) is not None:
-            return "watch: its senders are shared or vital addresses, a rule would cut off everything else there"
+            return "watch: its senders are shared, vital or permitted addresses: a rule would cut off everything else there"
         return "watch: no side is accountable, a rule could stop the victim"
 
     def _spared(self) -> AddrSet:
@@ -120,7 +120,7 @@ class Blocker:
         if found is None or not found.rung.gain_packets:
             return []
         if found.left_out:
-            text = f"{found.left_out} of its senders are shared or vital addresses and were left out of the rule"
+            text = f"{found.left_out} of its senders are shared, vital or permitted addresses and were left out of the rule"
             self.proposal.advice.append(Note(finding.id, found.target, text))
         if finding.extra.get("spoofed_sources_likely"):
             text = (

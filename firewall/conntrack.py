@@ -17,7 +17,8 @@ from analysis.kernel import kernel
 from firewall.headers import Array
 from firewall.traffic import Marked
 
-NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED, UNKNOWN = range(6)  # order of rules.STATES; UNKNOWN: SCTP and DCCP
+# Order of rules.STATES, then UNKNOWN (SCTP and DCCP) and REPLY (ESTABLISHED, against the direction that opened it)
+NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED, UNKNOWN, REPLY = range(7)
 
 # TCP states; 0 means no entry. Beyond MAX: refuse (invalid) or ignore.
 NO, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG = range(12)
@@ -136,7 +137,7 @@ def track(
             if fresh == 10:
                 out[i] = 3
                 continue
-            out[i] = 1 if side == 1 or entries[c, 2] == 1 else 0
+            out[i] = 6 if side == 1 else (1 if entries[c, 2] == 1 else 0)
             if fresh == 11 or (fresh == 1 and old >= 7):  # ignored: passes, changes nothing
                 if side == 1:
                     entries[c, 2] = 1
@@ -164,7 +165,7 @@ def track(
                 entries[c, 3] = now + timeouts[10 if kind == 1 else (12 if kind == 2 else 13)] * 1_000_000_000
             continue
         back = marked.direction[i] != entries[c, 1]
-        out[i] = 1 if back or entries[c, 2] == 1 else 0
+        out[i] = 6 if back else (1 if entries[c, 2] == 1 else 0)
         which = 12 if kind == 2 else 13
         if kind == 1:
             which = 11 if entries[c, 2] == 1 and now - entries[c, 4] > 2_000_000_000 else 10
@@ -182,7 +183,8 @@ class Tracker:
         self._entries = np.zeros((64, 6), np.int64)
 
     def states(self, marked: Marked, flags: Array, time_ns: Array, drop_new: Array, conversations: int) -> Array:
-        """States of a chunk's packets; `drop_new[i]` is 1 where packet i would be dropped if it were NEW."""
+        """States of a chunk's packets, those that go back as REPLY; `drop_new[i]` is 1 where packet i would be dropped if
+        it were NEW."""
         while len(self._entries) < conversations:
             self._entries = np.concatenate([self._entries, np.zeros_like(self._entries)])
         out: Array = track(marked, flags, time_ns, drop_new, self._entries, STATES, VALID_FLAGS, TIMEOUT_S, self.clock)

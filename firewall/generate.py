@@ -160,7 +160,7 @@ class _Maker:
         """--protect: new connections to a service above twice the fastest source of this capture are dropped."""
         out = []
         for text in self.decisions.protect:
-            host, port = _service(text)
+            host, port = service(text)
             rate = Rate(
                 max(GUARD_LEAST, GUARD_FACTOR * self._fastest(host, port)),
                 1,
@@ -249,16 +249,21 @@ class _Maker:
         return rules
 
 
-def _service(text: str) -> tuple[AddrSet, PortSet | None]:
-    """ "10.0.0.5", "10.0.0.5:443", "[2001:db8::1]:443"."""
+def service(text: str) -> tuple[AddrSet, PortSet | None]:
+    """ "10.0.0.5", "10.0.0.5:443", "[2001:db8::1]:443". Raises RuleError."""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.lstrip(":")
+        host, closed, port = text[1:].partition("]")
+        if not closed or (port and not port.startswith(":")):
+            raise RuleError(f"address: got {text[:80]!r}, expected [address]:port")
+        port = port.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     else:
         host, port = text, ""
-    return AddrSet.parse(host), PortSet.parse(port) if port else None
+    ports = PortSet.parse(port) if port else None
+    if ports is not None and 0 in ports:
+        raise RuleError(f"port: got {port!r}, expected 1 to 65535")
+    return AddrSet.parse(host), ports
 
 
 def _admitted(base: Policy, blocks: list[Rule], force: bool, proposal: Proposal) -> list[Rule]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from firewall.errors import UnsupportedError
 from firewall.escape import comment
 from firewall.lower import MULTIPORT_SLOTS, for_iptables
-from firewall.program import Condition, Line, Program, Verdict
+from firewall.program import TRACKED, Condition, Line, Program, Verdict
 from firewall.rules import TCP_FLAG_BITS, Rate
 from firewall.sets import AddrSet, PortSet
 
@@ -36,7 +36,7 @@ def chain_text(program: Program, chain: str, family: int) -> tuple[list[str], li
     """(chains to declare, "-A …" lines) of one chain of a program in one family."""
     declared: list[str] = []
     out: list[str] = []
-    guarded = family == 4 and not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
+    guarded = family == 4 and not any(program.uses(name) for name in TRACKED)
     for name, lines in for_iptables(program.chains[chain], chain, family).items():
         if len(name) > CHAIN_MAX:
             raise UnsupportedError("-", "chain", f"name {name!r} has {len(name)} characters, at most {CHAIN_MAX}")
@@ -98,7 +98,7 @@ def _condition(condition: Condition, line: Line, family: int) -> str:
         if condition.set_name:
             why = "conntrack --ctorigdst takes one address, not the opposite of a list"
             raise UnsupportedError(line.rule, "destination", why)
-        return f"-m conntrack {not_}--ctorigdst {_one_net(condition.value, line, family)}"
+        return f"-m conntrack {not_}--ctorigdst {_one_net(condition.value, line, family)} --ctdir ORIGINAL"
     if name == "proto" and 0 in condition.value:
         raise UnsupportedError(line.rule, "protocol", "iptables takes protocol 0 for any")
     if name == "proto":

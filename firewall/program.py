@@ -47,6 +47,7 @@ WAYS = {
 }
 WAY_NAMES = tuple(WAYS)  # a packet's way is stored as an index into this
 
+TRACKED = ("state", "orig_dst", "orig_dport")  # conditions that ask connection tracking
 FIELDS = (
     "src", "dst", "orig_dst",  # AddrSet
     "proto", "sport", "dport", "port", "orig_dport",  # PortSet; port: either side (multiport --ports)

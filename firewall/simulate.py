@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from analysis.columns import Batch
 from firewall.buckets import Buckets
-from firewall.conntrack import NEW, Tracker
+from firewall.conntrack import NEW, REPLY, Tracker
 from firewall.fragments import Defragmenter
 from firewall.headers import Array, Headers, read
-from firewall.program import WAY_NAMES, Line, Program
-from firewall.rules import STATES
+from firewall.program import TRACKED, WAY_NAMES, Line, Program
 from firewall.sets import AddrSet
 from firewall.space import Space
 from firewall.traffic import Conversations, Marked
@@ -29,7 +28,7 @@ from firewall.walk import BY_HEADER, BY_POLICY, Rows, Stepper, walk
 
 IN, OUT, FORWARD, ELSEWHERE = 0, 1, 2, 3  # ways of a packet; ELSEWHERE: it passes by this machine
 Fate = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Array]  # dropped, doubtful, decider
-KINDS_OF_STATE = len(STATES) + 1  # one more for "nobody knows"
+KINDS_OF_STATE = REPLY + 1
 COLLATERAL_MAX = 50  # conversations listed per rule; their number is exact
 MASKS = ("src", "dst", "sport", "dport")
 
@@ -104,8 +103,8 @@ class Simulator:
         self._findings = {name: np.asarray(rows, np.int64) for name, rows in (findings or {}).items()}
         self._clock = clock
         self._harness = harness
-        self._tracker = Tracker(clock) if program.uses("state") else None
-        self._fragments = Defragmenter() if self._tracker is not None or program.uses("orig_dport") else None
+        self._tracker = Tracker(clock) if any(program.uses(name) for name in TRACKED) else None
+        self._fragments = Defragmenter() if self._tracker is not None else None
         self._steps = stepwise or program.uses("rate")
         self._buckets: dict[int, Buckets] = {}
         self._replay = Replay(lines=[LineHits(chain, line) for chain, _, line in program.lines()])

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from firewall import conntrack
 from firewall.headers import SHORT, Array
-from firewall.program import WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
+from firewall.program import TRACKED, WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES
 from firewall.space import ADDRESS, NO, UNKNOWN, YES, Answers, Classes, Space
 
@@ -77,12 +78,13 @@ class Rows:
                 break
             rows = at[left]
             if condition.field == "state":
-                wanted = np.array(
-                    [(name in condition.value) ^ condition.negate for name in STATES] + [UNKNOWN], np.int8
-                )
+                hits = [(name in condition.value) ^ condition.negate for name in STATES]
+                wanted = np.array([*hits, UNKNOWN, hits[conntrack.ESTABLISHED]], np.int8)
                 answers = wanted[self._state[rows]] if self.states > 1 else np.full(len(rows), UNKNOWN, np.int8)
             else:
                 answers = self.space.answer(condition, self.classes, self._class[rows])
+                if condition.field in TRACKED and self.states > 1:
+                    answers = _original(answers, self._state[rows])
             out[left] = np.where(answers == NO, NO, np.maximum(out[left], answers))
         return out
 
@@ -100,6 +102,15 @@ class Rows:
             hit = np.flatnonzero(self.short[at] & (out == NO))
             out[hit[self._answer(_before(line, varying[0]), line.family, at[hit]) != NO]] = UNKNOWN
         return out
+
+
+def _original(answers: Answers, states: Array) -> Answers:
+    """What a test on the original destination says, given what it says of the destination: nothing where there is no
+    connection or the packet goes back; an ICMP error has the destination of what it quotes, which is not looked up."""
+    none = np.isin(states, (conntrack.INVALID, conntrack.UNTRACKED, conntrack.REPLY))
+    out = np.where(none, NO, answers)
+    doubt = (states == conntrack.RELATED) | ((states == conntrack.UNKNOWN) & (answers != NO))
+    return np.where(doubt, UNKNOWN, out).astype(np.int8)
 
 
 def _before(line: Line, position: int) -> list[Condition]:

@@ -84,9 +84,17 @@ def rules(
 def _decisions(options: dict[str, Any]) -> Any:
     from analysis.findings import Severity
     from firewall.durations import seconds
-    from firewall.generate import Decisions
+    from firewall.errors import RuleError
+    from firewall.generate import Decisions, service
     from firewall.rules import TTL_MAX_S, Vantage
+    from firewall.sets import AddrSet
 
+    for name in ("permit", "contain", "protect", "widen", "own"):
+        for text in options[name]:
+            try:
+                service(text) if name == "protect" else AddrSet.parse(text)
+            except RuleError as error:
+                raise RuleError(f"--{name}: {error}") from error
     return Decisions(
         permit=options["permit"],
         contain=options["contain"],

@@ -2,7 +2,8 @@
 
 In: a policy lowered for the docker vantage. Out: a shell script that loads both families. DOCKER-USER is never declared
 (a chain that exists before Docker starts makes Docker skip its own jump, and the host is open): the script refuses to
-run without it. Published ports are matched as the client sent them (--ctorigdstport): translation comes before.
+run without it. Published ports are matched as the client sent them (--ctorigdstport): translation comes before,
+so a rule on a destination meets what was opened to it, and no answers.
 Nothing that came from a capture is outside a quoted here-document of a small charset.
 """
 

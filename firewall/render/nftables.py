@@ -13,7 +13,7 @@ from firewall.artifact import Artifact, header
 from firewall.errors import UnsupportedError
 from firewall.escape import NFT_COMMENT_MAX, comment
 from firewall.lower import Lowered
-from firewall.program import Base, Condition, Line, Program, Verdict
+from firewall.program import TRACKED, Base, Condition, Line, Program, Verdict
 from firewall.rules import WITH_PORTS, Rate, protocol_name
 from firewall.sets import AddrSet, PortSet
 
@@ -55,7 +55,7 @@ def portions(program: Program, table: str, *, rules: int, elements: int) -> list
 
 def _needs_guards(program: Program) -> bool:
     """True where nothing puts fragments together before the rules see them."""
-    return not any(program.uses(name) for name in ("state", "orig_dst", "orig_dport"))
+    return not any(program.uses(name) for name in TRACKED)
 
 
 def table_lines(program: Program, table: str = TABLE, *, filled: bool = True) -> list[str]:
@@ -179,7 +179,9 @@ def _address(condition: Condition, not_: str) -> str:
     family = 4 if addresses.v4 else 6
     word = "ip" if family == 4 else "ip6"
     side = "saddr" if condition.field == "src" else "daddr"
-    what = f"ct original {word} {side}" if condition.field.startswith("orig") else f"{word} {side}"
+    what = (
+        f"ct direction original ct original {word} {side}" if condition.field.startswith("orig") else f"{word} {side}"
+    )
     if condition.set_name:
         return f"{what} {not_}@{condition.set_name}"
     nets = addresses.nets(family)

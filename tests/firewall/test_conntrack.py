@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from firewall_packets import ACK, FIN, PSH, RST, SECOND, SYN, URG
 
-from firewall.conntrack import Tracker
+from firewall.conntrack import ESTABLISHED, NEW, REPLY, Tracker
 from firewall.headers import read
 from firewall.traffic import Conversations
 
-WORDS = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "unknown")
+WORDS = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "unknown", "ESTABLISHED")
 A, B = "10.0.0.1", "192.0.2.5"
 A6, B6 = "2001:db8::1", "2001:db8::2"
 ECE = 64
@@ -139,3 +139,15 @@ def test_the_table_outlives_a_chunk() -> None:
         ).tolist()
 
     assert [WORDS[s] for s in found] == ["NEW", "ESTABLISHED"]
+
+
+def test_packets_that_go_back_are_told() -> None:
+    """REPLY is ESTABLISHED against the direction that opened: by TCP, by UDP, and after the opener's packet was dropped."""
+    packets = [there(SYN), back(SYN | ACK), there(ACK), fp.udp(A, 5000, B, 53), fp.udp(B, 53, A, 5000)]
+    conversations = Conversations()
+    batch = fp.batch(packets)
+    headers, _ = read(batch)
+    marked = conversations.update(headers, batch.data)
+    found = Tracker().states(marked, headers.flags, headers.time_ns, np.zeros(5, np.int64), conversations.count)
+
+    assert found.tolist() == [NEW, REPLY, ESTABLISHED, NEW, REPLY]

@@ -40,7 +40,7 @@ WORDS: dict[str, tuple[int, tuple[Condition, ...], str]] = {
     ),
     "expiry": (4, (Condition("expires", 2_000_000_000),), "-m time --datestop 2033-05-18T03:33:20"),
     "published port": (4, (TCP, Condition("orig_dport", P("80"))), "-p 6 -m conntrack --ctorigdstport 80 --ctdir ORIGINAL"),
-    "published address, negated": (4, (Condition("orig_dst", A("192.0.2.1"), True),), "-m conntrack ! --ctorigdst 192.0.2.1"),
+    "published address, negated": (4, (Condition("orig_dst", A("192.0.2.1"), True),), "-m conntrack ! --ctorigdst 192.0.2.1 --ctdir ORIGINAL"),
     "later fragment": (4, (Condition("fragment", True),), "-f"),
 }  # fmt: skip
 CANNOT: dict[str, tuple[int, tuple[Condition, ...], str]] = {

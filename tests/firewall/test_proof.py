@@ -101,6 +101,16 @@ def test_many_more(check: Callable[..., None]) -> None:
     drawn(25)(given(*sources[check])(check))()
 
 
+def test_original_destinations_are_the_kernels() -> None:
+    """In front of containers a drop matches what was opened to its destination, and no answer that goes there."""
+    drops = [Rule(Action.DROP, Match(src=AddrSet.parse(a), dst=AddrSet.parse(b), proto=proto)) for a, b, proto in ((B, A, 6), (A, C, 6), (B, A, 17), (A, B, 1))]  # fmt: skip
+    packets = [*fp.talk(A, 3, B, 80), *fp.talk(A, 4, C, 80), fp.udp(A, 5, B, 53), fp.udp(B, 53, A, 5), fp.udp(B, 6, A, 7), fp.udp(A, 7, B, 6)]  # fmt: skip
+    packets += [fp.icmp(A, B, 8), fp.icmp(B, A, 0), fp.tcp(B, 80, A, 9, SYN | ACK)]
+    proof = proof_of(Policy(tuple(drops), vantage=Vantage.DOCKER), packets)
+
+    assert proof.holds and (proof.equal, proof.not_comparable) == (4, []), proof
+
+
 # One capture of everything that a first packet can be (the table of conntrack states), answered by the kernel
 
 

@@ -208,3 +208,22 @@ def test_the_guide_names_options_and_files_that_exist() -> None:
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= known
     assert set(re.findall(r"tapwall firewall (\w+)", text)) <= set(firewall.commands)
     assert [path for path in re.findall(r"`((?:firewall|bench)/\w+\.py)`", text) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--permit", "", "--permit: address: got ''"),
+        ("--contain", "example.org", "--contain: address: got 'example.org'"),
+        ("--protect", "10.0.0.1:0", "--protect: port: got '0', expected 1 to 65535"),
+        ("--protect", "[::1", "--protect: address: got '[::1', expected [address]:port"),
+        ("--protect", "[::1]80", "--protect: address: got '[::1]80', expected [address]:port"),
+        ("--widen", "10.0.0.1/8", "--widen: address: got '10.0.0.1/8'"),
+        ("--own", "fe80::1%eth0", "--own: address: got 'fe80::1%eth0'"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_named(option: str, value: str, words: str, capture: Path) -> None:
+    """One line that says which option, and exit code 2."""
+    result = run(capture, "--no-proof", option, value)
+
+    assert (result.exit_code, words in result.stderr, result.stderr.count("\n")) == (2, True, 1), result.stderr

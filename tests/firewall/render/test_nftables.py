@@ -30,7 +30,7 @@ WORDS: dict[str, tuple[Line, str]] = {
     "interface": (Line((Condition("iif", "eth+"),)), 'iifname "eth*" counter'),
     "limit": (Line((Condition("rate", Rate(5, 60, 7, False, ())),)), "limit rate 5/minute burst 7 packets counter"),
     "expiry": (Line((Condition("expires", 2_000_000_000),)), "meta time < 2000000000 counter"),
-    "published": (Line((Condition("orig_dst", A("192.0.2.1")),), family=4), "ct original ip daddr 192.0.2.1 counter"),
+    "published": (Line((Condition("orig_dst", A("192.0.2.1")),), family=4), "ct direction original ct original ip daddr 192.0.2.1 counter"),
 }  # fmt: skip
 
 
