@@ -36,14 +36,16 @@ class AddressTexts(Sequence[str]):
     @overload
     def __getitem__(self, at: slice) -> list[str]: ...
     def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, slice):
+        if at.__class__ is slice:
             return address_texts(Addresses(*(column[at] for column in self._addresses)))
-        text = self._asked.get(at)
-        if text is None:
-            family, high, low = self._addresses
-            text = _text(int(family[at]), int(high[at]), int(low[at]))
-            if len(self._asked) < MOST_ASKED:
-                self._asked[at] = text
+        text = self._asked.get(at)  # type: ignore[arg-type]
+        return text if text is not None else self._made(at)  # type: ignore[arg-type]
+
+    def _made(self, at: int) -> str:
+        family, high, low = self._addresses
+        text = _text(int(family[at]), int(high[at]), int(low[at]))
+        if len(self._asked) < MOST_ASKED:
+            self._asked[at] = text
         return text
 
     def __iter__(self) -> Iterator[str]:

@@ -71,25 +71,40 @@ def answer(
     import_numpy()
     from analysis.run import Settings, analyse
 
+    at_once = as_json and output is None  # else files that cannot be written are said before there is a result
     with Progress() as progress:
         extra = {"thresholds_file": thresholds} if thresholds else {}
         settings = Settings(interval_s=interval, trusted=trust, intel=intel, keylog=keylog, extra=extra)
         judge = not as_json or output is not None or fail_on is not None or only is None or "findings" in only
         analysis = analyse(
-            captures, settings=settings, only=only, progress=progress, selector=selector(expression), judge=judge
+            captures,
+            settings=settings,
+            only=only,
+            progress=progress,
+            selector=selector(expression),
+            judge=judge,
+            meanwhile=_begin_json if at_once else None,
         )
     if output is not None:
         _write(analysis, output)
     if as_json:
-        from analysis.json_out import write_json
+        from analysis.json_out import write_rest
 
-        write_json(analysis, sys.stdout.buffer)
+        if not at_once:
+            _begin_json(analysis)
+        write_rest(analysis, sys.stdout.buffer)
     else:
         from analysis.run import Overview
         from analysis.summary import print_summary
 
         print_summary(Overview(analysis), sys.stdout)
     return int(bool(fail_on) and any(f.severity >= LEVELS.index(fail_on or "") for f in analysis.findings))
+
+
+def _begin_json(analysis: Analysis) -> None:
+    from analysis.json_out import write_tables
+
+    write_tables(analysis, sys.stdout.buffer)
 
 
 def selector(expression: str | None) -> DisplayFilter | None:

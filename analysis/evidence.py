@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from analysis import columns, layers
+from analysis.addresses import AddressTexts
 from analysis.columns import CONN_STATES, NO_TIME, Addresses, Array, Flows, among, different
 from analysis.derived import Derived, packed
 from analysis.facts import Facts
@@ -53,7 +54,7 @@ class Tables(Protocol):
     @property
     def addresses(self) -> Addresses: ...
     @property
-    def texts(self) -> Sequence[str]: ...
+    def texts(self) -> AddressTexts: ...
     @property
     def names(self) -> dict[str, list[str]]: ...
     @property

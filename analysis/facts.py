@@ -355,6 +355,9 @@ class Rows(Sequence[Row]):
         return self._folded + len(self._latest)
 
     def __iter__(self) -> Iterator[Row]:
+        return self._walk() if self._folded else iter(self._latest)
+
+    def _walk(self) -> Iterator[Row]:
         for first in range(0, self._folded, TOGETHER):
             yield from self._unfold(slice(first, first + TOGETHER))
         yield from self._latest

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from analysis.addresses import AddressTexts
 from analysis.columns import Addresses, Array
 from analysis.domains import lies_under
 from analysis.errors import AnalysisError
@@ -34,7 +35,7 @@ WELL_KNOWN = frozenset((
 class Hosts(Record):
     """Arrays by address id: bool[addresses]. `texts` are the addresses as text, `names` what the capture calls them."""
 
-    texts: Sequence[str]
+    texts: AddressTexts
     names: Mapping[str, Sequence[str]]
     family: Array
     group: Array  # multicast, broadcast, unspecified: never a host
@@ -75,7 +76,7 @@ def well_known(name: str) -> bool:
 
 
 def judge_hosts(
-    addresses: Addresses, texts: Sequence[str], names: Mapping[str, Sequence[str]], networks: Sequence[Network]
+    addresses: Addresses, texts: AddressTexts, names: Mapping[str, Sequence[str]], networks: Sequence[Network]
 ) -> Hosts:
     """Judge every address of the table at once."""
     family = np.asarray(addresses.family)

@@ -21,18 +21,30 @@ from analysis.stats.conversations import SHOWN
 if TYPE_CHECKING:
     from analysis.run import Analysis
 
+LATE = ("findings", "not_assessable", "timing")  # the last parts, in this order
 ROWS_AT_ONCE = 1 << 17  # conversations whose columns exist together
 
 
 def write_json(analysis: Analysis, out: IO[bytes]) -> None:
     """Write the JSON object and a line feed."""
-    for part in json_parts(analysis) if kernel.enabled() else [_dumps(analysis.to_json())]:
-        out.write(part)
+    write_tables(analysis, out)
+    write_rest(analysis, out)
+
+
+def write_tables(analysis: Analysis, out: IO[bytes]) -> None:
+    """Begin: all that does not depend on findings, which may still be looked for. Small analyses are written at the end."""
+    if kernel.enabled():
+        out.writelines(early_parts(analysis))
+
+
+def write_rest(analysis: Analysis, out: IO[bytes]) -> None:
+    """What remains behind `write_tables`."""
+    out.writelines(late_parts(analysis) if kernel.enabled() else [_dumps(analysis.to_json())])
     out.write(b"\n")
 
 
-def json_parts(analysis: Analysis) -> Iterator[bytes]:
-    """The object in pieces, from columns."""
+def early_parts(analysis: Analysis) -> Iterator[bytes]:
+    """The beginning of the object in pieces, from columns: whatever stands before LATE, each with its comma."""
     makers = analysis.makers()
     large: dict[str, Callable[[str], Iterator[bytes]]] = {}
     if "conversations" in makers or "endpoints" in makers:
@@ -42,15 +54,22 @@ def json_parts(analysis: Analysis) -> Iterator[bytes]:
             "conversations": lambda kind: _conversations(analysis, kind, address, named),
             "endpoints": lambda kind: _endpoints(analysis, kind, address, named),
         }
-    before = b"{"
+    yield b"{"
     for part, make in makers.items():
-        yield before + _dumps(part) + b": "
-        before = b", "
+        if part in LATE:
+            continue
+        yield _dumps(part) + b": "
         if part in large:
             yield from _tables(large[part])
         else:
             yield _dumps(make())
-    yield b"}"
+        yield b", "
+
+
+def late_parts(analysis: Analysis) -> Iterator[bytes]:
+    """The end of the object: findings, and the timing, which is always there."""
+    late = {part: make() for part, make in analysis.makers().items() if part in LATE}
+    yield _dumps(late).removeprefix(b"{")
 
 
 def _dumps(value: Any) -> bytes:

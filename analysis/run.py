@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +27,7 @@ from analysis.selected import Selected
 if TYPE_CHECKING:
     from analysis.addresses import AddressTexts
     from analysis.columns import Addresses, Batch, Flows
+    from analysis.detect import Panel
     from analysis.display_filter import DisplayFilter
     from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
@@ -153,11 +154,13 @@ def analyse(
     progress: Progress | None = None,
     selector: DisplayFilter | None = None,
     judge: bool = True,
+    meanwhile: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
     """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read.
 
     With a `selector`, only packets that it selects in the whole capture are analysed. Without `judge` no detector is
-    asked, and there are no findings.
+    asked, and there are no findings. `meanwhile` gets the analysis without findings while detectors are asked, in
+    another thread where that gains something.
     """
     began = perf_counter()
     settings = settings or Settings()
@@ -167,26 +170,56 @@ def analyse(
     compiling.choose(packets)
     if kernel.enabled():
         memory.keep_little()
-    with _apart(packets) as apart, open_captures(paths, keylog=settings.keylog) as capture:
+    panel = _panel(settings) if judge else None
+    together = kernel.enabled() and APART_FROM <= packets <= APART_TO and compiling.cores() > 1
+    with _apart() if together else nullcontext() as apart, open_captures(paths, keylog=settings.keylog) as capture:
         chosen = capture if selector is None else Selected(capture, selector)
-        analysis = _tables(chosen, settings, progress, began, judge, apart)
-    return replace(analysis, only=tuple(only) if only else PARTS)
+        analysis, stages_s = _tables(chosen, settings, progress, apart)
+    stages_s["start"] = stages_s["start"] - began
+    analysis = replace(analysis, only=tuple(only) if only else PARTS)
+    mark = perf_counter()
+    with _beside(meanwhile, analysis, together):
+        findings, not_assessable = panel.judge(analysis) if panel is not None else ((), ())
+    stages_s["findings"] = perf_counter() - mark
+    wall_s = perf_counter() - began
+    analysis.timing.update(
+        wall_s=wall_s,
+        packets_per_s=analysis.properties.packets / wall_s if wall_s else None,
+        jit=kernel.enabled(),
+        stages_s={name: round(value, 6) for name, value in stages_s.items()},
+    )
+    return replace(analysis, findings=findings, not_assessable=not_assessable)
 
 
 @contextmanager
-def _apart(packets: int) -> Iterator[StreamProcess | None]:
-    """Another process for TCP streams, where a capture of that many packets pays for it."""
-    apart = None
-    if kernel.enabled() and APART_FROM <= packets <= APART_TO and compiling.cores() > 1:
-        from analysis.stream_process import StreamProcess
+def _apart() -> Iterator[StreamProcess | None]:
+    """Another process for TCP streams, where the system lets us."""
+    from analysis.stream_process import StreamProcess
 
-        with suppress(OSError, AttributeError):  # not every system has memory without a name, or forks
-            apart = StreamProcess(Facts())
+    apart = None
+    with suppress(OSError, AttributeError):  # not every system has forks, or memory without a name
+        apart = StreamProcess(Facts())
     try:
         yield apart
     finally:
         if apart is not None:
             apart.close()
+
+
+@contextmanager
+def _beside(work: Callable[[Analysis], None] | None, analysis: Analysis, together: bool) -> Iterator[None]:
+    """Do `work` before, or together with what is done inside. Its errors come when that is done."""
+    if work is None or not together:
+        if work is not None:
+            work(analysis)
+        yield
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "beside") as thread:
+        done = thread.submit(work, analysis)
+        yield
+        done.result()
 
 
 def batches(paths: Sequence[str]) -> Iterator[Batch]:
@@ -204,14 +237,9 @@ def batches(paths: Sequence[str]) -> Iterator[Batch]:
 
 
 def _tables(
-    capture: Capture | Selected,
-    settings: Settings,
-    progress: Progress | None,
-    began: float,
-    judge: bool,
-    apart: StreamProcess | None,
-) -> Analysis:
-    """All stages over all chunks, then everything that is judged at the end."""
+    capture: Capture | Selected, settings: Settings, progress: Progress | None, apart: StreamProcess | None
+) -> tuple[Analysis, dict[str, float]]:
+    """All stages over all chunks, and the tables that they leave; and the seconds of the stages, `start` as a time."""
     from analysis.addresses import AddressTexts
     from analysis.pipeline import Pipeline
     from analysis.stats.conversations import Conversations
@@ -227,7 +255,7 @@ def _tables(
     io = seconds if settings.interval_s == 1.0 else IoCounter(settings.interval_s)
     counters: list[Counter] = [properties, hierarchy, lengths, seconds, *([] if io is seconds else [io])]
     timing = pipeline.timing
-    timing["start"] = perf_counter() - began
+    timing["start"] = perf_counter()
     _count(pipeline, capture, counters, progress)
     mark = perf_counter()
     flows, addresses = pipeline.flows.finish(), pipeline.flows.addresses()
@@ -259,17 +287,7 @@ def _tables(
         facts=facts,
         timing={},
     )
-    mark = perf_counter()
-    findings, not_assessable = _findings(analysis, settings) if judge else ((), ())
-    timing["findings"] = perf_counter() - mark
-    wall_s = perf_counter() - began
-    analysis.timing.update(
-        wall_s=wall_s,
-        packets_per_s=found.packets / wall_s if wall_s else None,
-        jit=kernel.enabled(),
-        stages_s={name: round(value, 6) for name, value in timing.items()},
-    )
-    return replace(analysis, findings=findings, not_assessable=not_assessable)
+    return analysis, timing
 
 
 def _count(
@@ -289,10 +307,10 @@ def _count(
             progress(capture.bytes_done, capture.bytes_total)
 
 
-def _findings(analysis: Analysis, settings: Settings) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
-    from analysis.detect import run_detectors
+def _panel(settings: Settings) -> Panel:
+    from analysis.detect import Panel
 
-    return run_detectors(analysis, settings)
+    return Panel(settings)
 
 
 def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: Sequence[str]) -> dict[str, list[str]]:

@@ -38,10 +38,15 @@ Found = tuple[list[int], list[tuple[str, type, list[Any]]]]  # rows renamed; fac
 
 
 class Sizes(NamedTuple):
-    """How much of a slot a batch takes."""
+    """How much of a slot a batch takes.
+
+    All of a batch lies there, and messages are this short: a long one to a process that is just answering at length
+    would let both wait for ever.
+    """
 
     packets: int
     data: int
+    secrets: int
     ends: int
     flows: int
 
@@ -61,6 +66,7 @@ class Slot:
             (name, DTYPES[name], (sizes.packets, MAX_LAYERS) if name in MATRICES else (sizes.packets,))
             for name in COLUMNS
         ]
+        shapes += [("secrets", "uint8", (sizes.secrets,))]
         shapes += [(name, dtype, (sizes.ends,)) for name, dtype in ENDS]
         places, at = [], 0
         for _, dtype, shape in shapes:
@@ -116,7 +122,7 @@ class StreamProcess:
         self.facts = facts
         self._slots = [Slot() for _ in range(SLOTS)]
         self._placed = 0
-        self._unsent: deque[tuple[int, Sizes, bytes]] = deque()  # slot, sizes and secrets of batches
+        self._unsent: deque[tuple[int, Sizes]] = deque()  # batches that were not sent yet: slot and sizes
         self._had: deque[Array] = deque()  # of batches that were not updated yet: layers before
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
@@ -133,15 +139,16 @@ class StreamProcess:
         """The same batches; what streams need of them lies in the common memory."""
         for batch, ends in batches:
             number = self._placed % SLOTS
-            sizes = Sizes(len(batch.packets.number), len(batch.data), len(ends.flow), ends.flows)
+            sizes = Sizes(len(batch.packets.number), len(batch.data), len(batch.secrets), len(ends.flow), ends.flows)
             columns = self._slots[number].columns(sizes)
             columns["data"][:] = batch.data
+            columns["secrets"][:] = np.frombuffer(batch.secrets, np.uint8)
             for name in COLUMNS:
                 columns[name][:] = getattr(batch.packets, name)
             for (name, _), values in zip(ENDS, ends[1:]):
                 columns[name][:] = values
             self._placed += 1
-            self._unsent.append((number, sizes, batch.secrets))
+            self._unsent.append((number, sizes))
             self._had.append(batch.packets.n_layers)
             packets = batch.packets._replace(**{name: columns[name] for name in WRITTEN})
             yield batch._replace(data=columns["data"], packets=packets), ends
@@ -212,8 +219,8 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
                 if message is None:
                     naming.finish()
                 else:
-                    number, sizes, secrets = message
-                    renamed = _name(naming, slots[number].columns(sizes), sizes, secrets)
+                    number, sizes = message
+                    renamed = _name(naming, slots[number].columns(sizes), sizes)
                 answer: Any = renamed, facts.take()
             except Exception as error:
                 answer = error
@@ -224,8 +231,8 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
     os._exit(0)
 
 
-def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes, secrets: bytes) -> list[int]:
+def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes) -> list[int]:
     """Name the streams of a batch that lies in a slot."""
     packets = Packets(**dict.fromkeys(Packets._fields, NOTHING) | {name: columns[name] for name in COLUMNS})
-    batch = Batch(columns["data"], packets, Taps(*[NOTHING] * len(Taps._fields)), secrets)
+    batch = Batch(columns["data"], packets, Taps(*[NOTHING] * len(Taps._fields)), columns["secrets"].tobytes())
     return naming.update(batch, Ends(sizes.flows, *(columns[name] for name, _ in ENDS)))[1]

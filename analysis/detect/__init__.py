@@ -1,6 +1,6 @@
-"""The detectors: a table of files that do not know each other, and the one function that asks them all.
+"""The detectors: a table of files that do not know each other, and the panel that asks them all.
 
-In: the tables of an analysis and its settings. Out: findings, worst first, and what could not be judged. A detector is
+In: settings, then the tables of an analysis. Out: findings, worst first, and what could not be judged. A detector is
 a module with `NAME`, `Thresholds`, `blocked(evidence, limits)` and `detect(evidence, limits)`; a new one is one file,
 one line here and its cases in tests/cases.
 """
@@ -128,23 +128,33 @@ DETECTORS: tuple[Detector, ...] = (
 )
 
 
-def run_detectors(tables: Tables, settings: Wanted) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
-    """Ask every detector. Changed thresholds by detector name come in `settings.extra["thresholds"]` or from the TOML
-    file named by `settings.extra["thresholds_file"]`.
+class Panel:
+    """All detectors, ready to be asked: what the settings say has been read and judged."""
 
-    Raises AnalysisError for a threshold, watch list or trusted network that cannot be.
-    """
-    evidence = gather(tables, trusted_networks(settings.trusted), watchlist.load(settings.intel))
-    names = tuple(detector.NAME for detector in DETECTORS)
-    changed = changes(settings.extra, names)
-    findings: list[Finding] = []
-    not_assessable: list[NotAssessable] = []
-    for detector in DETECTORS:
-        limits = configured(detector.Thresholds, changed.get(detector.NAME, {}), f"thresholds.{detector.NAME}")
-        reason = _ask(detector, evidence, limits, findings)
-        if reason is not None:
-            not_assessable.append(NotAssessable(detector.NAME, *reason))
-    return stories.told(findings), tuple(not_assessable)
+    def __init__(self, settings: Wanted) -> None:
+        """Changed thresholds by detector name come in `settings.extra["thresholds"]` or from the TOML file named by
+        `settings.extra["thresholds_file"]`.
+
+        Raises AnalysisError for a threshold, watch list or trusted network that cannot be.
+        """
+        self._networks = trusted_networks(settings.trusted)
+        self._watchlist = watchlist.load(settings.intel)
+        changed = changes(settings.extra, tuple(detector.NAME for detector in DETECTORS))
+        self._limits = [
+            configured(detector.Thresholds, changed.get(detector.NAME, {}), f"thresholds.{detector.NAME}")
+            for detector in DETECTORS
+        ]
+
+    def judge(self, tables: Tables) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
+        """Ask every detector."""
+        evidence = gather(tables, self._networks, self._watchlist)
+        findings: list[Finding] = []
+        not_assessable: list[NotAssessable] = []
+        for detector, limits in zip(DETECTORS, self._limits):
+            reason = _ask(detector, evidence, limits, findings)
+            if reason is not None:
+                not_assessable.append(NotAssessable(detector.NAME, *reason))
+        return stories.told(findings), tuple(not_assessable)
 
 
 def _ask(detector: Detector, evidence: Evidence, limits: Any, findings: list[Finding]) -> Blocked:

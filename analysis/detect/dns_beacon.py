@@ -81,10 +81,10 @@ def _peers(evidence: Evidence, askers: set[str]) -> dict[str, set[str]]:
     naming = among(links.target_port, DNS_PORTS)
     servers = {evidence.text(one) for one in different(links.target[naming & (links.got > 0)]).tolist()}
     wanted = askers - servers
-    sources = {evidence.text(one): one for one in different(links.source[~naming & links.unicast]).tolist()}
+    other = ~naming & links.unicast
     found: dict[str, set[str]] = {asker: set() for asker in wanted}
-    for asker in wanted & sources.keys():
-        mine = ~naming & links.unicast & (links.source == sources[asker])
+    for asker, source in evidence.hosts.texts.ids(wanted).items():
+        mine = other & (links.source == source)
         found[asker] = {evidence.text(one) for one in different(links.target[mine]).tolist()}
     return found
 

@@ -14,8 +14,9 @@ import pytest
 from capture_files import Packet, pcap, pcapng
 from made_frames import ACK, FIN, PSH, SYN, Made, tcp, udp
 
+from analysis import run
 from analysis.errors import AnalysisError
-from analysis.json_out import json_parts, write_json
+from analysis.json_out import early_parts, late_parts, write_json
 from analysis.run import PARTS, Settings, analyse
 
 A, B, MS = ("10.0.0.1", 40000), ("10.0.0.2", 80), 1_000_000
@@ -201,7 +202,9 @@ def test_json_from_columns_means_the_same(tmp_path: Path) -> None:
     out = io.BytesIO()
     write_json(analysis, out)
 
-    assert json.loads(b"".join(json_parts(analysis))) == json.loads(json.dumps(analysis.to_json()))
+    assert json.loads(b"".join([*early_parts(analysis), *late_parts(analysis)])) == json.loads(
+        json.dumps(analysis.to_json())
+    )
     assert json.loads(out.getvalue()) == json.loads(json.dumps(analysis.to_json()))
 
 
@@ -220,3 +223,33 @@ def test_compiled_and_interpreted_kernels_agree(tmp_path: Path) -> None:
         assert found[-1].pop("timing")["jit"] is (setting == "on")
 
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("together", (False, True))
+def test_what_is_done_meanwhile_is_done_before_the_end(together: bool) -> None:
+    """In a thread or before; its error is raised, and never hides what was done beside it."""
+    seen: list[object] = []
+    with run._beside(seen.append, "tables", together):  # type: ignore[arg-type]
+        pass
+    assert seen == ["tables"]
+
+    def fail(_: object) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError), run._beside(fail, "tables", together):  # type: ignore[arg-type]
+        pass
+
+
+def test_settings_that_cannot_be_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    """Tables are written while detectors are asked, so what would stop those is looked at first."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[no-such-detector]\nx = 1\n")
+    written: list[object] = []
+    with pytest.raises(AnalysisError, match="no-such-detector"):
+        analyse(
+            [write(tmp_path / "a", exchange())],
+            settings=Settings(extra={"thresholds_file": str(bad)}),
+            meanwhile=written.append,
+        )
+
+    assert written == []

@@ -59,6 +59,17 @@ def test_another_process_finds_what_this_one_finds(apart: StreamProcess) -> None
     assert there.application.tolist() == here.application.tolist()
 
 
+def test_neither_waits_for_the_other_for_ever(apart: StreamProcess) -> None:
+    """Batches with long secrets go to a process that is answering with many facts: more than pipes hold, either way."""
+    naming = Naming(apart.facts, apart)
+    asked = [(i, 0, 1, b"GET /" + b"x" * 900 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 0) for i in range(300)]
+    made = [batch_of(asked, [80] * 300) for _ in range(2 * SLOTS)]
+    for batch, ends in apart.sent(apart.placed((b._replace(secrets=b"#" * 200_000), e) for b, e in made)):
+        naming.update(batch, ends)
+    naming.finish()
+    assert len(naming.facts.http) > 300
+
+
 def test_an_error_there_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a dissector raises by mistake is not lost in the other process."""
 
