@@ -24,6 +24,7 @@ class Door:
         self._exempt = exempt
         self._known: dict[str, bool] = {}
         self._counts: dict[str, int] = {}
+        self._handshakes: dict[str, int] = {}  # under way, by address
         self._connects = Buckets(rates.connects_per_10min / 600, rates.connects_per_10min)
         self._tries = Buckets(rates.logins_per_minute / MINUTE, rates.login_burst)
 
@@ -43,6 +44,24 @@ class Door:
             plain = address_key(address).split("/")[0]
             known = self._known[address] = any(covers(net, plain) for net in self._exempt)
         return known
+
+    def begin_handshake(self, address: str) -> bool:
+        """Count a TLS handshake under way. False: there are too many, of all or of this address; then nothing was counted."""
+        name = address_key(address)
+        mine = self._handshakes.get(name, 0)
+        if sum(self._handshakes.values()) >= self._limits.connections_before_login or (
+            mine >= self._limits.connections_per_address and not self.exempt(address)
+        ):
+            return False
+        self._handshakes[name] = mine + 1
+        return True
+
+    def end_handshake(self, address: str) -> None:
+        """It is done, or over."""
+        name = address_key(address)
+        self._handshakes[name] -= 1
+        if not self._handshakes[name]:
+            del self._handshakes[name]
 
     def admit(self, address: str, now: float, wall: float) -> None:
         """Count a new connection. Raises Refusal: banned, full, too-many; then nothing was counted."""

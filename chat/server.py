@@ -33,6 +33,7 @@ from chat.reading import Reading
 from chat.reception import Reception
 from chat.session import Rules, Session, State
 from chat.store import Store
+from chat.tls_listener import BACKLOG, TlsListener
 
 SWEEP_S: Final = 1.0  # timers are this coarse; 5,000 connections cost about 3 ms a sweep
 EXPIRE_S: Final = 3600.0  # between two rounds of retention
@@ -109,14 +110,7 @@ class Server:
         self.fingerprint = ""
         self._ssl = self._context() if config.tls_on else None
         try:
-            self._listener = await self.loop.create_server(
-                functools.partial(Connection, self),
-                config.server.host,
-                config.server.port,
-                ssl=self._ssl,
-                ssl_handshake_timeout=config.timeouts.tls_s if self._ssl else None,
-                backlog=1024,
-            )
+            self._listener = await self._listen(config.server.host, config.server.port)
         except socket.gaierror as error:
             raise ConfigError(f"server.host {config.server.host}: {reason(error)}") from error
         except OSError as error:
@@ -162,6 +156,13 @@ class Server:
         self.files.stop()
         await self.loop.run_in_executor(None, self.store.stop)
         log.event("stopped", reason=reason)
+
+    async def _listen(self, host: str, port: int) -> asyncio.Server | TlsListener:
+        if self._ssl is None:
+            return await self.loop.create_server(functools.partial(Connection, self), host, port, backlog=BACKLOG)
+        listener = TlsListener(self, self._ssl)
+        await listener.start(host, port)
+        return listener
 
     def reload(self) -> None:
         """SIGHUP: read the configuration and the certificate again. What is wrong is logged, and all stays as it was."""

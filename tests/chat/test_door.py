@@ -50,6 +50,16 @@ def test_connecting_too_often_is_refused_for_a_while() -> None:
     assert refused(the, "192.0.2.1", now=101.0) == ""
 
 
+def test_handshakes_are_counted_by_address_and_in_all() -> None:
+    """Beyond the places of an address, or of the pool before login, none begins; one that ends gives its place back."""
+    the = door(connections_per_address=2, connections_before_login=4)
+
+    assert [the.begin_handshake("192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert [the.begin_handshake("127.0.0.1") for _ in range(3)] == [True, True, False]
+    the.end_handshake("192.0.2.1")
+    assert [the.begin_handshake("192.0.2.1") for _ in range(2)] == [True, False]
+
+
 def test_half_open_connections_have_a_pool_of_their_own() -> None:
     """Slow-loris fills the pool before login; who is in stays in, and the pool empties with logins."""
     the = door(connections_before_login=3)

@@ -113,6 +113,33 @@ def test_a_slow_connection_ends_by_itself(loris: Loris, tmp_path: Path, monkeypa
     play(scene, tmp_path)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("options", [{"limits__connections_before_login": 5}, {"limits__connections_per_address": 5}])
+def test_a_flood_of_tls_handshakes_is_cut(options: dict[str, int], loop: str, tmp_path: Path) -> None:
+    """Of connections that say nothing only a few wait for their time to end; who is in notices nothing, others come later."""
+
+    async def scene(folder: Path) -> None:
+        async with serving(folder, tls__mode="on", timeouts__tls_s=9999.0, server__exempt=(), **options) as server:
+            trusted = ssl.create_default_context(cafile=str(folder / "cert.pem"))
+            ann = await member(server, "ann", trusted)
+            silent = [await Raw.open(server.port) for _ in range(20)]
+            while sum(server.door._handshakes.values()) < 5:
+                await asyncio.sleep(0.001)
+            closed = [asyncio.create_task(raw.bytes_until_close()) for raw in silent]
+            while sum(task.done() for task in closed) < 15:
+                await asyncio.sleep(0.001)
+            ann.say(wire.Send("lobby", "c", "x"))
+            assert (await ann.get(wire.Ack)).seq == 1
+            assert sum(task.done() for task in closed) == 15
+            for raw in silent:
+                raw.close()
+            while server.door._handshakes:
+                await asyncio.sleep(0.001)
+            await member(server, "bob", trusted)
+
+    play(scene, tmp_path, loop)
+
+
 def test_a_tls_handshake_that_does_not_go_on_ends(tmp_path: Path) -> None:
     """Silence, half a ClientHello or clear text where TLS is spoken: closed after tls_s; others come in meanwhile."""
 
