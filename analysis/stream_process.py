@@ -25,7 +25,7 @@ from analysis.errors import AnalysisError
 from analysis.facts import Facts
 from analysis.flows import Ends
 from analysis.named_tuples import NamedTuple
-from analysis.protocols.stream_naming import COLUMNS, WRITTEN, StreamNaming
+from analysis.protocols.stream_naming import COLUMNS, WRITTEN, Named, StreamNaming
 
 SLOTS = 3  # batches between the processes: one being decoded, one being named, one being finished
 STEP = 4 << 20  # bytes by which the memory of a slot grows
@@ -34,7 +34,9 @@ DTYPES = {column.name: column.dtype for column in (*PACKET_COLUMNS, *LAYER_MATRI
 MATRICES = {column.name for column in LAYER_MATRICES}
 NOTHING = np.zeros(0, np.uint8)
 Batches = Iterator[tuple[Batch, Ends]]
-Found = tuple[list[int], list[tuple[str, type, list[Any]]]]  # rows renamed; facts by kind, a sequence a field
+Found = tuple[
+    list[int], list[bytes], list[tuple[str, type, list[Any]]]
+]  # as in Named; facts by kind, a sequence a field
 
 
 class Sizes(NamedTuple):
@@ -164,9 +166,9 @@ class StreamProcess:
         if last is not None:
             yield last
 
-    def update(self, batch: Batch, ends: Ends) -> tuple[Array, list[int]]:
+    def update(self, batch: Batch, ends: Ends) -> Named:
         """Wait until the layers of this batch are there; see `Streams`."""
-        return self._had.popleft(), self._receive()
+        return Named(self._had.popleft(), *self._receive())
 
     def finish(self) -> None:
         """Wait for what only the end of the capture tells."""
@@ -191,18 +193,18 @@ class StreamProcess:
         except BrokenPipeError:
             pass  # what happened is said where its answer is awaited
 
-    def _receive(self) -> list[int]:
+    def _receive(self) -> tuple[list[int], list[bytes]]:
         try:
             answer: Found | Exception = pickle.load(self._in)  # of our own process
         except EOFError:
             raise AnalysisError("the process that names TCP streams has ended: killed, or out of memory") from None
         if isinstance(answer, Exception):
             raise answer
-        renamed, facts = answer
+        renamed, media, facts = answer
         for kind, make, columns in facts:
             for values in zip(*columns):
                 self.facts.add(kind, tuple.__new__(make, values))
-        return renamed
+        return renamed, media
 
 
 def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
@@ -216,12 +218,13 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
             message = pickle.load(inbox)
             try:
                 renamed: list[int] = []
+                media: list[bytes] = []
                 if message is None:
                     naming.finish()
                 else:
                     number, sizes = message
-                    renamed = _name(naming, slots[number].columns(sizes), sizes)
-                answer: Any = renamed, facts.take()
+                    _, renamed, media = _name(naming, slots[number].columns(sizes), sizes)
+                answer: Any = renamed, media, facts.take()
             except Exception as error:
                 answer = error
             pickle.dump(answer, outbox, pickle.HIGHEST_PROTOCOL)
@@ -231,8 +234,8 @@ def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
     os._exit(0)
 
 
-def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes) -> list[int]:
+def _name(naming: StreamNaming, columns: dict[str, Array], sizes: Sizes) -> Named:
     """Name the streams of a batch that lies in a slot."""
     packets = Packets(**dict.fromkeys(Packets._fields, NOTHING) | {name: columns[name] for name in COLUMNS})
     batch = Batch(columns["data"], packets, Taps(*[NOTHING] * len(Taps._fields)), columns["secrets"].tobytes())
-    return naming.update(batch, Ends(sizes.flows, *(columns[name] for name, _ in ENDS)))[1]
+    return naming.update(batch, Ends(sizes.flows, *(columns[name] for name, _ in ENDS)))

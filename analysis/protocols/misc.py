@@ -100,10 +100,15 @@ def _text_size(pdu: Pdu, at: int) -> int:
 
 
 def _sip(pdu: Pdu) -> None:
-    end = pdu.data.find(b"\r\n\r\n")
     pdu.add(layers.SIP)
+    _media(pdu)
+
+
+def _media(pdu: Pdu) -> None:
+    """Hand on the session description of a message: a part of it, as Wireshark shows it, no layer of its own."""
+    end = pdu.data.find(b"\r\n\r\n")
     if end >= 0 and len(pdu.data) > end + 4 and b"application/sdp" in pdu.data[:end].lower():
-        pdu.add(layers.SDP, len(pdu.data) - end - 4)
+        pdu.stream.shared.announce_media(pdu.data[end + 4 :])
 
 
 def dissect_sip(pdu: Pdu) -> bool:
@@ -125,10 +130,8 @@ def dissect_sip_port(pdu: Pdu) -> bool:
 
 
 def _rtsp(pdu: Pdu) -> None:
-    end = pdu.data.find(b"\r\n\r\n")
     pdu.add(layers.RTSP)
-    if end >= 0 and len(pdu.data) > end + 4 and b"application/sdp" in pdu.data[:end].lower():
-        pdu.add(layers.SDP, len(pdu.data) - end - 4)
+    _media(pdu)
 
 
 def dissect_rtsp(pdu: Pdu) -> bool:

@@ -40,7 +40,9 @@ class Naming:
     def update(self, batch: Batch, ends: Ends) -> None:
         """Append the layers above transport to each packet of `batch`, in place; `ends` are its conversations."""
         packets = batch.packets
-        had, renamed = self._streams.update(batch, ends)
+        had, renamed, media = self._streams.update(batch, ends)
+        for description in media:
+            self._datagrams.announce_media(description)
         if not len(packets.number):
             return
         while ends.flows > len(self.application):

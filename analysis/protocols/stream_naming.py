@@ -18,6 +18,7 @@ from analysis.facts import Facts, Kerberos
 from analysis.flows import Ends
 from analysis.growing import FIRST_ROWS, lengthen
 from analysis.key_log import KeyLog
+from analysis.named_tuples import NamedTuple
 from analysis.protocols import http, http2, kerberos, logins, registry, ssh, tls_facts, tls_records
 from analysis.protocols.bulk import COLLECT, DISSECT, EVERY, RECORDS, SILENT, Bulk, Lanes, Walk
 from analysis.protocols.pdu import Dissect, Pdu
@@ -29,6 +30,7 @@ REFUSALS = 6  # segments that no dissector took, after which a flow goes to the 
 WORTH_COLLECTING = 4096  # bytes a unit must still want before the kernel is asked to pass them by
 FEW = 2  # segments of a flow left in a batch that are not worth another round of the kernel
 MOST_STREAMS = 25_000  # connections whose state is kept while nothing closes them; about 2 kB each
+MOST_MEDIA, LONGEST_MEDIA = 1_000, 8_192  # session descriptions of a batch, bytes of one
 MOST_ANNOUNCED = 65_536  # data connections that control connections named
 HTTP, SSH, TLS = http.dissect, ssh.dissect, tls_records.dissect
 Ports = tuple[int, int, int]  # of sides a and b, and of the server or 0
@@ -41,12 +43,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Named(NamedTuple):
+    """What naming the streams of a batch brought besides their layers."""
+
+    had: Array  # layers that each packet had before
+    renamed: list[int]  # rows that were `data` before their conversation was known
+    media: list[bytes]  # session descriptions that SIP and RTSP carried: who sends media over UDP
+
+
 class Streams(Protocol):
     """What the rest of naming needs to know of streams, wherever they are named."""
 
-    def update(self, batch: Batch, ends: Ends) -> tuple[Array, list[int]]:
-        """Name the segments of `batch`. Returns how many layers each packet had before, and the rows that were `data`
-        before their conversation was known."""
+    def update(self, batch: Batch, ends: Ends) -> Named:
+        """Name the segments of `batch`, in place."""
         ...
 
     def finish(self) -> None:
@@ -59,6 +68,7 @@ class Shared:
 
     def __init__(self, facts: Facts) -> None:
         self.key_log = KeyLog()
+        self.media: list[bytes] = []  # session descriptions that nobody has taken yet
         self._facts = facts
         self._announced: dict[int, Dissect] = {}
 
@@ -82,6 +92,11 @@ class Shared:
         inner.dissector = registry.BY_ALPN.get(alpn)
         inner.candidates = registry.over_tls(stream.server_port, stream.a_port, stream.b_port)
         return inner
+
+    def announce_media(self, description: bytes) -> None:
+        """A session description says where media will be sent, over UDP."""
+        if len(self.media) < MOST_MEDIA:
+            self.media.append(description[:LONGEST_MEDIA])
 
     def upgrade(self, word: str) -> Dissect | None:
         """The dissector behind an HTTP Upgrade token."""
@@ -122,7 +137,7 @@ class StreamNaming:
         self._endless: set[int] = set()  # flows with a unit that ends where its sender closes
         self._renamed: list[int] = []  # rows of this batch that were `data` before their conversation was known
 
-    def update(self, batch: Batch, ends: Ends) -> tuple[Array, list[int]]:
+    def update(self, batch: Batch, ends: Ends) -> Named:
         """Append the layers above TCP to each packet of `batch`, in place; `ends` are its conversations. See Streams."""
         packets = batch.packets
         if batch.secrets:
@@ -130,7 +145,7 @@ class StreamNaming:
         self._renamed = []
         had = packets.n_layers.copy()
         if not len(had):
-            return had, []
+            return Named(had, [], [])
         last = packets.layers[np.arange(len(had)), np.maximum(had, 1) - 1]
         rows = np.flatnonzero(
             (last == layers.TCP) & (packets.payload_len > 0) & (packets.flow >= 0) & (packets.tcp_flags & RST == 0)
@@ -141,7 +156,8 @@ class StreamNaming:
         if self._endless:
             self._end_streams(batch, last == layers.TCP)
         self._forget(packets)
-        return had, self._renamed
+        media, self._shared.media = self._shared.media, []
+        return Named(had, self._renamed, media)
 
     def finish(self) -> None:
         """Report what only the end of the capture tells."""

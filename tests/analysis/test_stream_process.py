@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from tcp_talk import batch_of, paths
+from udp_batches import Sent, path
+from udp_batches import batch as datagrams
 
 from analysis.columns import Batch
 from analysis.errors import AnalysisError
@@ -68,6 +70,20 @@ def test_neither_waits_for_the_other_for_ever(apart: StreamProcess) -> None:
         naming.update(batch, ends)
     naming.finish()
     assert len(naming.facts.http) > 300
+
+
+def test_media_announced_there_are_known_here(apart: StreamProcess) -> None:
+    """A session description over TCP says where RTP will be sent over UDP, in whichever process it was read."""
+    body = b"v=0\r\nc=IN IP4 10.0.0.9\r\nm=audio 6000 RTP/AVP 0\r\n"
+    invite = b"INVITE sip:a SIP/2.0\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\n\r\n" % len(body)
+    called = [batch_of([(0, 0, 100, invite + body, 0)], [5060])]
+    naming = Naming(apart.facts, apart)
+    for batch, ends in apart.sent(apart.placed(iter(called))):
+        naming.update(batch, ends)
+    assert paths(batch) == ["sip"]
+    spoken = datagrams(Sent(b"\x80\0" + bytes(30), "10.0.0.1", 7000, "10.0.0.9", 6000))
+    naming._datagrams.update(spoken)
+    assert path(spoken, 0) == "rtp"
 
 
 def test_an_error_there_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:

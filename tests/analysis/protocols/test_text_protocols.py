@@ -76,7 +76,8 @@ def test_irc_xmpp_sip_rtsp() -> None:
     assert Talk(5222).client(b"<?xml version='1.0'?><stream:stream>") == "xmpp"
     invite = b"INVITE sip:a@b SIP/2.0\r\nContent-Type: application/sdp\r\nContent-Length: 4\r\n\r\nv=0\n"
     talk = Talk(5060)
-    assert [talk.client(invite[:-2]), talk.client(invite[-2:])] == ["", "sip/sdp"]
+    assert [talk.client(invite[:-2]), talk.client(invite[-2:])] == ["", "sip"]
+    assert talk.shared.media == [b"v=0\n"]
     talk = Talk(5060)
     assert [talk.client(b"rest of one\r\n"), talk.client(b"\x00\r\n"), talk.client(b"no end")] == ["sip", "", ""]
     assert Talk(4222).server(b'INFO {"server_id":"A"}\r\n') == "data"  # NATS, no version of SIP in the line
