@@ -24,6 +24,7 @@ from typing import IO, Any
 from xml.etree import ElementTree
 
 from analysis.errors import AnalysisError
+from analysis.key_log import read_key_log
 from analysis.named_tuples import NamedTuple
 
 KINDS = ("eth", "ip", "ipv6", "tcp", "udp")
@@ -96,6 +97,8 @@ def verify_capture(path: str, oracle: str | None = None, keylog: str | None = No
 
     Raises AnalysisError.
     """
+    if keylog is not None:
+        read_key_log(keylog)  # before tshark is run, which passes over a file that holds no secret
     if oracle is not None:
         version, theirs = stored_answer(Path(oracle))
     else:
