@@ -4,6 +4,7 @@ In: a `Place` and the work as a coroutine function. Out: nothing, or the ChatErr
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ async def _visit(place: Place, work: Work) -> None:
         await client.start()
     except RefusedError as error:
         hint = "; choose another with --user NAME" if error.code in ("bad-name", "name-taken") else ""
+        if error.retry_s:
+            hint = f"; try again in {math.ceil(error.retry_s)} s"
         raise ChatError(f"{place.login.user}: {error}{hint}") from error
     try:
         entered = client.rooms[0] if client.rooms else ""

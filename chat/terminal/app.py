@@ -144,6 +144,7 @@ class ChatApp(App[None]):
     def on_mount(self) -> None:
         """Begin to read events and what is typed."""
         self.base.query_one(Entry).focus()
+        self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.base.refresh_bindings))
         self._start(self._live())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

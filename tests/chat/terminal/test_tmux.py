@@ -177,6 +177,7 @@ def test_ctrl_z_and_a_signal_give_the_terminal_back(terminals: Terminals, server
     )
     terminals.type("ann", "fg", "Enter")
     terminals.sees("ann", "said meanwhile")
+    terminals.sees("ann", "f1 help")
 
     pid = terminals.tmux("display-message", "-p", "-t", "ann", "#{pane_pid}").strip()
     child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
