@@ -120,7 +120,7 @@ class Blocker:
         if found is None or not found.rung.gain_packets:
             return []
         if found.left_out:
-            text = f"{found.left_out} of its senders are shared, vital or permitted addresses and were left out of the rule"
+            text = f"senders that are shared, vital or permitted addresses were left out of the rule: {found.left_out}"
             self.proposal.advice.append(Note(finding.id, found.target, text))
         if finding.extra.get("spoofed_sources_likely"):
             text = (

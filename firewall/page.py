@@ -12,6 +12,8 @@ from firewall.escape import cell_markdown, visible
 from firewall.essentials import KEPT_OPEN
 from firewall.render import table
 
+TITLE_SHOWN = 90  # characters of a finding's title in a line
+NAMED = 3  # conversations that are named in a line
 SHOWN = 20  # notes of one kind; the JSON has all
 
 
@@ -23,10 +25,11 @@ def summary(data: dict[str, Any]) -> list[str]:
         f"replay: {replay['packets']} packets, {replay['dropped']} dropped, {replay['permitted']} permitted, {replay['unknown']} unknown; {replay['prevented_conversations']} conversations prevented at their first packet",
     ]
     out += [
-        f"finding {f['id']}: {f['stopped']} of {f['packets']} packets stopped"
+        f"finding {_named(data, f['id'])}: {f['stopped']} of {f['packets']} packets stopped"
         for f in replay["findings"][:SHOWN]
         if f["stopped"]
     ]
+    out += [_collateral(row) for row in replay["rules"] if row["collateral_conversations"]][:SHOWN]
     open_ = {
         r["id"] for r in policy["rules"] if r["description"].startswith(KEPT_OPEN)
     }  # meant for the day they are needed
@@ -37,7 +40,7 @@ def summary(data: dict[str, Any]) -> list[str]:
             f"{name}: {other['dropped']} of {other['packets']} packets dropped, {len(other['dead_rules'])} dead rules"
         )
         out += [f"{name}: dead rule {d['text']}: {d['why']}" for d in other["dead_rules"][:SHOWN]]
-    out += [f"advice {n['finding']}: {n['text']}" for n in data["advice"][:SHOWN]]
+    out += [f"advice on {_named(data, n['finding'])}: {n['text']}" for n in data["advice"][:SHOWN]]
     out += [f"refused: {n['text']}" for n in data["refused"][:SHOWN]]
     told = [
         a for a in data["anomalies"] if not open_ & {a["rule"], *a["others"]}
@@ -46,6 +49,24 @@ def summary(data: dict[str, Any]) -> list[str]:
     out += [f"not rendered: {problem}" for problem in data["problems"][:SHOWN]]
     out.append(proof_line(data["proof"]))
     return [visible(line) for line in out]
+
+
+def _named(data: dict[str, Any], finding: str | None) -> str:
+    """A finding by its id and what it says."""
+    title = data.get("titles", {}).get(finding, "")
+    words = title if len(title) <= TITLE_SHOWN else f"{title[:TITLE_SHOWN].rpartition(' ')[0]} …"
+    return f"{finding or 'your decisions'}{f' ({words})' if words else ''}"
+
+
+def _collateral(row: dict[str, Any]) -> str:
+    """Whom else a rule would have met, by the first conversations."""
+    some = ", ".join(
+        f"{c['source']} to {c['destination']} {c['protocol']}{f' {port}' if (port := c['port']) else ''}"
+        for c in row["collateral"][:NAMED]
+    )
+    count = row["collateral_conversations"]
+    more = f" and {count - NAMED} more" if count > NAMED else ""
+    return f"collateral of {row['text']}: {count} conversation{'s' * (count != 1)} of no finding: {some}{more}"
 
 
 def proof_line(proof: dict[str, Any] | None) -> str:

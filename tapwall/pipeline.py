@@ -46,7 +46,7 @@ class RulesResult:
     compared: dict[str, dict[str, Any]] = field(default_factory=dict)  # foreign rules replayed beside ours
 
     def to_json(self) -> dict[str, Any]:
-        """As outputs.md lays it down, with advice, refusals and what a format could not say beside it."""
+        """As outputs.md lays it down, with advice, refusals, titles of findings and what a format could not say beside it."""
         return {
             "policy": self.policy,
             "replay": self.replay,
@@ -58,6 +58,7 @@ class RulesResult:
             "refused": [note.to_json() for note in self.proposal.refused],
             "problems": self.problems,
             "compared": self.compared,
+            "titles": {finding.id: finding.title for finding in self.analysis.findings},
         }
 
 

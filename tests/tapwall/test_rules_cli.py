@@ -227,3 +227,16 @@ def test_an_option_that_cannot_be_meant_is_named(option: str, value: str, words:
     result = run(capture, "--no-proof", option, value)
 
     assert (result.exit_code, words in result.stderr, result.stderr.count("\n")) == (2, True, 1), result.stderr
+
+
+def test_lines_below_the_table_say_what_they_are_about(tmp_path: Path) -> None:
+    """A finding by its title, and whom else a rule would have met by their addresses."""
+    attack = [fp.tcp(BAD, 40000 + port, ME, port) for port in range(1, 400)]
+    refusals = [fp.tcp(ME, port, BAD, 40000 + port, fp.RST | fp.ACK) for port in range(1, 400)]
+    path = tmp_path / "both.pcap"
+    path.write_bytes(fp.pcap([*attack, *refusals, *[p for n in range(20) for p in fp.talk(ME, 2000 + n, FRIEND, 443)]]))
+    result = run(path, "--no-proof", "--severity", "critical", "--contain", FRIEND)
+
+    assert f"({BAD} tried 399 TCP ports of {ME}" in result.stderr
+    assert re.search(rf"collateral of DROP .*: 20 conversations of no finding: {re.escape(ME)} to {re.escape(FRIEND)} tcp 443", result.stderr)  # fmt: skip
+    assert "and 17 more" in result.stderr
