@@ -46,6 +46,7 @@ class Tls(NamedTuple):
     not_after: int
     self_signed: bool
     heartbeat: bool  # a heartbeat request longer than its record was seen (RFC 6520)
+    keyed: bool = False  # its secrets were at hand
 
 
 class Dns(NamedTuple):

@@ -52,6 +52,7 @@ class Pipeline:
         self.flows = FlowTable(salt)
         self.tcp = TcpAnalysis(self.flows)
         self._apart = apart
+        self.keyed = False  # did secrets come with the packets?
         self.naming = Naming() if apart is None else Naming(apart.facts, apart)
         self.timing: defaultdict[str, float] = defaultdict(float)  # seconds by stage
 
@@ -83,6 +84,7 @@ class Pipeline:
             if capture.secrets:
                 batch = batch._replace(secrets=b"\n".join(capture.secrets))
                 capture.secrets.clear()
+                self.keyed = True
             marks.append(perf_counter())
             self.flows.update(batch)
             ends = self.flows.ends(batch)

@@ -262,6 +262,7 @@ def _tables(
     texts = AddressTexts(addresses)
     found = properties.finish()
     facts, tcp_analysis = pipeline.naming.facts, pipeline.tcp.counts()
+    keyed = pipeline.keyed
     del pipeline  # what the stages kept per stream makes room for the tables
     if kernel.enabled():
         memory.give_back()
@@ -271,7 +272,7 @@ def _tables(
     start_ns = found.frame_1_ns or 0
     timing["tables"] = perf_counter() - mark
     analysis = Analysis(
-        capture=_capture_json(capture, found),
+        capture=_capture_json(capture, found) | ({"tls": _keys_json(facts)} if keyed else {}),
         properties=found,
         flows=flows,
         addresses=addresses,
@@ -331,6 +332,11 @@ def address_names(blocks: Mapping[str, str], facts: Facts, flows: Flows, texts: 
             server = flows.a_id if flows.originator[hello.flow] == 1 else flows.b_id
             add(texts[int(server[hello.flow])], hello.sni)
     return {address: known for address, known in names.items() if known}
+
+
+def _keys_json(facts: Facts) -> dict[str, int]:
+    """How many TLS sessions began in the capture, and of how many the secrets were at hand."""
+    return {"sessions": len(facts.tls), "keyed": sum(hello.keyed for hello in facts.tls)}
 
 
 def _capture_json(capture: Capture | Selected, found: Properties) -> dict[str, Any]:

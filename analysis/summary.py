@@ -44,6 +44,8 @@ def plain_lines(data: dict[str, Any]) -> list[tuple[Any, ...]]:
         )
     )
     lines += [("fault", name, count) for name, count in sorted(capture["faults"].items())]
+    if "tls" in capture:
+        lines.append(("keys", capture["tls"]["keyed"], capture["tls"]["sessions"]))
     for group in by_severity(data["findings"]).values():
         lines += [("finding", f["severity"], f"{f['confidence']:.2f}", f["title"], f["filter"]) for f in group]
     lines += [("not_assessable", n["detector"], n["reason"]) for n in data["not_assessable"]]
@@ -87,6 +89,9 @@ def _draw(data: dict[str, Any], console: Console) -> None:
     if capture["faults"]:
         faults = ", ".join(f"{safe_name(name)} {count:,}" for name, count in sorted(capture["faults"].items()))
         console.print(Text(f"Faults in the file: {faults}", style="yellow"))
+    if "tls" in capture:
+        tls = capture["tls"]
+        console.print(Text(f"Keys: secrets of {tls['keyed']:,} of {tls['sessions']:,} TLS sessions were at hand"))
     console.print()
     _draw_findings(data, console)
     _draw_tables(data, console)

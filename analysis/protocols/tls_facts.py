@@ -139,5 +139,6 @@ def emit(facts: Facts, flow: int, state: dict[Any, Any]) -> None:
             shown.not_after if shown else 0,
             bool(shown and shown.self_signed),
             bool(state.get("tls_heartbleed")),
+            "tls_session" in state,
         ),
     )

@@ -89,6 +89,7 @@ def test_what_openssl_seals_is_opened(
     assert rows["eth/ip/tcp/tls/http"].packets == 4
     assert rows["eth/ip/tcp/tls/http/data-text-lines"].packets == 2
     assert len(opened.facts.tls) == len(closed.facts.tls) == 1
+    assert ("tls" in closed.capture, opened.capture["tls"]) == (False, {"sessions": 1, "keyed": 1})
 
 
 def test_traffic_secrets_alone_are_enough(tmp_path: Path) -> None:
@@ -131,6 +132,12 @@ def with_secrets(capture: Wire, texts: list[bytes], kind: int = 0x544C534B, orde
     )
 
 
+def report_of(path: Path, folder: Path) -> str:
+    """The page that -o writes."""
+    assert CliRunner().invoke(cli, ["analyze", str(path), "-o", str(folder / "page")]).exit_code == 0
+    return (folder / "page" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_secrets_in_the_capture(tmp_path: Path, order: str) -> None:
     """A secrets block opens what follows it; packets, filters and rules see the same."""
@@ -145,6 +152,8 @@ def test_secrets_in_the_capture(tmp_path: Path, order: str) -> None:
     runner = CliRunner()
     shown = runner.invoke(cli, ["packets", str(path), "http.request.method == GET", "--fields", "path"])
     assert shown.output.splitlines()[1:] == ["eth/ip/tcp/tls/http"] * 4
+    for line in (runner.invoke(cli, ["analyze", str(path)]).output, report_of(path, tmp_path)):
+        assert "secrets of 2 of 2 TLS sessions" in line or "keys\t2\t2" in line
     counted = runner.invoke(cli, ["analyze", str(path), "--filter", "http", "--json", "--only", "hierarchy"])
     assert counted.exit_code == 0
 
