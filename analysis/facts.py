@@ -267,6 +267,7 @@ class Chat(NamedTuple):
     from_a: bool
     user: str
     size_bytes: int
+    sealed: bool = False  # inside a TLS session that was opened
 
 
 class Opening(NamedTuple):

@@ -30,7 +30,8 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per chat server."""
     servers: defaultdict[str, list[Chat]] = defaultdict(list)
     for row in evidence.facts.chat:
-        servers[evidence.target_of(row.flow)].append(row)
+        if not row.sealed:
+            servers[evidence.target_of(row.flow)].append(row)
     for server, rows in servers.items():
         if len(rows) < limits.frames:
             continue

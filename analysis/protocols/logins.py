@@ -17,7 +17,7 @@ LONGEST_NAME = 256
 
 
 def pending(pdu: Pdu, protocol: str, user: str, secret: bool, cleartext: bool = True) -> None:
-    """An attempt begins; a previous one without answer is reported first."""
+    """An attempt begins; a previous one without answer is reported first. `cleartext`: but for TLS around it."""
     flush(pdu.stream.facts, pdu.stream.state)
     pdu.stream.state["login"] = Login(
         pdu.number,
@@ -26,7 +26,7 @@ def pending(pdu: Pdu, protocol: str, user: str, secret: bool, cleartext: bool = 
         protocol,
         user[:LONGEST_NAME],
         "***" if secret else "",
-        cleartext,
+        cleartext and not pdu.stream.sealed,
         -1,
     )
 

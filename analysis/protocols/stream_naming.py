@@ -89,6 +89,7 @@ class Shared:
         """What an opened TLS session carries, as a connection of its own: by ALPN, or by the ports of `stream`."""
         ports = stream.a_port, stream.b_port, stream.server_port
         inner = Stream(stream.flow, *ports, self._facts, self, registry.choose)
+        inner.sealed = True
         inner.dissector = registry.BY_ALPN.get(alpn)
         inner.candidates = registry.over_tls(stream.server_port, stream.a_port, stream.b_port)
         return inner

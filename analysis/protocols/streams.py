@@ -151,6 +151,7 @@ class Stream:
         "flow",
         "hides",
         "refused",
+        "sealed",
         "server_port",
         "shared",
         "sides",
@@ -175,6 +176,7 @@ class Stream:
         self.spoken: Dissect | None = None  # who took the last unit
         self.refused = 0  # units that nobody took
         self.silent = 0  # units that a dissector took without showing anything
+        self.sealed = False  # its bytes are what an opened TLS session carried
         self.covered: tuple[int, int, int, int] | None = None  # direction, segment's start and end, end of its unit
         self.hides = False  # were there some that a request would turn into HTTP?
         self.candidates: tuple[Dissect, ...] = ()  # by port

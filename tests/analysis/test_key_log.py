@@ -27,6 +27,7 @@ from analysis.protocols.tls_session import SUITES, Session
 from analysis.run import Analysis, Settings, analyse
 from analysis.stream_process import StreamProcess
 from analysis.verify import verify_capture
+from chat.wire import Auth, encode
 
 REQUEST = b"GET /inside?q=1 HTTP/1.1\r\nHost: inside.example\r\nUser-Agent: sealed\r\n\r\n"
 PAGE = b"<html>" + b"x" * 40_000 + b"</html>"
@@ -120,7 +121,18 @@ def test_clear_logins_inside_are_seen(tmp_path: Path) -> None:
     capture = wire(talk, port=995).write(tmp_path / "c.pcap")
     found = analyse([capture], settings=Settings(keylog=str(talk.key_log)))
     assert "eth/ip/tcp/tls/pop" in paths(found)
-    assert [(row.protocol, row.user) for row in found.facts.login] == [("pop", "eve")]
+    assert [(row.protocol, row.user, row.cleartext) for row in found.facts.login] == [("pop", "eve", False)]
+    assert not {finding.detector for finding in found.findings} & {"clear-text-credentials"}
+
+
+def test_the_chat_inside_is_not_told_as_clear(tmp_path: Path) -> None:
+    """Its frames are named; who was careful enough to seal them is not told to do so."""
+    talk = TlsTalk(tmp_path, V13)
+    talk.say(CLIENT, encode(Auth("guest", user="eve")))
+    capture = wire(talk, port=1234).write(tmp_path / "c.pcap")
+    found = analyse([capture], settings=Settings(keylog=str(talk.key_log)))
+    assert "eth/ip/tcp/tls/tapwall" in paths(found)
+    assert (len(found.facts.chat), [f.detector for f in found.findings if f.detector == "lab-chat"]) == (1, [])
 
 
 def with_secrets(capture: Wire, texts: list[bytes], kind: int = 0x544C534B, order: str = "<") -> bytes:
