@@ -132,6 +132,11 @@ class Evidence(Record):
         return float(self.capture.get("duration_s") or 0.0)
 
     @cached_property
+    def opened(self) -> frozenset[int]:
+        """Flows whose TLS was opened with secrets at hand: what facts tell of them did not cross in clear."""
+        return frozenset(row.flow for row in self.facts.tls if row.keyed) if "tls" in self.capture else frozenset()
+
+    @cached_property
     def flow_link(self) -> Array:
         """int32[flows]: index into links of a flow row, -1 where it is none."""
         index = np.full(len(self.flows.kind), -1, np.int32)

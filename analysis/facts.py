@@ -267,7 +267,6 @@ class Chat(NamedTuple):
     from_a: bool
     user: str
     size_bytes: int
-    sealed: bool = False  # inside a TLS session that was opened
 
 
 class Opening(NamedTuple):

@@ -97,7 +97,7 @@ def signs(
         terms["computed name"] = 0.35
     if not called and name.rpartition(".")[2].lower() in CHEAP:
         terms["cheap ending of the name"] = 0.25
-    if port and port not in ("80", "8080"):
+    if port and port not in ("80", "8080", "443"):
         terms["odd port"] = 0.25
     if any(RANDOM_AGENT.match(agent) and not agent.isupper() for agent in agents):
         terms["random user agent"] = 0.45
@@ -105,7 +105,7 @@ def signs(
         terms["no user agent"] = 0.2
     if any(SCRIPT_AGENT.search(agent) for agent in agents):
         terms["asked by a script host or download tool"] = 0.3
-    if any(SCRIPT.search(row.uri.partition("?")[0]) for row in rows):
+    if any(SCRIPT.search(row.uri.partition("?")[0]) and row.flow not in evidence.opened for row in rows):
         terms["a script is fetched in clear"] = 0.3
     if any(row.method == "GET" and stager(row.uri) and "referer:" not in row.headers for row in rows):
         terms["path with a stager's checksum"] = 0.35
@@ -241,7 +241,10 @@ def _chains(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
                 f"{len(domains)}.",
                 advice="Look at the page where the chain ends, and at what the client loaded there.",
                 impact=Severity.MEDIUM,
-                evidence={"domains in a row": 0.35 + 0.1 * (len(domains) - limits.hops + 1), "in clear": 0.15},
+                evidence={
+                    "domains in a row": 0.35 + 0.1 * (len(domains) - limits.hops + 1),
+                    "in clear": 0.15 * (not evidence.opened.issuperset(row.flow for row in rows)),
+                },
                 numbers={"domains": measured(limits, "hops", len(domains))},
                 subject=f"chain {client} {domains[0]}",
                 attack=(("T1189", "Drive-by Compromise"), ("T1583.008", "Acquire Infrastructure: Malvertising")),

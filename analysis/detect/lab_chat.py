@@ -30,7 +30,7 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     """One finding per chat server."""
     servers: defaultdict[str, list[Chat]] = defaultdict(list)
     for row in evidence.facts.chat:
-        if not row.sealed:
+        if row.flow not in evidence.opened:
             servers[evidence.target_of(row.flow)].append(row)
     for server, rows in servers.items():
         if len(rows) < limits.frames:

@@ -69,8 +69,9 @@ def detect(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         if not row.method and row.content_type.lower().startswith(EXPLOITABLE):
             documents[evidence.source_of(row.flow), evidence.target_of(row.flow)].append(row.time_ns)
     for (sender, receiver), seen in found.items():
-        if len(seen) >= limits.programs:
-            yield _finding(evidence, (sender, receiver), seen, documents, limits)
+        finding = _finding(evidence, (sender, receiver), seen, documents, limits)
+        if finding is not None and len(seen) >= limits.programs:
+            yield finding
 
 
 def _around(mark: Payload, rows: list[Http]) -> Seen:
@@ -83,7 +84,7 @@ def _around(mark: Payload, rows: list[Http]) -> Seen:
 
 def _finding(
     evidence: Evidence, ends: tuple[str, str], seen: list[Seen], documents: Documents, limits: Thresholds
-) -> Finding:
+) -> Finding | None:
     (sender, receiver), first = ends, seen[0]
     terms: dict[str, float] = {}
     for one in seen:
@@ -91,6 +92,8 @@ def _finding(
     chain = _chain(evidence, receiver, first, documents, limits)
     if chain:
         terms["page, exploitable document, program"] = 0.6
+    if not terms:  # over TLS that was opened, from a publisher by name
+        return None
     system = PROGRAMS[first.mark.shape]
     link = evidence.link_of(first.mark.flow)
     protocol = evidence.application(link) if link >= 0 else ""
@@ -128,7 +131,8 @@ def _finding(
 
 
 def _weigh(evidence: Evidence, one: Seen) -> dict[str, float]:
-    terms = {"program in clear": 0.3}
+    clear = one.mark.flow not in evidence.opened
+    terms = {"program in clear": 0.3} if clear else {}
     if one.request is None:
         link = evidence.link_of(one.mark.flow)
         protocol = evidence.application(link) if link >= 0 else ""
@@ -148,7 +152,7 @@ def _weigh(evidence: Evidence, one: Seen) -> dict[str, float]:
         terms["content type lies"] = 0.6
     if not path.endswith((".exe", ".msi", ".dll", ".cab", ".zip")):
         terms["name hides a program"] = 0.35
-    elif path.endswith(".exe") and "/" in path[1:]:
+    elif clear and path.endswith(".exe") and "/" in path[1:]:
         terms["program by HTTP without TLS"] = 0.3
     if one.request.user_agent.count(" ") == 0 and "/" not in one.request.user_agent:
         terms["client does not name itself"] = 0.4

@@ -17,6 +17,7 @@ import numpy as np
 from analysis.columns import Array
 from analysis.kernel import compiles, lean_kernel
 
+CONTEXT = 60  # bytes around a mark that a reader sees
 MOST_HITS = 2_000  # of one mark in one batch
 
 # Mark -> byte strings. Each is long enough that random bytes do not hold it (2^-64 per position or less).
@@ -144,6 +145,14 @@ def found(data: Array, begin: Array, end: Array) -> list[tuple[int, int, int]]:
     begin, end = np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
     count = _search(data, begin, end, *_tables(), hits, table)
     return sorted(map(tuple, table[:count].tolist()))
+
+
+def within(text: bytes) -> Iterator[tuple[str, int]]:
+    """(name, position) of the first of each mark in one payload that does not lie in a batch: what was sealed."""
+    for name, mark in MARKS:
+        at = text.find(mark)
+        if at >= 0:
+            yield name, at
 
 
 def _one_by_one(data: Array, begin: Array, end: Array) -> Iterator[tuple[int, int, int]]:

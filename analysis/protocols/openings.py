@@ -23,7 +23,6 @@ MOST_BEATS = 2_000  # heartbeats looked at in one batch
 RECORD_HEADER, HEARTBEAT = 5, 24  # RFC 5246 6.2.1, RFC 6520 6
 FOREIGN = (0x1603, 0x5353)  # TLS handshake, `SS` of an SSH banner: told even where another protocol waits for more
 LEAK_FACTOR, LEAK_BYTES = 4, 1024  # padding is random but short: longer answers hold what nobody sent
-CONTEXT = 60  # bytes around a mark that a reader sees
 
 SEALED = np.array([layers.BY_NAME[name] for name in ("tls", "ssh", "quic", "dtls", "esp") if name in layers.BY_NAME])
 
@@ -47,8 +46,10 @@ class Openings:
         rows = np.flatnonzero((packets.payload_cap > 0) & (packets.flow >= 0) & (packets.n_layers > 0))
         if not len(rows):
             return
-        last = packets.layers[rows, packets.n_layers[rows].astype(np.int64) - 1]
+        depth = packets.n_layers[rows].astype(np.int64)
+        last = packets.layers[rows, depth - 1]
         told = last == layers.DATA
+        told &= packets.layers[rows, np.maximum(depth - 2, 0)] != layers.TLS  # opened: the packet's bytes are sealed
         waiting = np.flatnonzero((last == layers.TCP) & (packets.payload_cap[rows] > 1))  # for the rest of a unit
         at = packets.payload_start[rows[waiting]]
         first = batch.data[at].astype(np.int64) << 8 | batch.data[at + 1]
@@ -113,7 +114,7 @@ class Openings:
         rows, begin = rows[order], begin[order]
         for index, position, mark in marks.found(batch.data, begin, begin + packets.payload_cap[rows]):
             name, text = marks.MARKS[mark]
-            context = batch.data[max(0, position - CONTEXT) : position + len(text) + CONTEXT].tobytes()
+            context = batch.data[max(0, position - marks.CONTEXT) : position + len(text) + marks.CONTEXT].tobytes()
             self._report(packets, int(rows[index]), name, context)
 
     def _report(self, packets: Packets, row: int, name: str, context: bytes) -> None:

@@ -35,9 +35,8 @@ def _frame(pdu: Pdu) -> None:
     if len(pdu.data) >= HEADER:
         kind = pdu.data[3]
         user = tried(pdu.data) if kind == AUTH else ""
-        stream = pdu.stream
-        fact = Chat(pdu.number, pdu.time_ns, stream.flow, kind, pdu.direction == 0, user, pdu.length, stream.sealed)
-        stream.facts.add("chat", fact)
+        fact = Chat(pdu.number, pdu.time_ns, pdu.stream.flow, kind, pdu.direction == 0, user, pdu.length)
+        pdu.stream.facts.add("chat", fact)
 
 
 def tried(data: bytes) -> str:

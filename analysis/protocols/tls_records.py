@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis import layers
-from analysis.protocols import tls_facts
+from analysis.protocols import exploits, marks, tls_facts
 from analysis.protocols.pdu import ONE_MORE, Pdu
 from analysis.protocols.streams import FIN, Segment, Stream, deliver
 from analysis.protocols.tls_session import Session
@@ -137,11 +137,12 @@ def _record(pdu: Pdu, at: int, size: int) -> bool:
 
 
 class _Inside:
-    """What a session carries: a connection of its own, and the bytes of it that each direction has sent."""
+    """What a session carries: a connection of its own, the bytes of it that each direction has sent, marks told."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.sent = [0, 0]
+        self.told: set[str] = set()
 
 
 def _open(pdu: Pdu, session: Session, header: bytes, body: bytes) -> None:
@@ -157,6 +158,11 @@ def _open(pdu: Pdu, session: Session, header: bytes, body: bytes) -> None:
     inside = pdu.stream.state.get("tls_inside")
     if inside is None:
         inside = pdu.stream.state["tls_inside"] = _Inside(pdu.stream.shared.inside_tls(pdu.stream, session.alpn))
+    for name, at in marks.within(text):
+        if name not in inside.told:
+            inside.told.add(name)
+            context = text[max(0, at - marks.CONTEXT) : at + 2 * marks.CONTEXT].decode("ascii", "replace")
+            exploits.report(pdu, name, "".join(c if " " <= c <= "~" else "." for c in context))
     seq = inside.sent[direction] & 0xFFFFFFFF
     inside.sent[direction] += len(text)
     segment = Segment(pdu.number, pdu.time_ns, seq, text, len(text), FIN if pdu.frame_end else 0, 0)

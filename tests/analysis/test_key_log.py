@@ -135,6 +135,39 @@ def test_the_chat_inside_is_not_told_as_clear(tmp_path: Path) -> None:
     assert (len(found.facts.chat), [f.detector for f in found.findings if f.detector == "lab-chat"]) == (1, [])
 
 
+def test_what_nobody_knows_inside_is_data(tmp_path: Path) -> None:
+    """As Wireshark shows it; the first bytes that are told of a conversation are never sealed ones."""
+    talk = TlsTalk(tmp_path, V13)
+    talk.say(CLIENT, b"\x01\x02 nobody speaks like this")
+    found = analyse([wire(talk, port=9_999).write(tmp_path / "c.pcap")], settings=Settings(keylog=str(talk.key_log)))
+    assert "eth/ip/tcp/tls/data" in paths(found)
+    assert not len(found.facts.opening)
+
+
+def test_an_update_over_tls_is_no_program_in_clear(tmp_path: Path) -> None:
+    """Who opens sessions sees programs in them; what speaks against one is said, and TLS is no sign."""
+    program = b"MZ" + bytes(76) + b"This program cannot be run in DOS mode.\r\r\n$" + bytes(400)
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % len(program)
+    got = {}
+    for name in ("update.example.com", "203.0.113.9"):
+        folder = tmp_path / name
+        folder.mkdir()
+        talk = TlsTalk(folder, V13)
+        talk.say(
+            CLIENT,
+            REQUEST.replace(b"/inside?q=1", b"/files/setup.exe")
+            .replace(b"inside.example", name.encode())
+            .replace(b"sealed", b"Mozilla/5.0 (X11)"),
+        )
+        talk.say(SERVER, response + program)
+        found = analyse([wire(talk).write(folder / "c.pcap")], settings=Settings(keylog=str(talk.key_log)))
+        assert [row.shape for row in found.facts.payload] == ["program-windows"]
+        got[name] = [finding for finding in found.findings if finding.detector == "program-transfer"]
+    assert got["update.example.com"] == []
+    assert [list(finding.numbers)[1] for finding in got["203.0.113.9"]] == ["signs"]
+    assert "in clear" not in got["203.0.113.9"][0].explanation
+
+
 def with_secrets(capture: Wire, texts: list[bytes], kind: int = 0x544C534B, order: str = "<") -> bytes:
     """The packets as pcapng behind secrets blocks."""
     blocks = b"".join(block(10, struct.pack(order + "II", kind, len(text)) + text, order) for text in texts)
