@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from firewall import conntrack
+from firewall.errors import RuleError
 from firewall.headers import SHORT, Array
 from firewall.program import TRACKED, WAY_NAMES, WAYS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import STATES
 from firewall.space import ADDRESS, NO, UNKNOWN, YES, Answers, Classes, Space
 
 CHAIN_DEPTH_MAX = 64  # deeper calls (a loop in foreign rules that the kernel would refuse) end the chain
+CALLS_MAX = 50_000  # chains entered in one walk: chains that jump to each other twice double the work at every level
 DROPS, PASSES = 1, 2
 Rated = Callable[[int, Line], bool]  # does this line's bucket match the packet at hand?
 UNDECIDED, BY_POLICY, BY_HEADER = -1, -2, -3  # deciders that are not lines
@@ -137,6 +139,7 @@ def walk(program: Program, rows: Rows) -> Outcome:
 class _Walk:
     def __init__(self, program: Program, rows: Rows) -> None:
         self.program, self.rows = program, rows
+        self.calls = 0
         self.numbers: dict[str, int] = {}
         at = 0
         for name, lines in program.chains.items():
@@ -177,6 +180,7 @@ class _Walk:
         self, name: str, at: Array, sure: npt.NDArray[np.bool_], depth: int
     ) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Rows that come out at the end or by RETURN, and whether they do so for certain."""
+        self.calls = _counted(self.calls, name)
         back: list[tuple[Array, npt.NDArray[np.bool_]]] = []
         if depth <= CHAIN_DEPTH_MAX:
             for position, line in enumerate(self.program.chains.get(name, ())):
@@ -239,6 +243,15 @@ class _Walk:
         return at[~gone], (sure & ~perhaps)[~gone]
 
 
+def _counted(calls: int, chain: str) -> int:
+    """One call more. Raises RuleError where chains call each other without end."""
+    if calls >= CALLS_MAX:
+        raise RuleError(
+            f"chain {chain}: more than {CALLS_MAX} jumps on one way: chains that jump to each other in a loop?"
+        )
+    return calls + 1
+
+
 def _merge(parts: list[tuple[Array, npt.NDArray[np.bool_]]]) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Rows of several parts in order, each once; a row that came by two ways is in doubt about either."""
     parts = [p for p in parts if len(p[0])]
@@ -268,6 +281,7 @@ class Stepper:
             self.start[name] = at
             at += len(lines)
         self.bases = ordered_bases(program)
+        self._calls = 0
         self._matching: dict[tuple[str, int], list[int]] = {}
 
     def _candidates(self, chain: str, row: int) -> list[int]:
@@ -286,6 +300,7 @@ class Stepper:
     def step(self, row: int, rated: Rated) -> Step:
         """The fate of one packet of this row."""
         out = Step()
+        self._calls = 0
         sure = True
         for base in self.bases:
             if int(self.rows.way[row]) not in on_way(base.hook):
@@ -305,6 +320,7 @@ class Stepper:
 
     def _chain(self, name: str, row: int, sure: bool, rated: Rated, out: Step, depth: int) -> int:
         """0: nothing comes out, 1: perhaps, 2: for certain."""
+        self._calls = _counted(self._calls, name)
         back, here = 0, 2 if sure else 1
         if depth > CHAIN_DEPTH_MAX:
             return here

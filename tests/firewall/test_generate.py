@@ -147,6 +147,20 @@ def test_a_usurper_is_not_protected_by_its_role() -> None:
     assert any("see that the true one answers" in note.text for note in proposal.advice)
 
 
+def test_an_arp_spoofer_is_no_gateway() -> None:
+    """It forwards for its victims, so its card sends for strangers as the gateway's does; the true one stays protected."""
+    rogue, router = "192.168.1.66", "192.168.1.1"
+    packets = fp.talk(rogue, 1024, ME, 22) + VISIT
+    found = usurper(rogue, "T1557.002")
+    survey = replace(fp.surveyed(packets, {found.id: range(11)}), gateways=A(rogue, router))
+    spoofer = propose([found], Decisions(), survey, {})
+    guessing = replace(fp.finding("lure", rogue), detector="guess")
+    honest = propose([guessing], Decisions(), replace(survey, members={guessing.id: survey.members[found.id]}), {})
+
+    assert drops(spoofer) and next(p.match.src for p in spoofer.policy.protected if p.name == "gateway") == A(router)
+    assert not drops(honest) and "gateway" in honest.advice[0].text
+
+
 @pytest.mark.parametrize("decisions", [{"permit": ("192.168.1.66",)}, {"severity": Severity.CRITICAL}], ids=str)
 def test_a_usurper_that_gets_no_rule_keeps_its_role(decisions: dict[str, Any]) -> None:
     """The analyst vouches for it, or asks for worse only."""

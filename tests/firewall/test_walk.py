@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firewall.errors import RuleError
 from firewall.lower import lower
 from firewall.program import FRAGMENTS, SHORT_HEADERS, Base, Condition, Hook, Line, Program, Verdict
 from firewall.rules import Policy, Vantage
@@ -138,3 +139,13 @@ def test_both_walks_agree(policy: Policy, packets: list[bytes], nft: bool) -> No
 
     assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
     assert found[0][2] == found[1][2]
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_chains_that_double_the_work_at_every_level_are_refused(stepwise: bool) -> None:
+    """Two chains that jump to each other several times: an error that names the chain, not a walk without end."""
+    chains = {"forward": (JUMP,)} | {name: (Line((), Verdict.JUMP, other),) * 3 for name, other in (("x", "y"), ("y", "x"))}  # fmt: skip
+    simulator = Simulator(Program(chains, FORWARD), stepwise=stepwise)
+
+    with pytest.raises(RuleError, match=r"chain [xy]: more than 50000 jumps"):
+        simulator.update(fp.batch([fp.tcp(A, 1024, B, 80)]))
