@@ -7,19 +7,56 @@ Must not know captures or dialects.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from firewall.essentials import KEPT_OPEN
 from firewall.explain import Explainer
 from firewall.program import Program
 from firewall.proposal import Note, Proposal
 from firewall.region import at_most, overlap
-from firewall.report import totals
-from firewall.rules import Action, Rule
+from firewall.report import Total, totals
+from firewall.rules import Action, Policy, Rule
 from firewall.simulate import Replay
 
 
-def idle(proposal: Proposal, program: Program, replay: Replay, explainer: Explainer) -> list[Rule]:
-    """Rules with evidence and without a hit, all of whose packets earlier rules decided."""
+def withdraw_idle(proposal: Proposal, program: Program, replay: Replay, explainer: Explainer) -> bool:
+    """Take such rules out of the policy. Returns whether there were any."""
     found = totals(program, replay)
+    rules = _idle(proposal, found, explainer)
+    proposal.policy = proposal.policy.with_rules(tuple(rule for rule in proposal.policy.rules if rule not in rules))
+    left = {finding for rule in proposal.policy.rules for finding in rule.findings}
+    before: dict[str, set[str]] = {}  # finding -> what is kept open in front of its rules, and was met
+    for rule in rules:
+        kept = {
+            other.description.removeprefix(KEPT_OPEN)
+            for other in proposal.policy.rules
+            if other.action is Action.PERMIT
+            and other.description.startswith(KEPT_OPEN)
+            and other.id in found
+            and found[other.id].hits
+            and overlap(at_most(other.match), at_most(rule.match))
+        }
+        for finding in set(rule.findings) - left:
+            before.setdefault(finding, set()).update(kept)
+    for finding, names in before.items():
+        why = f"{KEPT_OPEN}{' and '.join(sorted(names))}" if names else "decided by earlier rules"
+        proposal.advice.append(Note(finding, None, f"all its packets are {why}: a rule would stop nothing"))
+    if rules:
+        proposal.policy = proposal.policy.with_rules(tuple(_needed(proposal.policy)))
+    return bool(rules)
+
+
+def _needed(policy: Policy) -> Iterator[Rule]:
+    """The rules, without permits in front of blocks that are gone."""
+    drops = [at_most(rule.match) for rule in policy.rules if rule.action.stops]
+    for rule in policy.rules:
+        kept_open = rule.action is Action.PERMIT and rule.description.startswith(KEPT_OPEN)
+        if not kept_open or policy.default is Action.DROP or any(overlap(at_most(rule.match), d) for d in drops):
+            yield rule
+
+
+def _idle(proposal: Proposal, found: dict[str, Total], explainer: Explainer) -> list[Rule]:
+    """Rules with evidence and without a hit, all of whose packets earlier rules decided."""
     out = []
     for rule in proposal.policy.rules:
         total = found.get(rule.id)
@@ -28,23 +65,3 @@ def idle(proposal: Proposal, program: Program, replay: Replay, explainer: Explai
         if any(explainer.describes(line, ways) for line, ways in total.lines):
             out.append(rule)
     return out
-
-
-def withdraw_idle(proposal: Proposal, rules: list[Rule]) -> None:
-    """Take them out of the policy."""
-    policy = proposal.policy
-    proposal.policy = policy.with_rules(tuple(rule for rule in policy.rules if rule not in rules))
-    still = {finding for rule in proposal.policy.rules for finding in rule.findings}
-    for rule in rules:
-        first = [
-            other.description
-            for other in proposal.policy.rules
-            if other.action is Action.PERMIT and overlap(at_most(other.match), at_most(rule.match))
-        ]
-        kept = sorted({words for words in first if words.startswith(KEPT_OPEN)})
-        for finding in rule.findings:
-            if finding not in still:
-                text = (
-                    f"all its packets are {' and '.join(kept) or 'decided by earlier rules'}: a rule would stop nothing"
-                )
-                proposal.advice.append(Note(finding, None, text))

@@ -20,7 +20,7 @@ from firewall import anomalies, foreign
 from firewall.explain import Explainer
 from firewall.files import all_files
 from firewall.generate import Decisions, Proposal, propose
-from firewall.idle import idle, withdraw_idle
+from firewall.idle import withdraw_idle
 from firewall.lower import lower
 from firewall.program import Program
 from firewall.prove import Proof, prove
@@ -92,8 +92,7 @@ def make_rules(
     program, ours = _replay(paths, proposal, members, [s for _, s, _ in theirs])
     replay = ours.finish()
     explainer = Explainer(ours.conversations, proposal.policy.local)
-    if unneeded := idle(proposal, program, replay, explainer):
-        withdraw_idle(proposal, unneeded)
+    if withdraw_idle(proposal, program, replay, explainer):
         program, ours = _replay(paths, proposal, members)
         replay = ours.finish()
     policy = proposal.policy

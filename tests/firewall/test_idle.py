@@ -5,7 +5,7 @@ from __future__ import annotations
 import firewall_packets as fp
 
 from firewall.explain import Explainer
-from firewall.idle import idle, withdraw_idle
+from firewall.idle import withdraw_idle
 from firewall.lower import lower
 from firewall.proposal import Proposal
 from firewall.rules import Action, Evidence, Match, Policy, Rule, Vantage
@@ -27,7 +27,7 @@ def left(*rules: Rule) -> tuple[list[Rule], list[str]]:
     simulator = Simulator(program)
     simulator.update(fp.batch(PACKETS))
     explainer = Explainer(simulator.conversations, AddrSet())
-    withdraw_idle(proposal, idle(proposal, program, simulator.finish(), explainer))
+    withdraw_idle(proposal, program, simulator.finish(), explainer)
     return list(proposal.policy.rules), [note.text for note in proposal.advice]
 
 
@@ -44,11 +44,12 @@ def test_what_an_earlier_rule_decides_is_left_out() -> None:
 
 
 def test_the_permit_that_stands_before_is_named() -> None:
-    """A service that is kept open, in its own words."""
+    """A service that is kept open, in its own words; without a block behind it the permit is not needed either."""
     permit = Rule(Action.PERMIT, Match(proto=6, dport=PortSet.of(22)), description="kept open: the management")
-    rules, notes = left(permit, NARROW)
+    unmet = Rule(Action.PERMIT, Match(proto=6, dport=PortSet.of(23)), description="kept open: another")
+    rules, notes = left(permit, unmet, NARROW)
 
-    assert rules == [permit] and notes == ["all its packets are kept open: the management: a rule would stop nothing"]
+    assert not rules and notes == ["all its packets are kept open: the management: a rule would stop nothing"]
 
 
 def test_a_finding_with_another_rule_needs_no_word() -> None:
