@@ -178,8 +178,7 @@ def analyse(
     stages_s["start"] = stages_s["start"] - began
     analysis = replace(analysis, only=tuple(only) if only else PARTS)
     mark = perf_counter()
-    with _beside(meanwhile, analysis, together):
-        findings, not_assessable = panel.judge(analysis) if panel is not None else ((), ())
+    findings, not_assessable = _judged(panel, analysis, meanwhile, together)
     stages_s["findings"] = perf_counter() - mark
     wall_s = perf_counter() - began
     analysis.timing.update(
@@ -206,12 +205,36 @@ def _apart() -> Iterator[StreamProcess | None]:
             apart.close()
 
 
+def _judged(
+    panel: Panel | None, analysis: Analysis, meanwhile: Callable[[Analysis], None] | None, together: bool
+) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
+    """What the detectors say; with `together` most of them in another process, and `meanwhile` in another thread."""
+    if panel is None or not together:
+        if meanwhile is not None:
+            meanwhile(analysis)
+        return panel.judge(analysis) if panel is not None else ((), ())
+    from analysis.detect import ALL, FLOODS, OTHERS, told
+    from analysis.forked import Forked
+
+    evidence = panel.evidence(analysis)
+    other = None
+    with suppress(OSError, AttributeError):  # before there is another thread
+        other = Forked(lambda: panel.ask(evidence, OTHERS))
+    try:
+        with _beside(meanwhile, analysis):
+            if other is None:
+                return told(panel.ask(evidence, ALL))
+            here = panel.ask(evidence, FLOODS)
+            return told(here + other.result())
+    finally:
+        if other is not None:
+            other.close()
+
+
 @contextmanager
-def _beside(work: Callable[[Analysis], None] | None, analysis: Analysis, together: bool) -> Iterator[None]:
-    """Do `work` before, or together with what is done inside. Its errors come when that is done."""
-    if work is None or not together:
-        if work is not None:
-            work(analysis)
+def _beside(work: Callable[[Analysis], None] | None, analysis: Analysis) -> Iterator[None]:
+    """Do `work` in a thread, together with what is done inside. Its errors come when that is done."""
+    if work is None:
         yield
         return
     from concurrent.futures import ThreadPoolExecutor

@@ -8,11 +8,9 @@ this one (fork), made before there is much to copy. It ends when this one does, 
 
 from __future__ import annotations
 
-import gc
 import mmap
 import os
 import pickle
-import signal
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +22,7 @@ from analysis.columns import LAYER_MATRICES, MAX_LAYERS, PACKET_COLUMNS, Array, 
 from analysis.errors import AnalysisError
 from analysis.facts import Facts
 from analysis.flows import Ends
+from analysis.forked import end, settle
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.stream_naming import COLUMNS, WRITTEN, Named, StreamNaming
 
@@ -180,9 +179,7 @@ class StreamProcess:
         for pipe in (self._out, self._in):
             with suppress(OSError):
                 pipe.close()
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
+        end(self.process)
         for slot in self._slots:
             slot.close()
 
@@ -209,8 +206,7 @@ class StreamProcess:
 
 def _serve(slots: list[Slot], inbox: IO[bytes], outbox: IO[bytes]) -> NoReturn:
     """The life of the other process: batch after batch, until there is nobody to answer to."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the one who asks
-    gc.freeze()  # what was there before is never garbage here: looking at it would copy its memory
+    settle()
     facts = Outbox()
     naming = StreamNaming(facts)
     with suppress(EOFError, BrokenPipeError):

@@ -56,6 +56,7 @@ from analysis.detect import (
 from analysis.evidence import Evidence, Tables, gather
 from analysis.findings import Finding, NotAssessable
 from analysis.hosts import trusted_networks
+from analysis.named_tuples import NamedTuple
 from analysis.thresholds import changes, configured
 
 
@@ -128,6 +129,17 @@ DETECTORS: tuple[Detector, ...] = (
 )
 
 
+FLOODS, OTHERS, ALL = slice(0, 5), slice(5, None), slice(None)  # of DETECTORS: a quarter of their time, the rest, all
+
+
+class Opinion(NamedTuple):
+    """What one detector said, or why it could not judge."""
+
+    detector: str
+    findings: list[Finding]
+    reason: Blocked
+
+
 class Panel:
     """All detectors, ready to be asked: what the settings say has been read and judged."""
 
@@ -147,20 +159,27 @@ class Panel:
 
     def judge(self, tables: Tables) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
         """Ask every detector."""
-        evidence = gather(tables, self._networks, self._watchlist)
-        findings: list[Finding] = []
-        not_assessable: list[NotAssessable] = []
-        for detector, limits in zip(DETECTORS, self._limits):
-            reason = _ask(detector, evidence, limits, findings)
-            if reason is not None:
-                not_assessable.append(NotAssessable(detector.NAME, *reason))
-        return stories.told(findings), tuple(not_assessable)
+        return told(self.ask(self.evidence(tables), ALL))
+
+    def evidence(self, tables: Tables) -> Evidence:
+        """What detectors are shown."""
+        return gather(tables, self._networks, self._watchlist)
+
+    def ask(self, evidence: Evidence, some: slice) -> list[Opinion]:
+        """Ask some detectors. They do not know each other: it does not matter who is asked where."""
+        return [_ask(detector, evidence, limits) for detector, limits in zip(DETECTORS[some], self._limits[some])]
 
 
-def _ask(detector: Detector, evidence: Evidence, limits: Any, findings: list[Finding]) -> Blocked:
-    """Add one detector's findings; returns why it could not judge."""
+def told(opinions: Iterable[Opinion]) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
+    """What all detectors said, in their order: findings, worst first, and what could not be judged."""
+    opinions = list(opinions)
+    findings = [finding for opinion in opinions for finding in opinion.findings]
+    silent = tuple(
+        NotAssessable(opinion.detector, *opinion.reason) for opinion in opinions if opinion.reason is not None
+    )
+    return stories.told(findings), silent
+
+
+def _ask(detector: Detector, evidence: Evidence, limits: Any) -> Opinion:
     reason: Blocked = detector.blocked(evidence, limits)
-    if reason is None:
-        found: Iterable[Finding] = detector.detect(evidence, limits)
-        findings.extend(found)
-    return reason
+    return Opinion(detector.NAME, [] if reason is not None else list(detector.detect(evidence, limits)), reason)

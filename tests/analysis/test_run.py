@@ -225,19 +225,32 @@ def test_compiled_and_interpreted_kernels_agree(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("together", (False, True))
-def test_what_is_done_meanwhile_is_done_before_the_end(together: bool) -> None:
-    """In a thread or before; its error is raised, and never hides what was done beside it."""
+def test_what_is_done_meanwhile_is_done_before_the_end() -> None:
+    """In a thread; its error is raised when that is done which it was done beside."""
     seen: list[object] = []
-    with run._beside(seen.append, "tables", together):  # type: ignore[arg-type]
+    with run._beside(seen.append, "tables"):  # type: ignore[arg-type]
         pass
     assert seen == ["tables"]
 
     def fail(_: object) -> None:
         raise BrokenPipeError
 
-    with pytest.raises(BrokenPipeError), run._beside(fail, "tables", together):  # type: ignore[arg-type]
-        pass
+    with pytest.raises(BrokenPipeError), run._beside(fail, "tables"):  # type: ignore[arg-type]
+        seen.append("done")
+    assert seen == ["tables", "done"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_detectors_say_the_same_in_two_processes(tmp_path: Path) -> None:
+    """Findings come back whole and in their order, whoever was asked where."""
+    scan = [tcp(START + i * MS, ("10.0.0.9", 50000), ("10.0.0.2", 1 + i), SYN, seq=1) for i in range(300)]
+    analysis = analyse([write(tmp_path / "a", scan)])
+    panel, seen = run._panel(Settings()), []  # type: ignore[var-annotated]
+    findings, not_assessable = run._judged(panel, analysis, seen.append, True)
+
+    assert [finding.to_json("a") for finding in findings] == [one.to_json("a") for one in analysis.findings]
+    assert not_assessable == analysis.not_assessable
+    assert findings and not_assessable and seen == [analysis]
 
 
 def test_settings_that_cannot_be_are_told_before_anything_is_written(tmp_path: Path) -> None:
