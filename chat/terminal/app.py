@@ -325,12 +325,8 @@ class ChatApp(App[None]):
     @on(Input.Submitted, "#entry")
     def typed(self, event: Input.Submitted) -> None:
         """A line: done in the background, so that a slow answer stops nobody from typing."""
-        line = event.value
-        entry = self.base.query_one(Entry)
-        entry.remember(line)
-        entry.value = ""
-        if line.strip():
-            self._start(self._obey(line))
+        if event.value.strip():
+            self._start(self._obey(event.value))
 
     async def _obey(self, line: str) -> None:
         waiting = await self._say_later(line) if not self.client.online and not line.startswith("/") else None

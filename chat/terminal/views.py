@@ -222,9 +222,15 @@ class RoomLog(VerticalScroll, inherit_bindings=True):
         if not widgets:
             return
         below = self.virtual_size.height - self.scroll_y
+        following = (
+            self.is_anchored and not self._anchor_released
+        )  # the end of a log that is just being filled is not known
         await self.mount_all(widgets, before=0)
         self._last_day = self._last_day or day
-        self.call_after_refresh(lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False))
+        if following:  # scroll_to would end that
+            self.call_after_refresh(self.anchor)
+        else:
+            self.call_after_refresh(lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False))
 
     async def note(self, text: Text, arriving: str = "") -> Widget:
         """A line that is no message: what a command answered, who came; or, until its message is here, a file on its way."""
@@ -350,9 +356,23 @@ class Entry(Input):
         self.cursor_position = offered.start + len(chosen)
         self._offered, self._turn = (offered, self._turn + 1) if len(offered.candidates) > 1 else (None, 0)
 
+    async def action_submit(self) -> None:
+        """Enter: the line is taken out at once, for keys that came right behind are of the next one."""
+        line, self.value = self.value, ""
+        self.remember(line)
+        self.post_message(self.Submitted(self, line))
+
     async def _on_key(self, event: ui.Key) -> None:
+        """Keys in the order in which they were pressed. By itself a key with an action waits for its turn in the app, while
+        letters behind it, which a slow line brings in one piece, are put in at once."""
         if event.key != "tab":
             self._offered = None
+        bindings = [] if event.is_printable else self._bindings.key_to_bindings.get(event.key, [])
+        for binding in bindings:
+            if await self.app.run_action(binding.action, self):
+                event.stop()
+                event.prevent_default()
+                return
         await super()._on_key(event)
 
     def _on_paste(self, event: ui.Paste) -> None:

@@ -282,6 +282,41 @@ def test_the_chat_goes_on_under_a_window(tmp_path: Path) -> None:
     play(scene)
 
 
+def test_keys_right_behind_enter_are_of_the_next_line(tmp_path: Path) -> None:
+    """Keys that a slow line brings all at once: nothing is lost, nothing is said twice, what was mistyped is mended."""
+
+    async def scene() -> None:
+        async with live_server(tmp_path / "d") as address, sitting(address, tmp_path) as ann:
+            entry = ann.app.query_one(Entry)
+            for number in range(20):
+                for key in (*"linx", "backspace", *f"e{number:02}", "enter"):
+                    ann.app.post_message(ui.Key(key, key if len(key) == 1 else None))
+            await ann.until(ann.sees("line19"))
+
+            assert [line.split()[-1] for line in ann.texts() if "line" in line] == [f"line{n:02}" for n in range(20)]
+            assert entry.value == ""
+
+    play(scene)
+
+
+def test_the_newest_is_in_view_after_history_came(tmp_path: Path) -> None:
+    """Who enters a room with a long history sees what is said from then on."""
+
+    async def scene() -> None:
+        async with live_server(tmp_path / "d") as address, Client("bob", address, ["lobby"]) as bob:
+            for number in range(80):
+                await bob.send("lobby", f"before {number} " + "word " * 60)
+            async with sitting(address, tmp_path) as ann:
+                await ann.until(ann.sees("before 79"))
+                await ann.until(lambda: ann.log.max_scroll_y > 0 and ann.log.is_vertical_scroll_end)
+                for number in range(40):
+                    await bob.send("lobby", f"after {number}")
+                await ann.until(ann.sees("after 39"))
+                await ann.until(lambda: ann.log.is_vertical_scroll_end)
+
+    play(scene)
+
+
 def test_pasting_lines_asks_first(tmp_path: Path) -> None:
     """Several pasted lines are one message, and only after yes; no sends nothing; a command among them is only text."""
 
