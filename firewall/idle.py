@@ -1,4 +1,4 @@
-"""Rules of findings that met no packet because others come first: they say nothing that the policy does not say already.
+"""Rules of findings that met no packet: others come first, or (in front of containers) no connection was opened there.
 
 In: a proposal with its replay. Out: the same without them; a finding that is left without any rule gets a note that
 says why. Rules that were asked for, and rules with a state or a bucket, stay: theirs is another question.
@@ -15,7 +15,7 @@ from firewall.program import Program
 from firewall.proposal import Note, Proposal
 from firewall.region import at_most, overlap
 from firewall.report import Total, totals
-from firewall.rules import Action, Policy, Rule
+from firewall.rules import Action, Policy, Rule, Vantage
 from firewall.simulate import Replay
 
 
@@ -40,6 +40,8 @@ def withdraw_idle(proposal: Proposal, program: Program, replay: Replay, explaine
             before.setdefault(finding, set()).update(kept)
     for finding, names in before.items():
         why = f"{KEPT_OPEN}{' and '.join(sorted(names))}" if names else "decided by earlier rules"
+        if not names and proposal.policy.vantage is Vantage.DOCKER:
+            why = "of no connection that was opened to a container, and so are translated to none"
         proposal.advice.append(Note(finding, None, f"all its packets are {why}: a rule would stop nothing"))
     if rules:
         proposal.policy = proposal.policy.with_rules(tuple(_needed(proposal.policy)))

@@ -20,12 +20,14 @@ def block(finding: str, **match: object) -> Rule:
     return Rule(Action.DROP, Match(**match), evidence=(Evidence(finding),))  # type: ignore[arg-type]
 
 
-def left(*rules: Rule) -> tuple[list[Rule], list[str]]:
+def left(
+    *rules: Rule, packets: list[bytes] = PACKETS, vantage: Vantage = Vantage.ROUTER
+) -> tuple[list[Rule], list[str]]:
     """Rules and notes after the idle ones are taken out."""
-    proposal = Proposal(Policy(rules, vantage=Vantage.ROUTER), "as asked")
+    proposal = Proposal(Policy(rules, vantage=vantage), "as asked")
     program = lower(proposal.policy).program
     simulator = Simulator(program)
-    simulator.update(fp.batch(PACKETS))
+    simulator.update(fp.batch(packets))
     explainer = Explainer(simulator.conversations, AddrSet())
     withdraw_idle(proposal, program, simulator.finish(), explainer)
     return list(proposal.policy.rules), [note.text for note in proposal.advice]
@@ -57,6 +59,14 @@ def test_a_finding_with_another_rule_needs_no_word() -> None:
     rules, notes = left(WIDE, block("one", src=ATTACKER, proto=6))
 
     assert rules == [WIDE] and not notes
+
+
+def test_what_reaches_no_container_needs_no_rule() -> None:
+    """In front of containers, packets of no connection (orphan answers) are not translated."""
+    orphans = [fp.tcp(BAD, 80, ME, port, fp.SYN | fp.ACK) for port in range(2000, 2010)]
+    rules, notes = left(block("one", src=ATTACKER, dst=AddrSet.parse(ME)), packets=orphans, vantage=Vantage.DOCKER)
+
+    assert not rules and "are translated to none" in notes[0]
 
 
 def test_other_rules_without_hits_stay() -> None:
