@@ -117,6 +117,7 @@ class ChatApp(App[None]):
         self._state_text = "connecting"
         self._bell_on = True
         self._loading: set[str] = set()
+        self._members_asked: set[str] = set()  # rooms of which somebody typed /members: the answer comes as an event
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -223,6 +224,9 @@ class ChatApp(App[None]):
                 await self._left(event)
             case events.Members():
                 (await self._room(event.room))[0].listed(event)
+                if event.room in self._members_asked:
+                    self._members_asked.discard(event.room)
+                    await self._note(event_line(event, self.client.account))
             case events.Presence():
                 room, log = await self._room(event.room)
                 news = room.changed(event)
@@ -337,6 +341,8 @@ class ChatApp(App[None]):
             if name == "help":
                 self._window(HelpWindow())
                 return
+            if name == "members":
+                self._members_asked.add(self.desk.room)
             for answer in await slash.carry_out(self.desk, name, rest):
                 await self._answered(answer)
         except Quit:

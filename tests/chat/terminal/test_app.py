@@ -82,7 +82,7 @@ def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_two_people_see_each_other(tmp_path: Path) -> None:
-    """What is typed is heard, what others say appears, with names in the member list."""
+    """What is typed is heard, what others say appears, with names in the member list, and in the log where they are asked for."""
 
     async def scene() -> None:
         async with (
@@ -98,6 +98,8 @@ def test_two_people_see_each_other(tmp_path: Path) -> None:
             assert ann.log.query(".mention").last(MessageLine).said.text == "hello ann"
             assert [one.text for one in (await bob.history("lobby"))[0]] == ["hello ann", "hello bob"]
             await ann.until(lambda: "bob" in str(ann.app.query_one(MemberList).query_one(Static).render()))
+            await ann.type("/members")
+            await ann.until(ann.sees("* lobby: ann bob"))
 
     play(scene)
 
