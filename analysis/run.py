@@ -170,14 +170,16 @@ def analyse(
     compiling.choose(packets)
     if kernel.enabled():
         memory.keep_little()
-    panel = _panel(settings) if judge else None
     together = kernel.enabled() and APART_FROM <= packets <= APART_TO and compiling.cores() > 1
+    panel = _panel(settings) if judge and together else None
     with _apart() if together else nullcontext() as apart, open_captures(paths, keylog=settings.keylog) as capture:
         chosen = capture if selector is None else Selected(capture, selector)
         analysis, stages_s = _tables(chosen, settings, progress, apart)
     stages_s["start"] = stages_s["start"] - began
     analysis = replace(analysis, only=tuple(only) if only else PARTS)
     mark = perf_counter()
+    if judge and panel is None:
+        panel = _panel(settings)  # after the peak of the largest captures: detectors take memory too
     findings, not_assessable = _judged(panel, analysis, meanwhile, together)
     stages_s["findings"] = perf_counter() - mark
     wall_s = perf_counter() - began
