@@ -67,6 +67,10 @@ COMMANDS: Final[dict[str, Command]] = {
 }  # fmt: skip
 
 
+# administration that only looks: no rows are "nothing", not "done"
+LISTS: Final = frozenset({"rooms", "bans", "audit"})
+
+
 class CommandError(ChatError):
     """The line cannot be carried out as it was typed."""
 
@@ -298,7 +302,10 @@ async def _administer(desk: Desk, name: str, rest: str, room: str) -> Answer:
         raise CommandError(f"/{name}: {safe_name(result.text)}")
     rows = [{safe_name(key): safe_name(value) for key, value in row.items()} for row in result.rows]
     lines = ["  ".join(f"{key} {value}" for key, value in row.items() if value) for row in rows]
-    text = "\n".join([*([safe_text(result.text)] if result.text else []), *lines]) or f"/{name}: done"
+    text = (
+        "\n".join([*([safe_text(result.text)] if result.text else []), *lines])
+        or f"/{name}: {'nothing' if name in LISTS else 'done'}"
+    )
     return Answer(text, {"event": "done", "command": name, "text": safe_text(result.text) or None, "rows": rows})
 
 

@@ -202,6 +202,7 @@ def admin(action: str, as_json: bool, room: str, target: str, value: str, text: 
     """
     from chat.errors import ChatError
     from chat.safe_text import safe_name, safe_text
+    from chat.slash import LISTS
 
     async def work(client: "Client", desk: "Desk") -> None:
         result = await client.admin(action, room=room, target=target, value=value, text=text, seconds=seconds)
@@ -209,8 +210,9 @@ def admin(action: str, as_json: bool, room: str, target: str, value: str, text: 
         if as_json:
             click.echo(json.dumps({"ok": result.ok, "text": safe_text(result.text) or None, "rows": rows}))
         else:
+            nothing = "nothing" if action in LISTS else "done"
             said = [safe_text(result.text)] if result.text else []
-            click.echo("\n".join([*said, *("\t".join(row.values()) for row in rows)]) or "done")
+            click.echo("\n".join([*said, *("\t".join(row.values()) for row in rows)]) or nothing)
         if not result.ok:
             raise ChatError(f"{action}: {safe_name(result.text)}")
 

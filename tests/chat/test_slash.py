@@ -161,6 +161,7 @@ def test_a_session_of_commands(tmp_path: Path) -> None:
             await typed("/topic plans")
             assert (await until(ann, events.Notice, kind="topic")).room == "den"
             assert "den" in (await typed("/rooms"))[0].text
+            assert (await typed("/bans"))[0].text == "/bans: nothing"
             assert "/join" in (await typed("/help"))[0].text
             await typed("/msg bob psst")
             assert desk.room == "@ann+bob"
