@@ -1,5 +1,6 @@
 """`serve`, `config`, `cert`, `account`, `backup`, `restore`: what one does with a server and a data folder of one's own."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,8 +41,9 @@ def serve(host: str | None, port: int | None, config_file: Path | None, data: st
     options = {name: value for name, value in given.items() if value is not None}
 
     def ready(address: process.Address) -> None:
-        click.echo(f"listening on {address.host}:{address.port}")
-        sys.stdout.flush()
+        with contextlib.suppress(BrokenPipeError):  # nobody reads it: a server serves all the same
+            click.echo(f"listening on {address.host}:{address.port}")
+            sys.stdout.flush()
         if address.fingerprint:
             click.echo(f"certificate {address.fingerprint}", err=True)
         if address.metrics_port >= 0:

@@ -147,6 +147,21 @@ def test_who_reads_no_more_is_left_in_peace(port: int) -> None:
         assert (joined.stderr.read(), joined.wait(280)) == ("", 0)
 
 
+def test_a_server_serves_though_nobody_reads_where(tmp_path: Path) -> None:
+    """Its standard output is closed before it is ready: it listens, and ends at SIGTERM as ever."""
+    command = [sys.executable, "-m", "chat", "serve", "--port", "0", "--data", str(tmp_path / "data")]
+    config = tmp_path / "chat.toml"
+    config.write_text("[metrics]\nport = 0\n")
+    with subprocess.Popen(
+        [*command, "--config", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as server:
+        assert server.stdout and server.stderr
+        server.stdout.close()
+        assert server.stderr.readline().startswith("metrics on port ")
+        server.terminate()
+        assert '"stopped"' in server.stderr.read()
+
+
 def test_config_prints_what_it_reads(tmp_path: Path) -> None:
     """The printed configuration is a valid one, and checking it prints the same."""
     printed = run("config").stdout
