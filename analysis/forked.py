@@ -11,6 +11,7 @@ import gc
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, NoReturn, TypeVar
@@ -26,7 +27,7 @@ class Forked(Generic[Result]):
     def __init__(self, work: Callable[[], Result]) -> None:
         """Raises OSError where the system does not let us."""
         ours, theirs = os.pipe()
-        self.process = os.fork()
+        self.process = fork()
         if self.process == 0:
             os.close(ours)
             _answer(work, theirs)
@@ -47,6 +48,13 @@ class Forked(Generic[Result]):
         """End it, whatever it is at."""
         self._in.close()
         end(self.process)
+
+
+def fork() -> int:
+    """As os.fork. Python 3.12 warns where other threads are: those of numpy's linear algebra, which nobody asks here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def end(process: int) -> None:

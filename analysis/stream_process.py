@@ -22,7 +22,7 @@ from analysis.columns import LAYER_MATRICES, MAX_LAYERS, PACKET_COLUMNS, Array, 
 from analysis.errors import AnalysisError
 from analysis.facts import Facts
 from analysis.flows import Ends
-from analysis.forked import end, settle
+from analysis.forked import end, fork, settle
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.stream_naming import COLUMNS, WRITTEN, Named, StreamNaming
 
@@ -127,7 +127,7 @@ class StreamProcess:
         self._had: deque[Array] = deque()  # of batches that were not updated yet: layers before
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        self.process = os.fork()
+        self.process = fork()
         if self.process == 0:
             os.close(ours_in)
             os.close(ours_out)
