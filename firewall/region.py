@@ -91,7 +91,17 @@ def common(one: Iterable[Box], two: Sequence[Box]) -> Region:
 
 def overlap(one: Sequence[Box], two: Sequence[Box]) -> bool:
     """True where they share at least one packet."""
-    return any(a.meets(b) is not None for a in one for b in two)
+    for a in one:
+        for b in two:
+            if a.family == b.family and not _apart(a.sets, b.sets) and a.meets(b) is not None:
+                return True
+    return False
+
+
+def _apart(one: tuple[Ranges, ...], two: tuple[Ranges, ...]) -> bool:
+    """True where the sources or destinations lie apart as a whole: most pairs of a long policy do, and are cheap so."""
+    (a, b, *_), (c, d, *_) = one, two
+    return a[-1][1] < c[0][0] or c[-1][1] < a[0][0] or b[-1][1] < d[0][0] or d[-1][1] < b[0][0]
 
 
 def equal(one: Sequence[Box], two: Sequence[Box]) -> bool:
