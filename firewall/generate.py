@@ -89,10 +89,12 @@ def propose(
 
 
 def _accused(findings: Sequence[Finding], severity: Severity, trusted: AddrSet) -> dict[str, str]:
-    """Finding -> the IP address that it holds accountable, where that calls for a rule."""
+    """Finding -> the IP address that it holds accountable, where that calls for a rule. A name that is probably forged
+    is its owner's, who keeps all rights."""
     out = {}
     for finding in findings:
-        if finding.accountable is not None and finding.severity >= severity:
+        forged = finding.extra.get("spoofed_sources_likely")
+        if finding.accountable is not None and finding.severity >= severity and not forged:
             try:
                 address = AddrSet.parse(finding.accountable.address)
             except RuleError:  # a MAC

@@ -121,9 +121,10 @@ def _write(result: RulesResult, folder: Path) -> None:
     """All files of the policy, and the report as HTML and Markdown."""
     from analysis.report import write_report
     from firewall.apply import write_files
-    from firewall.page import markdown
+    from firewall.page import markdown, summary
 
     data = result.to_json()
+    data["lines"] = summary(data)  # what report.md says below the table
     write_files({**result.files, "report.md": markdown(data)}, folder)
     write_report(result.analysis, folder, data)
     click.echo(f"written: {folder / 'report.html'} and {len(result.files) + 1} files beside it", err=True)

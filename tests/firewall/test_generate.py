@@ -161,6 +161,17 @@ def test_an_arp_spoofer_is_no_gateway() -> None:
     assert not drops(honest) and "gateway" in honest.advice[0].text
 
 
+def test_who_is_named_by_forged_packets_keeps_its_role() -> None:
+    """Redirects are believed from the router only, so they come in its name: the router is no usurper."""
+    router = "192.168.1.1"
+    packets = [fp.icmp(router, ME, 5, 1)] * 3 + VISIT
+    found = replace(usurper(router, "T1557"), extra={"spoofed_sources_likely": True})
+    survey = replace(fp.surveyed(packets, {found.id: range(3)}), gateways=A(router))
+    proposal = propose([found], Decisions(), survey, {})
+
+    assert not drops(proposal) and "gateway" in proposal.advice[0].text
+
+
 @pytest.mark.parametrize("decisions", [{"permit": ("192.168.1.66",)}, {"severity": Severity.CRITICAL}], ids=str)
 def test_a_usurper_that_gets_no_rule_keeps_its_role(decisions: dict[str, Any]) -> None:
     """The analyst vouches for it, or asks for worse only."""

@@ -240,3 +240,13 @@ def test_lines_below_the_table_say_what_they_are_about(tmp_path: Path) -> None:
     assert f"({BAD} tried 399 TCP ports of {ME}" in result.stderr
     assert re.search(rf"collateral of DROP .*: 20 conversations of no finding: {re.escape(ME)} to {re.escape(FRIEND)} tcp 443", result.stderr)  # fmt: skip
     assert "and 17 more" in result.stderr
+
+
+def test_the_page_says_what_became_no_rule_and_why(capture: Path, tmp_path: Path) -> None:
+    """The notes below the table stand in report.html as in report.md."""
+    result = run(capture, "--no-proof", "--severity", "critical", "-o", tmp_path / "rules")
+    page = (tmp_path / "rules" / "report.html").read_text(encoding="utf-8")
+
+    assert result.exit_code == 0
+    assert "No rule is proposed; why not stands below." in page
+    assert "watch: severity" in page and "is below critical" in page
