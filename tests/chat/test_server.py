@@ -206,13 +206,15 @@ def test_strangers_are_shown_the_door(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_who_is_shown_the_door_takes_nobody_along(tmp_path: Path, loop: str) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+def test_who_is_shown_the_door_takes_nobody_along(tmp_path: Path, loop: str, secure: bool) -> None:
     """A member whose frame is wrong, and who does not hang up, is still in the room for a moment: what is said meanwhile
     reaches all others."""
 
     async def scene(folder: Path) -> None:
-        async with serving(folder) as server:
-            eve, ann, bob = [await Raw.open(server.port, name, "lobby") for name in ("eve", "ann", "bob")]
+        async with serving(folder, tls__mode="on" if secure else "off") as server:
+            trusted = ssl.create_default_context(cafile=str(folder / "cert.pem")) if secure else None
+            eve, ann, bob = [await Raw.open(server.port, name, "lobby", trusted) for name in ("eve", "ann", "bob")]
             eve.say(wire.Join("other"))
             await eve.get(wire.Members)
             eve.writer.write(b"no frame of ours")
