@@ -6,6 +6,7 @@ the line client and `--json`, so that a command means the same everywhere. It dr
 
 import json
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -301,12 +302,19 @@ async def _administer(desk: Desk, name: str, rest: str, room: str) -> Answer:
     if not result.ok:
         raise CommandError(f"/{name}: {safe_name(result.text)}")
     rows = [{safe_name(key): safe_name(value) for key, value in row.items()} for row in result.rows]
-    lines = ["  ".join(f"{key} {value}" for key, value in row.items() if value) for row in rows]
+    lines = ["  ".join(f"{key} {shown_cell(key, value)}" for key, value in row.items() if value) for row in rows]
     text = (
         "\n".join([*([safe_text(result.text)] if result.text else []), *lines])
         or f"/{name}: {'nothing' if name in LISTS else 'done'}"
     )
     return Answer(text, {"event": "done", "command": name, "text": safe_text(result.text) or None, "rows": rows})
+
+
+def shown_cell(key: str, value: str) -> str:
+    """A cell for people: seconds since 1970 as a time here, 0 as for good. What a server says instead stays as it is."""
+    if key not in ("until", "ts") or re.fullmatch(r"[0-9]{1,11}(\.[0-9]{1,9})?", value) is None:
+        return value
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(float(value))) if float(value) else "for good"
 
 
 def admin_fields(name: str, rest: str, room: str) -> dict[str, str | int]:

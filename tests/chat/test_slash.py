@@ -1,6 +1,7 @@
 """What people and programs can type, and what the wire gets from it."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from chat import events, slash
 from chat.client import Client
 from chat.errors import ChatError
 from chat.events import File
-from chat.slash import COMMANDS, CommandError, Desk, admin_fields, duration_s, parse, parse_json
+from chat.slash import COMMANDS, CommandError, Desk, admin_fields, duration_s, parse, parse_json, shown_cell
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,21 @@ def test_durations(word: str, seconds: int | None) -> None:
 
 def file(number: int) -> File:
     return File(f"{number:032x}", f"f{number}.png", 10, "0" * 64, "image/png", f"f{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("until", "0", "for good"),
+        ("until", "86400", time.strftime("%Y-%m-%d %H:%M", time.localtime(86400))),
+        ("until", "9" * 40, "9" * 40),
+        ("until", "soon", "soon"),
+        ("target", "0", "0"),
+    ],
+)
+def test_times_are_shown_as_people_read_them(key: str, value: str, shown: str) -> None:
+    """A ban's end is a day and a time; what is none stays as it is."""
+    assert shown_cell(key, value) == shown
 
 
 def test_files_are_found_by_number_name_id_or_as_the_latest() -> None:
