@@ -159,8 +159,8 @@ def analyse(
     """Analyse captures as one, merged by time. `-` is stdin. Raises AnalysisError for what cannot be read.
 
     With a `selector`, only packets that it selects in the whole capture are analysed. Without `judge` no detector is
-    asked, and there are no findings. `meanwhile` gets the analysis without findings while detectors are asked, in
-    another thread where that gains something.
+    asked, and there are no findings. `meanwhile` gets the analysis without findings, in another thread while
+    detectors are asked where that gains something.
     """
     began = perf_counter()
     settings = settings or Settings()
@@ -212,9 +212,11 @@ def _judged(
 ) -> tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]:
     """What the detectors say; with `together` most of them in another process, and `meanwhile` in another thread."""
     if panel is None or not together:
+        found: tuple[tuple[Finding, ...], tuple[NotAssessable, ...]]
+        found = panel.judge(analysis) if panel is not None else ((), ())
         if meanwhile is not None:
             meanwhile(analysis)
-        return panel.judge(analysis) if panel is not None else ((), ())
+        return found
     from analysis.detect import ALL, FLOODS, OTHERS, told
     from analysis.forked import Forked
 

@@ -1,8 +1,8 @@
 """Speed and memory beside tshark: `python bench/speed.py [--packets 1e6] [--pairs 5] [--large] [--json]`.
 
 Pairs alternate in one run (ours, tshark, ours, …), whole processes from start to exit, medians of wall seconds, CPU
-seconds (user + system of the process and its children) and peak resident memory. Both read the same file from the
-page cache and print to /dev/null. The capture is real traffic multiplied (`../shared/tools/bench-capture`) where that
+seconds (user + system of the process and its children) and peak resident memory (of the largest, where there are two
+processes). Both read the same file from the page cache and print to /dev/null. The capture is real traffic multiplied (`../shared/tools/bench-capture`) where that
 is at hand, else our own captures repeated with shifted addresses. tshark answers four statistics; it dissects more
 than it prints, and so do we: a ratio is not like for like.
 """
