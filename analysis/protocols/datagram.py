@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from analysis import layers
 from analysis.facts import Facts
+from analysis.key_log import KeyLog
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.names import Names
 
@@ -89,6 +90,11 @@ class Datagram:
         self._row = row
         self.quoted = quoted  # inside an ICMP error: named, but no fact and no state comes from it
 
+    def carrying(self, data: bytes) -> Datagram:
+        """The same datagram with a whole payload of its own: what was sealed in it."""
+        ends = self.src_port, self.dst_port, self.number, self.time_ns, self.flow, self.from_a
+        return Datagram(data, len(data), *ends, self._hosts, self._row, self.quoted)
+
     def whole(self, layer: int) -> Layers:
         """The layer that takes the whole payload."""
         return [(layer, len(self.data))]
@@ -148,6 +154,7 @@ class Context:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.names = Names(facts)
+        self.key_log = KeyLog()
         self.conversations: dict[int, Rule] = {}  # flow -> rule that has claimed it, asked before the port tables
         self.claimed: list[int] = []  # flows that were claimed lately; the namer keeps them in an array
         self.endpoints: dict[Endpoint, Rule] = {}  # announced (SDP) or learned (TFTP) endpoints

@@ -15,7 +15,8 @@ from analysis import layers
 from analysis.protocols import datagram_checks as checks
 from analysis.protocols import datagram_heuristics as heuristics
 from analysis.protocols import datagram_shapes as shapes
-from analysis.protocols import dhcp, management, name_services, quic_rules, remote_calls, routing, voip, vpn
+from analysis.protocols import dhcp, dtls, management, name_services, quic_rules, remote_calls, routing, voip, vpn
+from analysis.protocols.coap import coap_rule
 from analysis.protocols.datagram import Context, Datagram, Layers, Rule
 from analysis.protocols.datagram_heuristics import starting
 from analysis.protocols.datagram_services import SERVICES, sized
@@ -54,40 +55,6 @@ def _bacnet(data: bytes, at: int) -> Layers:
     if control & 0x80 or here >= end:
         return [(layers.BACNET, end - at)]
     return [(layers.BACNET, here - at), (layers.BACAPP, end - here)]
-
-
-_COAP_TEXT = {0: layers.DATA_TEXT_LINES, 50: layers.JSON, 41: layers.XML}  # content formats (RFC 7252 12.3)
-_CONTENT_FORMAT, _PAYLOAD_MARK, _LINK_FORMAT = 12, 0xFF, 40
-
-
-def coap_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """CoAP (RFC 7252 3): header, token, options, and the payload as a layer by its content format."""
-    data = datagram.data
-    size = len(data)
-    if size < 4 or size < 4 + (data[0] & 15):
-        return datagram.ends_early(layers.COAP)
-    at, number, content = 4 + (data[0] & 15), 0, -1
-    while at < size:
-        if data[at] == _PAYLOAD_MARK:
-            body = size - at - 1
-            if content == _LINK_FORMAT:  # dissected inside CoAP
-                return datagram.whole(layers.COAP)
-            return (
-                [(layers.COAP, size), (_COAP_TEXT.get(content, layers.DATA), body)]
-                if body
-                else datagram.whole(layers.COAP)
-            )
-        delta, length, at = data[at] >> 4, data[at] & 15, at + 1
-        extra = []
-        for nibble in (delta, length):
-            wide = nibble - 12 if nibble > 12 else 0
-            extra.append((13 if wide == 1 else 269) + int.from_bytes(data[at : at + wide], "big") if wide else nibble)
-            at += wide
-        number += extra[0]
-        if number == _CONTENT_FORMAT:
-            content = int.from_bytes(data[at : at + extra[1]], "big")
-        at += extra[1]
-    return datagram.whole(layers.COAP) if at == size else datagram.ends_early(layers.COAP)
 
 
 def nat_pmp_rule(datagram: Datagram, context: Context) -> Layers | None:
@@ -151,7 +118,7 @@ PORTS: dict[int, Rule] = {
     631: checks.checked(layers.CUPS, checks.cups),
     646: starting(layers.LDP, b"\x00\x01", shortest=10),
     654: checks.checked(layers.AODV, checks.aodv),
-    853: vpn.dtls_rule,
+    853: dtls.dtls_rule,
     1069: checks.checked(layers.SLIMP3, checks.slimp3),
     1101: checks.sebek_rule,
     1194: vpn.openvpn_rule,
@@ -170,7 +137,7 @@ PORTS: dict[int, Rule] = {
     2055: netflow_rule,
     2123: checks.gtp_rule,
     2152: checks.gtp_rule,
-    2221: vpn.dtls_rule,
+    2221: dtls.dtls_rule,
     2427: voip.mgcp_rule,
     2727: voip.mgcp_rule,
     2944: checks.checked(layers.MEGACO, checks.megaco, 2),
@@ -200,8 +167,8 @@ PORTS: dict[int, Rule] = {
     5355: name_services.dns_rule(layers.LLMNR, "llmnr"),
     5678: checks.checked(layers.MNDP, checks.neighbour_discovery),
     5683: coap_rule,
-    5684: vpn.dtls_rule,
-    5868: vpn.dtls_rule,
+    5684: dtls.dtls_rule,
+    5868: dtls.dtls_rule,
     6343: sflow_rule,
     6696: checks.babel_rule,
     6784: routing.bfd_rule,
@@ -333,7 +300,7 @@ HEURISTICS: tuple[tuple[Rule, range | bytes], ...] = (
     (heuristics.ICEP, b"I"),
     (quic_rules.gquic_heuristic, bytes(first for first in _ANY if first >= 0x80 or first & 0xC9 == 9)),
     (heuristics.GIOP, b"G"),
-    (vpn.dtls_heuristic, range(20, 26)),
+    (dtls.dtls_heuristic, range(20, 26)),
     (heuristics.dns_anywhere(_dns), _ANY),
     (remote_calls.dcerpc_heuristic, b"\4"),
     (voip.classic_stun_rule, _LOW),

@@ -61,6 +61,8 @@ class DatagramNaming:
         packets = batch.packets
         if len(packets.number) == 0:
             return
+        if batch.secrets:
+            self._context.key_log.add(batch.secrets)
         self._link.update(batch)
         protocol = packets.ip_protocol
         rows = np.flatnonzero((protocol == UDP_NUMBER) | (protocol == UDPLITE_NUMBER))

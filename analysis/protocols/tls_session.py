@@ -119,6 +119,17 @@ class Session:
             self._read(self._halves[side], text)
         return kind, text
 
+    def open_numbered(self, direction: int, header: bytes, body: bytes) -> bytes | None:
+        """The plain text of a sealed DTLS record, whose number is in its header of 13 bytes (RFC 6347 4.1.2.1)."""
+        side = direction ^ self._client
+        if self._halves[side] is None:
+            self.change(direction)
+        half = self._halves[side]
+        if not isinstance(half, _Sealed12):
+            return None
+        half.number = int.from_bytes(header[3:11], "big")
+        return half.open(header[:3], body)
+
     def _read(self, half: _Half | None, text: bytes) -> None:
         """What sealed handshake messages of TLS 1.3 say: the protocol agreed on, a new key."""
         for kind, message in tls.messages(text):
@@ -169,7 +180,7 @@ class _Sealed12:
         self._iv = block[2 * mac + 2 * suite.key + side * iv :][:iv]
         self._key, self._suite, self._version = key, suite, version
         self._aead = None if suite.mode == "cbc" else _aead(suite, key)
-        self._sequence = 0
+        self.number = 0
 
     def open(self, header: bytes, body: bytes) -> bytes | None:
         if self._aead is None:
@@ -177,15 +188,15 @@ class _Sealed12:
         else:
             explicit = 0 if self._suite.mode == "chacha" else 8
             sealed = body[explicit:]
-            nonce = self._iv + body[:8] if explicit else _mixed(self._iv, self._sequence)
+            nonce = self._iv + body[:8] if explicit else _mixed(self._iv, self.number)
             plain = self._aead(nonce, sealed, self._bound(header, len(sealed) - self._suite.tag))
         if plain is not None:
-            self._sequence += 1
+            self.number += 1
         return plain
 
     def _bound(self, header: bytes, length: int) -> bytes:
         """What is authenticated with the text (RFC 5246 6.2.3.3): sequence number, type, version, length."""
-        return self._sequence.to_bytes(8, "big") + header[:3] + max(length, 0).to_bytes(2, "big")
+        return self.number.to_bytes(8, "big") + header[:3] + max(length, 0).to_bytes(2, "big")
 
     def _open_cbc(self, header: bytes, body: bytes) -> bytes | None:
         """Blocks with a MAC inside (RFC 5246 6.2.3.2), or behind them where both sides agreed on it (RFC 7366)."""

@@ -1,7 +1,7 @@
-"""Rules for tunnels whose content is encrypted: IKE and ESP over UDP, OpenVPN, WireGuard, DTLS.
+"""Rules for tunnels whose content is encrypted: IKE and ESP over UDP, OpenVPN, WireGuard.
 
-In: datagrams. Out: layers. What is inside stays closed, except the handshakes that travel in the open: OpenVPN's
-control channel carries TLS, DTLS begins with a ClientHello; they leave `Tls` facts.
+In: datagrams. Out: layers. What is inside stays closed, except the handshake that travels in the open: OpenVPN's
+control channel carries TLS, which leaves a `Tls` fact.
 """
 
 from __future__ import annotations
@@ -145,50 +145,3 @@ def wireguard_heuristic(datagram: Datagram, context: Context) -> Layers | None:
     if data[0] != 4 and len(data) < length:
         return datagram.ends_early(layers.WG)
     return datagram.whole(layers.WG)
-
-
-# -- DTLS (RFC 6347 4.1) -----------------------------------------------------------------------------------------------
-
-_DTLS_TYPES = (20, 21, 22, 23, 24, 25)
-_DTLS_VERSIONS = (0xFEFF, 0xFEFD, 0x0100)  # 1.0, 1.2, and OpenSSL's early 1.0
-
-
-def _dtls_record(data: bytes, length: int, at: int = 0) -> bool:
-    return (
-        at + 13 <= len(data)
-        and data[at] in _DTLS_TYPES
-        and int.from_bytes(data[at + 1 : at + 3], "big") in _DTLS_VERSIONS
-        and 0 < int.from_bytes(data[at + 11 : at + 13], "big") <= length - at - 13
-    )
-
-
-def dtls_heuristic(datagram: Datagram, context: Context) -> Layers | None:
-    """A record header of a known type and version, whose length fits."""
-    if not _dtls_record(datagram.data, datagram.length):
-        return None
-    context.claim(datagram, dtls_heuristic)
-    _dtls_hello(datagram, context)
-    data = datagram.data
-    if data[0] == 22 and data[3:5] == b"\0\0" and int.from_bytes(data[11:13], "big") < 12:  # no room for its header
-        return datagram.ends_early(layers.DTLS)
-    return datagram.whole(layers.DTLS)
-
-
-def dtls_rule(datagram: Datagram, context: Context) -> Layers | None:
-    """On a port of its own DTLS takes every payload."""
-    if _dtls_record(datagram.data, datagram.length):
-        return dtls_heuristic(datagram, context)
-    return datagram.whole(layers.DTLS)
-
-
-def _dtls_hello(datagram: Datagram, context: Context) -> None:
-    """An unfragmented ClientHello in the first record gives a `Tls` fact."""
-    data = datagram.data
-    if datagram.quoted or data[0] != 22 or len(data) < 25 or data[13] != tls.CLIENT_HELLO:
-        return
-    size = int.from_bytes(data[14:17], "big")
-    if data[19:22] != b"\0\0\0" or int.from_bytes(data[22:25], "big") != size:
-        return  # a fragment
-    hello = tls.client_hello(data[13:17] + data[25 : 25 + size])
-    if hello is not None and (hello.dtls or data[1] == 0xFE):
-        context.facts.add("tls", tls_fact(datagram, hello, None, "d"))
