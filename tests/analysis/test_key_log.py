@@ -141,7 +141,8 @@ def test_what_nobody_knows_inside_is_data(tmp_path: Path) -> None:
     talk.say(CLIENT, b"\x01\x02 nobody speaks like this")
     found = analyse([wire(talk, port=9_999).write(tmp_path / "c.pcap")], settings=Settings(keylog=str(talk.key_log)))
     assert "eth/ip/tcp/tls/data" in paths(found)
-    assert not len(found.facts.opening)
+    # but for a ClientHello that lies in two segments, as those of OpenSSL 3.5 do
+    assert not [row for row in found.facts.opening if not row.data.startswith(b"\x16\x03\x01")]
 
 
 def test_an_update_over_tls_is_no_program_in_clear(tmp_path: Path) -> None:
