@@ -6,6 +6,7 @@ no Kerberos message. Facts only: nothing is decrypted. Hostile bytes give None.
 
 from __future__ import annotations
 
+from analysis.facts import Kerberos
 from analysis.named_tuples import NamedTuple
 from analysis.protocols.ber import BerError, Element, children, element, integer, text
 
@@ -50,6 +51,12 @@ def parse(data: bytes) -> Message | None:
     except BerError:
         return Message(kind, (), "", "", "", -1, False)
     return Message(kind, (), "", "", "", -1)
+
+
+def fact(message: Message, number: int, time_ns: int, flow: int) -> Kerberos:
+    """The row of a message that frame `number` carried, over UDP or TCP."""
+    said = message.type, message.etypes, message.realm, message.client, message.service, message.error
+    return Kerberos(number, time_ns, flow, *said)
 
 
 def _fields(data: bytes, sequence: Element) -> dict[int, Element]:

@@ -7,7 +7,7 @@ once), `Kerberos` facts. Sizes and checks are those that make Wireshark's dissec
 from __future__ import annotations
 
 from analysis import layers
-from analysis.facts import Kerberos, Login
+from analysis.facts import Login
 from analysis.protocols import datagram_shapes, kerberos
 from analysis.protocols.ber import BerError, Element, children, element, header, text
 from analysis.protocols.datagram import Context, Datagram, Layers
@@ -138,18 +138,7 @@ def kerberos_rule(datagram: Datagram, context: Context) -> Layers | None:
         return None
     if not message.whole:
         return datagram.ends_early(layers.KERBEROS)
-    row = Kerberos(
-        datagram.number,
-        datagram.time_ns,
-        datagram.flow,
-        message.type,
-        message.etypes,
-        message.realm,
-        message.client,
-        message.service,
-        message.error,
-    )
-    context.add(datagram, "kerberos", row)
+    context.add(datagram, "kerberos", kerberos.fact(message, datagram.number, datagram.time_ns, datagram.flow))
     return datagram.whole(layers.KERBEROS)
 
 

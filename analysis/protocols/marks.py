@@ -155,6 +155,11 @@ def within(text: bytes) -> Iterator[tuple[str, int]]:
             yield name, at
 
 
+def shown(context: bytes) -> str:
+    """The bytes around a mark as a reader sees them: what is not printable ASCII is a dot."""
+    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else "." for byte in context)
+
+
 def _one_by_one(data: Array, begin: Array, end: Array) -> Iterator[tuple[int, int, int]]:
     """A search of all spans, joined, for each mark."""
     whole = b"".join(data[low:high].tobytes() for low, high in zip(begin.tolist(), end.tolist(), strict=True))

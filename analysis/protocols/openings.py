@@ -124,8 +124,5 @@ class Openings:
             return
         self._told.add((name, flow))
         from_a = int(packets.direction[row]) == 0
-        text = context.decode("ascii", "replace")
-        detail = "".join(c if " " <= c <= "~" else "." for c in text)
-        self._facts.add(
-            "payload", Payload(int(packets.number[row]), int(packets.time_ns[row]), flow, name, detail, from_a)
-        )
+        number, time_ns = int(packets.number[row]), int(packets.time_ns[row])
+        self._facts.add("payload", Payload(number, time_ns, flow, name, marks.shown(context), from_a))

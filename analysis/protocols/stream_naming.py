@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis import layers
 from analysis.columns import Array, Batch, Packets
-from analysis.facts import Facts, Kerberos
+from analysis.facts import Facts
 from analysis.flows import Ends
 from analysis.growing import FIRST_ROWS, lengthen
 from analysis.key_log import KeyLog
@@ -111,18 +111,7 @@ class Shared:
         """Remember one Kerberos message."""
         message = kerberos.parse(data)
         if message is not None:
-            row = Kerberos(
-                pdu.number,
-                pdu.time_ns,
-                pdu.stream.flow,
-                message.type,
-                message.etypes,
-                message.realm,
-                message.client,
-                message.service,
-                message.error,
-            )
-            self._facts.add("kerberos", row)
+            self._facts.add("kerberos", kerberos.fact(message, pdu.number, pdu.time_ns, pdu.stream.flow))
 
 
 class StreamNaming:

@@ -161,8 +161,7 @@ def _open(pdu: Pdu, session: Session, header: bytes, body: bytes) -> None:
     for name, at in marks.within(text):
         if name not in inside.told:
             inside.told.add(name)
-            context = text[max(0, at - marks.CONTEXT) : at + 2 * marks.CONTEXT].decode("ascii", "replace")
-            exploits.report(pdu, name, "".join(c if " " <= c <= "~" else "." for c in context))
+            exploits.report(pdu, name, marks.shown(text[max(0, at - marks.CONTEXT) : at + 2 * marks.CONTEXT]))
     seq = inside.sent[direction] & 0xFFFFFFFF
     inside.sent[direction] += len(text)
     segment = Segment(pdu.number, pdu.time_ns, seq, text, len(text), FIN if pdu.frame_end else 0, 0)
