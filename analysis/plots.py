@@ -123,17 +123,26 @@ def _mark(axes: Any, events: Events) -> None:
         )
 
 
+def _only_bin(axes: Any, value: float, step: float) -> None:
+    """The graph of a capture that fits into one interval: a line of one point would show nothing."""
+    axes.bar(0, value, width=step, align="edge", color=SOFT, edgecolor=ACCENT, linewidth=1.3, label="All packets")
+
+
 def _io_graph(series: dict[str, Any], events: Events) -> str | None:
     if not series["packets"]:
         return None
     step, (packets, errors) = _bins(series, "packets", "tcp_errors")
     figure, axes = _figure(9.6, 2.9)
     at = [i * step for i in range(len(packets))]
-    axes.fill_between(at, packets, color=SOFT, linewidth=0)
-    axes.plot(at, packets, color=ACCENT, linewidth=1.3, label="All packets")
+    if len(packets) == 1:
+        _only_bin(axes, packets[0], step)
+    else:
+        axes.fill_between(at, packets, color=SOFT, linewidth=0)
+        axes.plot(at, packets, color=ACCENT, linewidth=1.3, label="All packets")
     faulty = [(x, n) for x, n in zip(at, errors) if n]  # with an edge, so that one error beside thousands is seen
     if faulty:  # an empty series would stand in the legend with a colour of its own
-        axes.bar(*zip(*faulty), width=step * 0.9, color=BAD, edgecolor=BAD, label="TCP errors", zorder=3)
+        align = "edge" if len(packets) == 1 else "center"
+        axes.bar(*zip(*faulty), width=step * 0.9, align=align, color=BAD, edgecolor=BAD, label="TCP errors", zorder=3)
     axes.set_xlabel("seconds since the first packet")
     axes.set_ylabel(f"packets per {_per(step)}")
     axes.set_ylim(bottom=0)
@@ -153,8 +162,11 @@ def _bit_rate(series: dict[str, Any], events: Events) -> str | None:
     scale, unit = next(
         ((s, u) for s, u in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")) if max(rate) >= s), (1, "bit/s")
     )
-    axes.fill_between(at, [r / scale for r in rate], color=SOFT, linewidth=0, step="mid")
-    axes.step(at, [r / scale for r in rate], where="mid", color=ACCENT, linewidth=1.1)
+    if len(rate) == 1:
+        _only_bin(axes, rate[0] / scale, step)
+    else:
+        axes.fill_between(at, [r / scale for r in rate], color=SOFT, linewidth=0, step="mid")
+        axes.step(at, [r / scale for r in rate], where="mid", color=ACCENT, linewidth=1.1)
     axes.set_xlabel("seconds since the first packet")
     axes.set_ylabel(unit)
     axes.set_ylim(bottom=0)

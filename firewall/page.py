@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.findings import counted
 from firewall.escape import cell_markdown, visible
 from firewall.essentials import KEPT_OPEN
 from firewall.render import table
@@ -22,7 +23,7 @@ def summary(data: dict[str, Any]) -> list[str]:
     replay, policy = data["replay"], data["policy"]
     out = [
         f"vantage: {policy['vantage']} ({data['vantage_why']}), default {policy['default']}",
-        f"replay: {replay['packets']} packets, {replay['dropped']} dropped, {replay['permitted']} permitted, {replay['unknown']} unknown; {replay['prevented_conversations']} conversations prevented at their first packet",
+        f"replay: {replay['packets']} packets, {replay['dropped']} dropped, {replay['permitted']} permitted, {replay['unknown']} unknown; {counted(replay['prevented_conversations'], 'conversations')} prevented at their first packet",
     ]
     out += [
         f"finding {_named(data, f['id'])}: {f['stopped']} of {f['packets']} packets stopped"

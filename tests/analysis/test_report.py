@@ -68,6 +68,17 @@ def test_tcp_errors_stand_in_the_legend_only_where_there_are_some(errors: int) -
     assert ("TCP errors" in pictures(data)["io_graph"]) == bool(errors)
 
 
+@pytest.mark.parametrize("name", ["io_graph", "bit_rate"])
+def test_a_capture_of_one_interval_is_not_an_empty_graph(name: str) -> None:
+    """A line of one point shows nothing: the only bin is a bar."""
+    data = analysis_json([])
+    shapes = {}
+    for bins in (1, 2):
+        data["io"] |= {"packets": [9] * bins, "bytes": [900] * bins, "tcp_errors": [0] * bins}
+        shapes[bins] = pictures(data)[name]
+    assert shapes[1].count('id="patch_') > shapes[2].count('id="patch_')
+
+
 def test_rules_stand_in_the_page() -> None:
     """Rules are shown with their measured hits and the proof."""
     rule = {
